@@ -1,0 +1,3 @@
+//! The `headframe` command.
+
+fn main() {}

@@ -1,0 +1,158 @@
+//! What a hash has to meet.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A 256-bit number, big-endian, that a hash must not exceed.
+///
+/// Which end of a digest is the number's high end is the puzzle's affair: see [`Puzzle::value`](super::Puzzle::value).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Target([u8; 32]);
+
+/// In what a number of zeros is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ZeroUnit {
+    /// Leading hex digits, 4 bits each: the exercise.
+    #[default]
+    Hex,
+    /// Leading bits.
+    Bits,
+}
+
+/// Why a number is no target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// More zeros than a digest has digits or bits, or fewer than none.
+    #[error("expected 0 to {most} zeros, got {got}")]
+    Zeros {
+        /// How many were asked for.
+        got: i64,
+        /// The most there can be: 64 hex digits or 256 bits.
+        most: i64,
+    },
+    /// Compact bits that Bitcoin's rules refuse.
+    #[error("expected compact bits of a positive 256-bit target, got {0:#010x}")]
+    Bits(u32),
+}
+
+impl Target {
+    /// Every hash meets it.
+    pub const MAX: Self = Self([0xff; 32]);
+
+    /// The number itself, high byte first.
+    pub const fn from_be_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The number, high byte first.
+    pub const fn to_be_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The target of hashes that start with `zeros` zero digits (or bits).
+    pub fn from_zeros(zeros: i64, unit: ZeroUnit) -> Result<Self, TargetError> {
+        let (most, width) = match unit {
+            ZeroUnit::Hex => (64, 4),
+            ZeroUnit::Bits => (256, 1),
+        };
+        if !(0..=most).contains(&zeros) {
+            return Err(TargetError::Zeros { got: zeros, most });
+        }
+        let bits = zeros as usize * width;
+        let mut bytes = [0xff; 32];
+        bytes[..bits / 8].fill(0);
+        if let Some(byte) = bytes.get_mut(bits / 8) {
+            *byte = 0xff >> (bits % 8);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Bitcoin's compact form ("nBits"): a byte of exponent in base 256, three of mantissa with a sign bit.
+    ///
+    /// # Errors
+    /// Negative, zero and overflowing values, which Bitcoin's `CheckProofOfWork` refuses too.
+    pub fn from_bits(bits: u32) -> Result<Self, TargetError> {
+        let exponent = (bits >> 24) as usize;
+        let mantissa = bits & 0x007f_ffff;
+        let mut bytes = [0; 32];
+        // Byte `i` of the mantissa, low first, has the weight 256^(exponent - 3 + i).
+        for (i, byte) in mantissa.to_le_bytes().into_iter().take(3).enumerate() {
+            match (exponent + i).checked_sub(3) {
+                None => {}
+                Some(place @ 0..32) => bytes[31 - place] = byte,
+                Some(_) if byte == 0 => {}
+                Some(_) => return Err(TargetError::Bits(bits)),
+            }
+        }
+        if bits & 0x0080_0000 != 0 || bytes == [0; 32] {
+            return Err(TargetError::Bits(bits));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// How many leading bits of the number are zero: 0 to 256.
+    pub fn leading_zero_bits(self) -> u32 {
+        match self.0.iter().position(|&byte| byte != 0) {
+            Some(place) => place as u32 * 8 + self.0[place].leading_zeros(),
+            None => 256,
+        }
+    }
+
+    /// How many whole leading hex digits are zero: the exercise's "zeros".
+    pub fn zeros(self) -> u32 {
+        self.leading_zero_bits() / 4
+    }
+
+    /// The most significant 32 bits, which decide almost always.
+    pub const fn high_word(self) -> u32 {
+        u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(target: Target) -> String {
+        format!("{target:?}")
+    }
+
+    #[test]
+    fn zeros_count_from_the_front() {
+        assert_eq!(Target::from_zeros(0, ZeroUnit::Hex), Ok(Target::MAX));
+        assert_eq!(hex(Target::from_zeros(5, ZeroUnit::Hex).unwrap()), format!("00000{}", "f".repeat(59)));
+        assert_eq!(hex(Target::from_zeros(64, ZeroUnit::Hex).unwrap()), "0".repeat(64));
+        assert_eq!(hex(Target::from_zeros(7, ZeroUnit::Bits).unwrap()), format!("01{}", "f".repeat(62)));
+        for zeros in 0..=64 {
+            assert_eq!(Target::from_zeros(zeros, ZeroUnit::Hex).unwrap().zeros(), zeros as u32);
+        }
+    }
+
+    #[test]
+    fn impossible_zeros_are_refused() {
+        assert_eq!(Target::from_zeros(65, ZeroUnit::Hex), Err(TargetError::Zeros { got: 65, most: 64 }));
+        assert_eq!(Target::from_zeros(-1, ZeroUnit::Hex), Err(TargetError::Zeros { got: -1, most: 64 }));
+        assert_eq!(Target::from_zeros(257, ZeroUnit::Bits), Err(TargetError::Zeros { got: 257, most: 256 }));
+    }
+
+    #[test]
+    fn compact_bits_follow_bitcoin() {
+        // Genesis, a mainnet target of 2012, regtest; then Bitcoin Core's arith_uint256 tests.
+        assert_eq!(hex(Target::from_bits(0x1d00_ffff).unwrap()), format!("00000000ffff{}", "0".repeat(52)));
+        assert_eq!(hex(Target::from_bits(0x1b04_04cb).unwrap()), format!("00000000000404cb{}", "0".repeat(48)));
+        assert_eq!(hex(Target::from_bits(0x207f_ffff).unwrap()), format!("7fffff{}", "0".repeat(58)));
+        assert_eq!(hex(Target::from_bits(0x0200_8000).unwrap()), format!("{}80", "0".repeat(62)));
+        assert_eq!(hex(Target::from_bits(0x0500_9234).unwrap()), format!("{}92340000", "0".repeat(56)));
+        for refused in [0, 0x0100_3456, 0x0180_3456, 0x04923456, 0xff12_3456, 0x2200_0100] {
+            assert_eq!(Target::from_bits(refused), Err(TargetError::Bits(refused)), "{refused:#x}");
+        }
+    }
+}
