@@ -9,4 +9,5 @@
 //! ```
 
 pub mod kernel;
+pub mod scan;
 pub mod work;

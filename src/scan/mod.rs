@@ -1,0 +1,122 @@
+//! One box: ranges of nonces over all its cores.
+//!
+//! ```text
+//! push(job, range) ──> queue ──piece──> thread 1 … n ──batch──> kernel
+//!                        │                   │
+//!                 stop: limit = 0     on_event: Found, Ended        meter: hashes, a counter a thread
+//! ```
+//!
+//! 1. A rayon pool of its own runs one loop on each thread: take the next *piece* of the first unfinished range, scan it batch by
+//!    batch, put it back, take the next one. Ranges follow each other without a gap, since nobody waits for the others.
+//! 2. A range has a *limit* that only falls. A thread looks at it between two batches (a millisecond or less): stopping
+//!    a scan sets it to zero, a solution found in a job that ends with its first sets it to that nonce. So the lowest solution
+//!    is found whatever the number of threads.
+//! 3. Hashes are counted a thread, each on a cache line of its own.
+
+mod meter;
+mod queue;
+mod solutions;
+mod thread;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+pub use queue::Ticket;
+pub use solutions::Solutions;
+
+use crate::kernel::{Kernel, Prepared};
+use crate::work::{Job, NonceRange};
+use meter::Meter;
+use queue::Queue;
+
+/// What a scan has to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A nonce that solves the job, verified. In a job that ends with its first solution, a lower one may follow.
+    Found {
+        /// The scan.
+        ticket: Ticket,
+        /// The nonce.
+        nonce: u64,
+    },
+    /// The scan is over and no thread works on it any more; it has found whatever it will.
+    Ended {
+        /// The scan.
+        ticket: Ticket,
+        /// Searched without a gap: the whole range, unless it was stopped or ended by a solution.
+        searched: NonceRange,
+    },
+}
+
+/// Why there is no scanner.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start {threads} hashing threads: {problem}; try fewer --threads")]
+pub struct ScanError {
+    threads: usize,
+    problem: rayon::ThreadPoolBuildError,
+}
+
+/// A box's cores at work on a queue of ranges.
+pub struct Scanner {
+    kernel: &'static dyn Kernel,
+    queue: Arc<Queue>,
+    meter: Arc<Meter>,
+    /// Held so that dropping the scanner waits for nothing but ends the threads.
+    _pool: rayon::ThreadPool,
+}
+
+impl Scanner {
+    /// Starts `threads` threads, which wait for work. `on_event` is called on them: it may block, and then hashing waits.
+    ///
+    /// # Errors
+    /// When the system refuses that many threads.
+    pub fn start(
+        kernel: &'static dyn Kernel,
+        threads: NonZeroUsize,
+        on_event: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, ScanError> {
+        let threads = threads.get();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|thread| format!("scan-{thread}"))
+            .start_handler(|_| thread::lower_priority())
+            .build()
+            .map_err(|problem| ScanError { threads, problem })?;
+        let queue = Arc::new(Queue::new(threads));
+        let meter = Arc::new(Meter::new(threads));
+        let (shared_queue, shared_meter) = (Arc::clone(&queue), Arc::clone(&meter));
+        pool.spawn_broadcast(move |context| {
+            thread::work(&shared_queue, shared_meter.counter(context.index()), &on_event);
+        });
+        Ok(Self { kernel, queue, meter, _pool: pool })
+    }
+
+    /// Adds a range to the end of the queue.
+    pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange) {
+        self.queue.push(ticket, Prepared::new(self.kernel, job), self.kernel.batch(), range);
+    }
+
+    /// Stops a scan. Its `Ended` follows once the last thread has left it; unknown tickets are ignored.
+    pub fn stop(&self, ticket: Ticket) {
+        self.queue.stop(ticket);
+    }
+
+    /// How far each scan in the queue has come: everything before that nonce is searched.
+    pub fn progress(&self) -> Vec<(Ticket, u64)> {
+        self.queue.progress()
+    }
+
+    /// Nonces hashed since the start.
+    pub fn hashes(&self) -> u64 {
+        self.meter.total()
+    }
+}
+
+impl Drop for Scanner {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests;

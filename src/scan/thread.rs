@@ -1,0 +1,53 @@
+//! What each hashing thread does.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Event;
+use super::queue::{Next, Piece, Queue};
+use crate::work::{NonceRange, Search};
+
+/// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. With 5, Linux gives a thread
+/// of ordinary priority three times their share when both want the same core.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
+/// Lowers the calling thread's priority below that of the network's threads. Where the system refuses, it stays as it is.
+pub(super) fn lower_priority() {
+    // On Linux the "process" that is named by nothing is the calling thread.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
+/// Scans pieces until the queue is closed.
+pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
+    loop {
+        match queue.next() {
+            Next::Piece(piece) => {
+                scan(&piece, hashes, on_event);
+                queue.put_back(&piece);
+            }
+            Next::Ended(ticket, searched) => on_event(Event::Ended { ticket, searched }),
+            Next::Closed => return,
+        }
+    }
+}
+
+fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
+    let mut rest = *range;
+    loop {
+        rest = rest.intersection(&NonceRange::new(rest.start, scan.limit()));
+        let batch = rest.take_front(scan.batch);
+        if batch.is_empty() {
+            return;
+        }
+        for nonce in scan.prepared.scan(batch) {
+            if scan.found(nonce) {
+                on_event(Event::Found { ticket: scan.ticket, nonce });
+                if scan.prepared.job().search == Search::First {
+                    break; // the batch's nonces ascend
+                }
+            }
+        }
+        hashes.fetch_add(batch.len(), Ordering::Relaxed);
+    }
+}
