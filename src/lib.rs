@@ -8,6 +8,7 @@
 //!                       everything <- node <- cli
 //! ```
 
+pub mod cluster;
 pub mod kernel;
 pub mod scan;
 pub mod work;

@@ -1,0 +1,113 @@
+//! Every node's copy of what is done, so that any of them can lead next.
+//!
+//! The leader's heartbeats carry it. It only ever helps: what is missing from it is searched again, nothing else.
+
+use rangemap::RangeSet;
+
+use super::JobDone;
+use crate::work::{Job, JobId, NonceRange};
+
+/// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
+/// nodes opens in the time that a lease lasts.
+pub(super) const MAX_JOBS: usize = 64;
+
+/// A heartbeat carries at most so many ranges, about 40 KB of a 64 KiB frame.
+const MAX_RANGES: usize = 2000;
+
+/// Jobs under way and what is done of each.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Board {
+    jobs: Vec<(Job, RangeSet<u64>)>,
+}
+
+impl Board {
+    /// What a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
+    pub(super) fn merge(&mut self, heard: &[JobDone]) {
+        let mut known = std::mem::take(&mut self.jobs);
+        for JobDone { job, ranges } in heard.iter().take(MAX_JOBS) {
+            let mut done = match known.iter().position(|(other, _)| other == job) {
+                Some(at) => known.swap_remove(at).1,
+                None => RangeSet::new(),
+            };
+            let space = job.space();
+            let ranges = ranges.iter().map(|range| range.intersection(&space)).filter(|range| !range.is_empty());
+            done.extend(ranges.map(|range| range.start..range.end));
+            self.jobs.push((*job, done));
+        }
+    }
+
+    /// Replaces everything.
+    pub(super) fn set(&mut self, jobs: impl Iterator<Item = (Job, RangeSet<u64>)>) {
+        self.jobs = jobs.collect();
+    }
+
+    pub(super) fn jobs(&self) -> &[(Job, RangeSet<u64>)] {
+        &self.jobs
+    }
+
+    /// Whether `range` of the job is known to be done, or the job is over.
+    pub(super) fn confirms(&self, job: JobId, range: NonceRange) -> bool {
+        match self.jobs.iter().find(|(other, _)| other.id() == job) {
+            Some((_, done)) => done.gaps(&(range.start..range.end)).next().is_none(),
+            None => true,
+        }
+    }
+}
+
+/// The form in which what is done travels. Beyond [`MAX_RANGES`] the longest ranges go.
+pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a RangeSet<u64>)>) -> Vec<JobDone> {
+    let mut room = MAX_RANGES;
+    let mut message = Vec::new();
+    for (job, done) in jobs.take(MAX_JOBS) {
+        let mut ranges: Vec<_> = done.iter().map(|range| NonceRange::new(range.start, range.end)).collect();
+        if ranges.len() > room {
+            ranges.sort_by_key(|range| std::cmp::Reverse(range.len()));
+            ranges.truncate(room);
+            ranges.sort();
+        }
+        room -= ranges.len();
+        message.push(JobDone { job: *job, ranges });
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::job;
+
+    fn done(ranges: &[(u64, u64)]) -> RangeSet<u64> {
+        ranges.iter().map(|&(start, end)| start..end).collect()
+    }
+
+    #[test]
+    fn what_is_done_grows_and_jobs_end() {
+        let mut board = Board::default();
+        let said = |number, ranges| to_message([(&job(number), &done(ranges))].into_iter());
+        board.merge(&said(1, &[(1, 100)]));
+        board.merge(&said(1, &[(200, 300)]));
+        assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
+        assert!(board.confirms(job(1).id(), NonceRange::new(1, 100)));
+        assert!(!board.confirms(job(1).id(), NonceRange::new(1, 101)));
+        board.merge(&said(2, &[]));
+        assert_eq!(board.jobs(), [(job(2), done(&[]))]);
+        assert!(board.confirms(job(1).id(), NonceRange::new(1, 101)), "job 1 is over");
+    }
+
+    #[test]
+    fn of_too_many_ranges_the_longest_travel() {
+        let ranges: Vec<_> = (0..3000u64).map(|i| (1 + i * 1000, 2 + i * 1000 + i % 3)).collect();
+        let message = to_message([(&job(1), &done(&ranges))].into_iter());
+        assert_eq!(message[0].ranges.len(), MAX_RANGES);
+        assert!(message[0].ranges.is_sorted());
+        assert!(message[0].ranges.iter().all(|range| range.len() > 1));
+    }
+
+    #[test]
+    fn ranges_outside_the_job_are_cut() {
+        let mut board = Board::default();
+        let ranges = vec![NonceRange::new(0, 10), NonceRange::new(9, 3), NonceRange::new(5_000_000_000, u64::MAX)];
+        board.merge(&[JobDone { job: job(1), ranges }]);
+        assert_eq!(board.jobs(), [(job(1), done(&[(1, 10)]))]);
+    }
+}

@@ -1,0 +1,55 @@
+//! A node's settings, and the times that follow from the heartbeat.
+
+use std::time::Duration;
+
+use super::NodeId;
+
+/// A node's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// This node.
+    pub id: NodeId,
+    /// A number that no earlier run of this node had.
+    pub incarnation: u64,
+    /// Time between two heartbeats.
+    pub heartbeat: Duration,
+}
+
+impl Config {
+    /// A peer that has not answered for so long is suspect.
+    pub(super) fn suspect_after(&self) -> Duration {
+        self.heartbeat * 3 / 2
+    }
+
+    /// A peer that has not answered for so long is down: two heartbeats went unanswered, and the second had time to be.
+    /// With 5 s, 10.75 s: within the two heartbeats and a second in which the next leader has to be known.
+    pub(super) fn down_after(&self) -> Duration {
+        self.heartbeat * 2 + self.answer_time()
+    }
+
+    /// How long an answer may take.
+    pub(super) fn answer_time(&self) -> Duration {
+        (self.heartbeat / 4).min(Duration::from_millis(750))
+    }
+
+    /// A starting node hears its peers out for so long before it leads or follows without them.
+    pub(super) fn listen_time(&self) -> Duration {
+        self.heartbeat.min(Duration::from_secs(1))
+    }
+
+    /// A lease lasts about so long.
+    pub(super) fn lease_time(&self) -> Duration {
+        self.heartbeat
+    }
+
+    /// A node has leases for so long in hand. At worst it has used one heartbeat of that when its leader dies, and what is left
+    /// outlasts `down_after` and the first grants of the next leader.
+    pub(super) fn lease_depth(&self) -> Duration {
+        self.heartbeat * 4
+    }
+
+    /// A lease that its node has not mentioned for so long goes to another.
+    pub(super) fn lease_expiry(&self) -> Duration {
+        self.heartbeat * 4
+    }
+}

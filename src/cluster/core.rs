@@ -1,0 +1,432 @@
+//! One node's state machine.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::board::Board;
+use super::leading::Leading;
+use super::liveness::Peers;
+use super::outbox::Outbox;
+use super::worker::Worker;
+use super::{
+    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Ticket, Unsettled, board,
+};
+use crate::work::{Job, Solution};
+
+/// One node's part of the cluster. See the [module](super) for how to drive it.
+#[derive(Debug)]
+pub struct Cluster {
+    config: Config,
+    peers: Peers,
+    /// The newest epoch seen, one's own included.
+    epoch: Option<Epoch>,
+    /// Who leads, by this node's own count.
+    leader: Option<NodeId>,
+    /// Present while this node leads.
+    leading: Option<Leading>,
+    worker: Worker,
+    board: Board,
+    /// What the last leader's heartbeat said of unsettled solutions.
+    unsettled: Vec<Unsettled>,
+    /// The leader and epoch last put out.
+    told: Option<(NodeId, Epoch)>,
+    next_heartbeat: Instant,
+    left: bool,
+    out: Outbox,
+}
+
+impl Cluster {
+    /// A node that has not started yet; [`Cluster::set_peers`] starts it.
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            config,
+            peers: Peers::new(config),
+            epoch: None,
+            leader: None,
+            leading: None,
+            worker: Worker::default(),
+            board: Board::default(),
+            unsettled: Vec::new(),
+            told: None,
+            next_heartbeat: now,
+            left: false,
+            out: Outbox::new(config.id),
+        }
+    }
+
+    // ---- getters
+
+    /// This node.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// The newest epoch seen.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.epoch
+    }
+
+    /// Who leads as far as this node knows. `None` while it is still listening.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    /// Whether this node leads.
+    pub fn is_leading(&self) -> bool {
+        self.leading.is_some()
+    }
+
+    /// The peers and their states.
+    pub fn peers(&self) -> impl Iterator<Item = (NodeId, PeerState)> + '_ {
+        self.peers.states()
+    }
+
+    /// The job that this node scans.
+    pub fn job(&self) -> Option<&Job> {
+        self.worker.job()
+    }
+
+    /// As a leader: the nodes at work and their speed in nonces per second.
+    pub fn rates(&self) -> BTreeMap<NodeId, u64> {
+        self.leading.as_ref().map(|leading| leading.rates().clone()).unwrap_or_default()
+    }
+
+    /// What is done of the jobs under way, as far as this node knows.
+    pub fn done(&self) -> Vec<JobDone> {
+        match &self.leading {
+            Some(leading) => leading.done(),
+            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done))),
+        }
+    }
+
+    // ---- events
+
+    /// A message from another node has arrived.
+    pub fn handle_message(&mut self, now: Instant, from: NodeId, message: Message) {
+        if !self.left && self.peers.contains(from) {
+            self.apply(now, from, message);
+            self.settle(now);
+        }
+    }
+
+    /// The time that [`Cluster::poll_timeout`] named has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.left {
+            return;
+        }
+        let Some(due) = self.poll_timeout().filter(|&due| due <= now) else { return };
+        // A timer that fires late means that this node was slow, not that its peers are gone.
+        let late = now - due;
+        if late > self.config.answer_time() {
+            self.peers.excuse(late);
+        }
+        for (peer, state) in self.peers.expire(now) {
+            self.peer_changed(now, peer, state);
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.handle_timeout(now, &mut self.out);
+        }
+        if now >= self.next_heartbeat {
+            self.next_heartbeat = now + self.config.heartbeat;
+            self.beat(now);
+        }
+        self.settle(now);
+    }
+
+    /// A job to lead the search for: the answer to [`Output::NeedJob`], or news from the source.
+    pub fn handle_job(&mut self, now: Instant, job: Job) {
+        if let Some(leading) = &mut self.leading {
+            leading.handle_job(now, job, &mut self.out);
+            self.settle(now);
+        }
+    }
+
+    /// The source has said its final word on a solution that [`Output::Submit`] named.
+    pub fn handle_settled(&mut self, now: Instant, solution: &Solution) {
+        if let Some(leading) = &mut self.leading {
+            leading.handle_settled(solution, &mut self.out);
+            self.settle(now);
+        }
+    }
+
+    /// A scan has met a nonce that solves its job.
+    pub fn handle_found(&mut self, now: Instant, ticket: Ticket, nonce: u64) {
+        self.worker.handle_found(ticket, nonce, self.leader, &mut self.out);
+        self.settle(now);
+    }
+
+    /// A scan has searched everything before the nonce `to`.
+    pub fn handle_progress(&mut self, ticket: Ticket, to: u64) {
+        self.worker.handle_progress(ticket, to);
+    }
+
+    /// A scan has searched its whole range.
+    pub fn handle_searched(&mut self, now: Instant, ticket: Ticket) {
+        self.worker.handle_searched(ticket, self.leader, &mut self.out);
+        self.settle(now);
+    }
+
+    // ---- commands
+
+    /// Who the others are (this node may be among them). Call it once to start, and whenever the list changes.
+    pub fn set_peers(&mut self, now: Instant, ids: &[NodeId]) {
+        let gone: Vec<_> = self.peers.ids().filter(|id| !ids.contains(id)).collect();
+        let fresh = self.peers.set(ids, now);
+        if let Some(leading) = &mut self.leading {
+            gone.into_iter().for_each(|id| leading.forget(now, id, &mut self.out));
+        }
+        for peer in fresh {
+            self.send_heartbeat(peer);
+        }
+        self.settle(now);
+    }
+
+    /// This node's measured speed in nonces per second.
+    pub fn set_rate(&mut self, rate: u64) {
+        self.worker.rate = rate;
+    }
+
+    /// Stops all scans, hands everything back and says goodbye. Nothing is done afterwards.
+    pub fn leave(&mut self, now: Instant) {
+        if self.left {
+            return;
+        }
+        let request = self.request();
+        if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
+            leading.handle_leave(now, self.config.id, request, &mut self.out);
+        }
+        self.worker.stop_all(&mut self.out);
+        let peers: Vec<_> = self.peers.ids().collect();
+        let heartbeat = self.heartbeat();
+        for peer in peers {
+            self.out.send(peer, Message::Leave(heartbeat.clone(), request.clone()));
+        }
+        self.leading = None;
+        self.left = true;
+    }
+
+    // ---- polls
+
+    /// The next thing to do, if there is any.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.outputs.pop_front()
+    }
+
+    /// When [`Cluster::handle_timeout`] has to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let leading = self.leading.as_ref().and_then(Leading::next_timeout);
+        let due = self.peers.next_change().into_iter().chain(leading).chain([self.next_heartbeat]).min();
+        due.filter(|_| !self.left)
+    }
+
+    // ---- the rest, top down
+
+    fn apply(&mut self, now: Instant, from: NodeId, message: Message) {
+        match message {
+            Message::HeartbeatRequest(heartbeat) => {
+                let known = !self.peers.restarted(from, heartbeat.incarnation)
+                    && self.peers.state(from) == Some(PeerState::Alive);
+                self.hear(from, heartbeat);
+                let request = self.request().filter(|_| self.leader == Some(from));
+                self.out.send(from, Message::HeartbeatReply(self.heartbeat(), request));
+                if !known {
+                    self.send_heartbeat(from); // it is there: find out at once whether it hears this node too
+                }
+            }
+            Message::HeartbeatReply(heartbeat, request) => {
+                if self.peers.restarted(from, heartbeat.incarnation) {
+                    // Whatever the earlier run held is lost.
+                    if let Some(leading) = &mut self.leading {
+                        leading.forget(now, from, &mut self.out);
+                    }
+                }
+                if let Some(state) = self.peers.answered(from, heartbeat.incarnation, now) {
+                    self.peer_changed(now, from, state);
+                }
+                self.hear(from, heartbeat);
+                if let (Some(leading), Some(request)) = (&mut self.leading, request) {
+                    leading.handle_request(now, from, request, &mut self.out);
+                }
+            }
+            Message::ProcessRequest(request) => {
+                if let Some(leading) = &mut self.leading {
+                    leading.handle_request(now, from, request, &mut self.out);
+                }
+            }
+            Message::Process(process) => {
+                if process.epoch.leader == from && Some(process.epoch) >= self.epoch {
+                    self.see_epoch(process.epoch);
+                    self.worker.handle_process(process, &mut self.out);
+                }
+            }
+            Message::ProcessAnswerNo(answer) => {
+                if let Some(leading) = &mut self.leading {
+                    leading.handle_answer_no(now, from, answer, &mut self.out);
+                }
+            }
+            Message::ProcessAnswerYes(answer) => {
+                if let Some(leading) = &mut self.leading {
+                    leading.handle_solution(from, answer.solution, &mut self.out);
+                }
+            }
+            Message::ProcessInterrupt(interrupt) => {
+                if interrupt.epoch.leader == from && Some(interrupt.epoch) >= self.epoch {
+                    self.see_epoch(interrupt.epoch);
+                    self.worker.handle_interrupt(interrupt, &mut self.out);
+                    self.ask(self.leader);
+                }
+            }
+            Message::Leave(heartbeat, request) => {
+                self.hear(from, heartbeat);
+                if let (Some(leading), Some(request)) = (&mut self.leading, request) {
+                    leading.handle_leave(now, from, request, &mut self.out);
+                }
+                if let Some(state) = self.peers.gone(from) {
+                    self.peer_changed(now, from, state);
+                }
+            }
+        }
+    }
+
+    /// Takes in what another node's heartbeat says of the epoch and of what is done.
+    fn hear(&mut self, from: NodeId, heartbeat: Heartbeat) {
+        let Some(epoch) = heartbeat.epoch else { return };
+        self.see_epoch(epoch);
+        if self.epoch == Some(epoch) && epoch.leader == from && from != self.config.id {
+            self.board.merge(&heartbeat.done);
+            self.unsettled = heartbeat.unsettled;
+            self.worker.confirm(&self.board);
+        }
+    }
+
+    /// A newer epoch ends one's own: its leases are void, though what was done stays known.
+    fn see_epoch(&mut self, epoch: Epoch) {
+        if Some(epoch) > self.epoch {
+            self.epoch = Some(epoch);
+            if epoch.leader != self.config.id || epoch.incarnation != self.config.incarnation {
+                self.step_down();
+            }
+        }
+    }
+
+    fn step_down(&mut self) {
+        if let Some(leading) = self.leading.take() {
+            leading.save(&mut self.board);
+            self.unsettled = leading.unsettled().to_vec();
+        }
+    }
+
+    fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
+        self.out.push(Output::Peer { peer, state });
+        match state {
+            PeerState::Alive => {}
+            // One more chance before it counts as down.
+            PeerState::Suspect => self.send_heartbeat(peer),
+            PeerState::Down => {
+                if let Some(leading) = &mut self.leading {
+                    leading.forget(now, peer, &mut self.out);
+                }
+            }
+        }
+    }
+
+    /// After every event: who leads now? And whatever this node has told itself.
+    fn settle(&mut self, now: Instant) {
+        if self.left {
+            return;
+        }
+        self.elect(now);
+        while let Some(message) = self.out.to_self.pop_front() {
+            self.apply(now, self.config.id, message);
+        }
+    }
+
+    fn elect(&mut self, now: Instant) {
+        if self.leader.is_none() && self.peers.is_listening() {
+            return; // it has just started, and whoever leads may be about to say so
+        }
+        let leader = self.peers.leader();
+        self.leader = Some(leader);
+        if leader == self.config.id && self.leading.is_none() {
+            self.lead(now);
+        } else if leader != self.config.id && self.leading.is_some() {
+            // A lower id is back: it hears of everything, begins a newer epoch, and this node asks it for work.
+            self.send_heartbeat(leader);
+            self.step_down();
+        }
+        if let Some(epoch) = self.epoch
+            && epoch.leader == leader
+            && self.told != Some((leader, epoch))
+        {
+            self.told = Some((leader, epoch));
+            self.out.push(Output::Leader { leader, epoch });
+            self.ask(Some(leader));
+            self.worker.offer_pending(leader, &mut self.out);
+        }
+    }
+
+    fn first_epoch(&self) -> Epoch {
+        Epoch { counter: 0, leader: self.config.id, incarnation: self.config.incarnation }
+    }
+
+    fn lead(&mut self, now: Instant) {
+        let counter = self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(1);
+        let epoch = Epoch { counter, ..self.first_epoch() };
+        self.epoch = Some(epoch);
+        let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
+        let live = live.chain([self.config.id]).collect();
+        let mut leading = Leading::new(self.config, epoch, &self.board, live, now, &mut self.out);
+        for unsettled in std::mem::take(&mut self.unsettled) {
+            leading.handle_solution(unsettled.found_by, unsettled.solution, &mut self.out);
+        }
+        self.leading = Some(leading);
+        self.next_heartbeat = now + self.config.heartbeat;
+        self.beat(now);
+    }
+
+    /// Everything that happens once a heartbeat.
+    fn beat(&mut self, now: Instant) {
+        let peers: Vec<_> = self.peers.ids().collect();
+        let heartbeat = self.heartbeat();
+        for peer in peers {
+            self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
+        }
+        if let Some(leading) = &mut self.leading {
+            leading.expire(now, &mut self.out);
+            leading.save(&mut self.board);
+            self.worker.confirm(&self.board);
+        }
+        if self.worker.is_idle() || self.leading.is_some() {
+            self.ask(self.leader);
+        }
+        if let Some(leader) = self.leader {
+            self.worker.offer_pending(leader, &mut self.out);
+        }
+    }
+
+    fn heartbeat(&self) -> Heartbeat {
+        let leading = self.leading.as_ref();
+        Heartbeat {
+            incarnation: self.config.incarnation,
+            epoch: self.epoch,
+            done: leading.map(Leading::done).unwrap_or_default(),
+            unsettled: leading.map(|leading| leading.unsettled().to_vec()).unwrap_or_default(),
+        }
+    }
+
+    fn send_heartbeat(&mut self, to: NodeId) {
+        let heartbeat = self.heartbeat();
+        self.out.send(to, Message::HeartbeatRequest(heartbeat));
+    }
+
+    /// What this node has to tell the leader of the newest epoch.
+    fn request(&self) -> Option<ProcessRequest> {
+        self.epoch.filter(|epoch| Some(epoch.leader) == self.leader).map(|epoch| self.worker.request(epoch))
+    }
+
+    fn ask(&mut self, leader: Option<NodeId>) {
+        if let (Some(leader), Some(request)) = (leader, self.request()) {
+            self.out.send(leader, Message::ProcessRequest(request));
+        }
+    }
+}

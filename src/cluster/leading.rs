@@ -1,0 +1,356 @@
+//! What a leader does: hands out ranges, takes answers, ends rounds.
+//!
+//! ```text
+//! handle_job ──> ledger ──grant──> Process          ProcessRequest, ProcessAnswerNo ──> ledger ──grant──> Process
+//! ProcessAnswerYes ──verify──> Submit, ProcessInterrupt to the others ──settled──> next job
+//! ```
+//!
+//! A *round* is the search for one block. All ledgers belong to the round under way; when it ends they are gone, and leases of
+//! rounds that are over mean nothing any more.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::board::{Board, MAX_JOBS};
+use super::ledger::Ledger;
+use super::outbox::Outbox;
+use super::{
+    Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
+    Unsettled, board,
+};
+use crate::work::{Job, NonceRange, Search, Solution, UNIT};
+
+/// What a node gets that has not measured its speed yet: a tenth of a second of a slow core.
+const FIRST_LEASE: u64 = 10 * UNIT;
+
+/// Solutions that await the source's final word. Only jobs that go on after a solution have more than one.
+pub(super) const MAX_UNSETTLED: usize = 16;
+
+/// So many settled solutions are remembered, so that one which is offered again is not submitted again.
+const MAX_SETTLED: usize = 64;
+
+/// A leader's state, from the begin of its epoch to the end.
+#[derive(Debug)]
+pub(super) struct Leading {
+    config: Config,
+    epoch: Epoch,
+    /// The round under way. It starts with 1, so that round 0 of an epoch stands for all epochs before.
+    round: u64,
+    ledgers: VecDeque<Ledger>,
+    next_lease: u64,
+    /// A job was asked for and has not come yet.
+    asked: bool,
+    unsettled: Vec<Unsettled>,
+    /// The last solutions that the source has said its final word on.
+    settled: VecDeque<Solution>,
+    /// Nodes at work in this epoch and their speed in nonces per second.
+    rates: BTreeMap<NodeId, u64>,
+    /// Nodes that asked for more than there was.
+    hungry: BTreeSet<NodeId>,
+    /// While this leader takes over: nodes that have not said yet what they hold, and how long they are waited for. Nothing is
+    /// granted until then, since it could be theirs; all have leases enough in hand for that time.
+    unheard: BTreeSet<NodeId>,
+    gather_until: Option<Instant>,
+}
+
+impl Leading {
+    /// Begins an epoch where the board says that the last one stopped, among the `live` nodes.
+    pub(super) fn new(
+        config: Config,
+        epoch: Epoch,
+        board: &Board,
+        live: BTreeSet<NodeId>,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Self {
+        let ledgers: VecDeque<_> = board.jobs().iter().map(|(job, done)| Ledger::new(*job, done.clone())).collect();
+        let mut leading = Self {
+            config,
+            epoch,
+            round: 1,
+            gather_until: (!ledgers.is_empty()).then(|| now + config.answer_time()),
+            unheard: live,
+            ledgers,
+            next_lease: 1,
+            asked: false,
+            unsettled: Vec::new(),
+            settled: VecDeque::new(),
+            rates: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+        };
+        // Even where the board has work left, whether its block is still the one to find is for the source to say.
+        leading.ask_for_job(out);
+        leading
+    }
+
+    /// Nodes at work in this epoch and their speed in nonces per second.
+    pub(super) fn rates(&self) -> &BTreeMap<NodeId, u64> {
+        &self.rates
+    }
+
+    pub(super) fn unsettled(&self) -> &[Unsettled] {
+        &self.unsettled
+    }
+
+    /// What is done, for heartbeats.
+    pub(super) fn done(&self) -> Vec<JobDone> {
+        board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())))
+    }
+
+    /// What is done, for this node's own board.
+    pub(super) fn save(&self, board: &mut Board) {
+        board.set(self.ledgers.iter().map(|ledger| (*ledger.job(), ledger.done().clone())));
+    }
+
+    fn current(&self) -> Option<&Job> {
+        self.ledgers.front().map(Ledger::job)
+    }
+
+    fn ask_for_job(&mut self, out: &mut Outbox) {
+        if !self.asked {
+            self.asked = true;
+            out.push(Output::NeedJob);
+        }
+    }
+
+    /// A job from the source: more of the block under way, or the end of its round.
+    pub(super) fn handle_job(&mut self, now: Instant, job: Job, out: &mut Outbox) {
+        if self
+            .unsettled
+            .iter()
+            .any(|unsettled| unsettled.ends_round() && unsettled.solution.job.block() == job.block())
+        {
+            return; // a solution of this very block is with the source
+        }
+        self.asked = false;
+        if self.ledgers.iter().any(|ledger| ledger.id() == job.id()) {
+            return; // nothing new; nodes that go hungry will ask again
+        }
+        if self.current().is_some_and(|current| !current.is_same_search(&job)) {
+            self.end_round(None, out);
+        }
+        if self.ledgers.len() == MAX_JOBS {
+            return;
+        }
+        self.ledgers.push_back(Ledger::new(job, Default::default()));
+        self.feed(now, out);
+    }
+
+    /// When [`Leading::handle_timeout`] has something to do.
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        self.gather_until
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        if self.gather_until.is_some_and(|until| now >= until) {
+            self.unheard.clear();
+            self.feed(now, out);
+        }
+    }
+
+    /// Gives nodes that got too little what there is now.
+    fn feed(&mut self, now: Instant, out: &mut Outbox) {
+        if self.unheard.is_empty() {
+            self.gather_until = None;
+        }
+        for node in std::mem::take(&mut self.hungry) {
+            self.top_up(now, node, out);
+        }
+    }
+
+    /// Ends the round under way: all its leases are over, and everyone but `finder` hears it.
+    fn end_round(&mut self, finder: Option<NodeId>, out: &mut Outbox) {
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round };
+        for &node in self.rates.keys().filter(|node| Some(**node) != finder) {
+            out.send(node, Message::ProcessInterrupt(interrupt));
+        }
+        self.round += 1;
+        self.ledgers.clear();
+        self.gather_until = None; // whatever was held before is over
+        self.hungry = self.rates.keys().copied().collect();
+    }
+
+    /// Tells `node` that everything before this round is over.
+    fn interrupt(&self, node: NodeId, out: &mut Outbox) {
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1 };
+        out.send(node, Message::ProcessInterrupt(interrupt));
+    }
+
+    pub(super) fn handle_request(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
+        if request.epoch != self.epoch {
+            return; // from before this epoch: the sender will hear of it and ask again
+        }
+        self.rates.insert(from, request.rate);
+        for &(job, range) in &request.finished {
+            if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == job) {
+                ledger.mark_done(range);
+                ledger.reclaim(|lease| lease.node == from && range.covers(&lease.rest));
+            }
+        }
+        let mut outdated = false;
+        for held in &request.held {
+            let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.job) else {
+                outdated = true;
+                continue;
+            };
+            ledger.mark_done(held.searched);
+            if held.epoch == self.epoch && ledger.progress(held.lease, from, held.rest, now) {
+                continue;
+            }
+            // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
+            let number = self.next_lease;
+            if ledger.adopt(number, from, held.rest, now) {
+                self.next_lease += 1;
+                let job = *ledger.job();
+                out.send(from, self.process(number, job, held.rest));
+            }
+        }
+        if outdated {
+            self.interrupt(from, out);
+        }
+        self.resend(now, from, &request, out);
+        self.hungry.insert(from);
+        self.unheard.remove(&from);
+        self.feed(now, out);
+    }
+
+    fn process(&self, lease: u64, job: Job, range: NonceRange) -> Message {
+        Message::Process(Process { epoch: self.epoch, lease, round: self.round, job, range })
+    }
+
+    /// Sends those leases again that `from` should hold but does not name: their `Process` was lost on the way.
+    fn resend(&self, now: Instant, from: NodeId, request: &ProcessRequest, out: &mut Outbox) {
+        let patience = self.config.answer_time();
+        for ledger in &self.ledgers {
+            for lease in ledger.leases().iter().filter(|lease| lease.node == from) {
+                let named = request.held.iter().any(|held| held.epoch == self.epoch && held.lease == lease.number);
+                if !named && now.saturating_duration_since(lease.seen.max(lease.granted)) > patience {
+                    out.send(from, self.process(lease.number, *ledger.job(), lease.rest));
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_answer_no(&mut self, now: Instant, from: NodeId, answer: ProcessAnswerNo, out: &mut Outbox) {
+        if answer.epoch != self.epoch {
+            return;
+        }
+        self.rates.insert(from, answer.rate);
+        let ledger = self.ledgers.iter_mut().find(|ledger| ledger.id() == answer.job);
+        if ledger.is_none_or(|ledger| !ledger.complete(answer.lease, from)) {
+            return; // of a round that is over, or taken from the node long ago
+        }
+        self.top_up(now, from, out);
+    }
+
+    /// Takes a solution that some node found in whatever epoch: it speaks for itself.
+    pub(super) fn handle_solution(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
+        if solution.verify().is_none() {
+            out.push(Output::Refused { from, solution });
+            return;
+        }
+        if self.unsettled.iter().any(|unsettled| unsettled.solution == solution) || self.settled.contains(&solution) {
+            return;
+        }
+        let block = solution.job.block();
+        let over = match self.current() {
+            Some(current) => current.block() != block,
+            None => self.settled.iter().any(|settled| settled.job.block() == block),
+        };
+        if over {
+            self.interrupt(from, out);
+            return;
+        }
+        let ends_round = solution.job.search == Search::First;
+        if self.unsettled.len() == MAX_UNSETTLED || ends_round && self.unsettled.iter().any(Unsettled::ends_round) {
+            return; // one is enough; the finder offers it again
+        }
+        self.unsettled.push(Unsettled { solution, found_by: from });
+        out.push(Output::Submit { solution, found_by: from });
+        if ends_round {
+            self.end_round(Some(from), out);
+        }
+    }
+
+    /// The source has said its final word.
+    pub(super) fn handle_settled(&mut self, solution: &Solution, out: &mut Outbox) {
+        let Some(at) = self.unsettled.iter().position(|unsettled| unsettled.solution == *solution) else { return };
+        let Unsettled { found_by, .. } = self.unsettled.swap_remove(at);
+        if self.settled.len() == MAX_SETTLED {
+            self.settled.pop_front();
+        }
+        self.settled.push_back(*solution);
+        if solution.job.search == Search::First {
+            // Now the finder may forget it.
+            self.interrupt(found_by, out);
+            self.asked = false;
+            self.ask_for_job(out);
+        }
+    }
+
+    /// `node` does not search any more.
+    pub(super) fn forget(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
+        self.rates.remove(&node);
+        self.hungry.remove(&node);
+        self.unheard.remove(&node);
+        for ledger in &mut self.ledgers {
+            ledger.reclaim(|lease| lease.node == node);
+        }
+        self.feed(now, out);
+    }
+
+    /// What a node that leaves hands back: its progress counts, the rest is free.
+    pub(super) fn handle_leave(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
+        let searched = request.held.iter().map(|held| (held.job, held.searched)).chain(request.finished);
+        for (job, range) in searched {
+            if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == job) {
+                ledger.mark_done(range);
+            }
+        }
+        self.forget(now, from, out);
+    }
+
+    /// Reclaims leases that their nodes have not mentioned for long.
+    pub(super) fn expire(&mut self, now: Instant, out: &mut Outbox) {
+        let expiry = self.config.lease_expiry();
+        for ledger in &mut self.ledgers {
+            ledger.reclaim(|lease| now.saturating_duration_since(lease.seen) > expiry);
+        }
+        self.feed(now, out);
+    }
+
+    /// Grants leases until `node` has [`Config::lease_depth`] in hand.
+    fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
+        if self.gather_until.is_some() {
+            self.hungry.insert(node);
+            return;
+        }
+        // The last job stays even if nothing of it is left, so that the leader remembers which block it is on.
+        let last = self.ledgers.back().map(Ledger::id);
+        self.ledgers.retain(|ledger| Some(ledger.id()) == last || !ledger.is_exhausted());
+        let nonces = |rate: u64, time: Duration| ((rate as f64 * time.as_secs_f64()) as u64).max(UNIT);
+        let (lease, depth) = match self.rates.get(&node) {
+            None | Some(0) => (FIRST_LEASE, 2 * FIRST_LEASE),
+            Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
+        };
+        let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
+        let mut held: u64 = leases.map(|lease| lease.rest.len()).sum();
+        while held < depth {
+            let number = self.next_lease;
+            let grant = self.ledgers.iter_mut().find_map(|ledger| {
+                let range = ledger.grant(number, node, lease, now)?;
+                Some((*ledger.job(), range))
+            });
+            let Some((job, range)) = grant else {
+                self.hungry.insert(node);
+                if self.unsettled.is_empty() {
+                    self.ask_for_job(out);
+                }
+                return;
+            };
+            self.next_lease += 1;
+            held += range.len();
+            out.send(node, self.process(number, job, range));
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The account of one job's nonces: done, leased, free.
+//!
+//! What is done only grows; leases come and go. Whatever is neither done nor leased is free, so nothing can fall between.
+
+use std::time::Instant;
+
+use rangemap::RangeSet;
+
+use super::NodeId;
+use crate::work::{Job, JobId, NonceRange, UNIT};
+
+/// One job's nonces.
+#[derive(Clone, Debug)]
+pub(super) struct Ledger {
+    job: Job,
+    id: JobId,
+    done: RangeSet<u64>,
+    leases: Vec<Lease>,
+    /// `done` and `leases` together.
+    taken: RangeSet<u64>,
+}
+
+/// A range that a node is searching.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) number: u64,
+    pub(super) node: NodeId,
+    /// What is left of it.
+    pub(super) rest: NonceRange,
+    /// When it was granted.
+    pub(super) granted: Instant,
+    /// When the node last said that it holds it.
+    pub(super) seen: Instant,
+}
+
+impl Ledger {
+    pub(super) fn new(job: Job, done: RangeSet<u64>) -> Self {
+        Self { job, id: job.id(), taken: done.clone(), done, leases: Vec::new() }
+    }
+
+    pub(super) fn job(&self) -> &Job {
+        &self.job
+    }
+
+    pub(super) fn id(&self) -> JobId {
+        self.id
+    }
+
+    pub(super) fn done(&self) -> &RangeSet<u64> {
+        &self.done
+    }
+
+    pub(super) fn leases(&self) -> &[Lease] {
+        &self.leases
+    }
+
+    /// Whether every nonce was searched.
+    pub(super) fn is_exhausted(&self) -> bool {
+        let space = self.job.space();
+        self.done.gaps(&(space.start..space.end)).next().is_none()
+    }
+
+    /// Leases the first free nonces, about `nonces` of them in whole units, in one piece.
+    pub(super) fn grant(&mut self, number: u64, node: NodeId, nonces: u64, now: Instant) -> Option<NonceRange> {
+        let space = self.job.space();
+        let gap = self.taken.gaps(&(space.start..space.end)).next()?;
+        // Ends fall on the borders of units, counted from the start of the space.
+        let wanted = gap.start.saturating_add(nonces.max(1)) - space.start;
+        let border = space.start.saturating_add(wanted.div_ceil(UNIT).saturating_mul(UNIT));
+        let range = NonceRange::new(gap.start, gap.end.min(border));
+        self.lease(number, node, range, now);
+        Some(range)
+    }
+
+    /// Leases exactly `range`, if all of it is free.
+    pub(super) fn adopt(&mut self, number: u64, node: NodeId, range: NonceRange, now: Instant) -> bool {
+        let free =
+            !range.is_empty() && self.job.space().covers(&range) && !self.taken.overlaps(&(range.start..range.end));
+        if free {
+            self.lease(number, node, range, now);
+        }
+        free
+    }
+
+    fn lease(&mut self, number: u64, node: NodeId, rest: NonceRange, now: Instant) {
+        self.taken.insert(rest.start..rest.end);
+        self.leases.push(Lease { number, node, rest, granted: now, seen: now });
+    }
+
+    /// The nonces were searched, whoever did it.
+    pub(super) fn mark_done(&mut self, range: NonceRange) {
+        let range = range.intersection(&self.job.space());
+        if !range.is_empty() {
+            self.done.insert(range.start..range.end);
+            self.taken.insert(range.start..range.end);
+        }
+    }
+
+    /// `node` holds the lease and has `rest` of it left. False if there is no such lease.
+    pub(super) fn progress(&mut self, number: u64, node: NodeId, rest: NonceRange, now: Instant) -> bool {
+        let Some(lease) = self.leases.iter_mut().find(|lease| lease.number == number && lease.node == node) else {
+            return false;
+        };
+        lease.seen = now;
+        if rest.start > lease.rest.start && rest.start <= lease.rest.end {
+            let searched = NonceRange::new(lease.rest.start, rest.start);
+            lease.rest.start = rest.start;
+            self.mark_done(searched);
+        }
+        true
+    }
+
+    /// `node` has searched the lease to its end. False if there is no such lease.
+    pub(super) fn complete(&mut self, number: u64, node: NodeId) -> bool {
+        let Some(at) = self.leases.iter().position(|lease| lease.number == number && lease.node == node) else {
+            return false;
+        };
+        let lease = self.leases.swap_remove(at);
+        self.mark_done(lease.rest);
+        true
+    }
+
+    /// Ends the leases that `over` names; what was left of them is free again.
+    pub(super) fn reclaim(&mut self, over: impl Fn(&Lease) -> bool) {
+        let before = self.leases.len();
+        self.leases.retain(|lease| !over(lease));
+        if self.leases.len() != before {
+            self.taken = self.done.clone();
+            let rests = self.leases.iter().map(|lease| lease.rest).filter(|rest| !rest.is_empty());
+            self.taken.extend(rests.map(|rest| rest.start..rest.end));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::{clock, job, node};
+    use proptest::prelude::*;
+
+    fn range(start: u64, end: u64) -> NonceRange {
+        NonceRange::new(start, end)
+    }
+
+    fn ledger() -> Ledger {
+        Ledger::new(job(1), RangeSet::new())
+    }
+
+    #[test]
+    fn grants_follow_each_other_in_whole_units() {
+        let (mut ledger, now) = (ledger(), clock());
+        assert_eq!(ledger.grant(1, node(1), 1, now), Some(range(1, 100_001)));
+        assert_eq!(ledger.grant(2, node(2), 100_001, now), Some(range(100_001, 300_001)));
+        assert_eq!(ledger.grant(3, node(1), u64::MAX, now), Some(range(300_001, 2_000_000_001)));
+        assert_eq!(ledger.grant(4, node(1), 1, now), None);
+        assert!(!ledger.is_exhausted());
+        for number in 1..=3 {
+            assert!(ledger.complete(number, node(if number == 2 { 2 } else { 1 })));
+        }
+        assert!(ledger.is_exhausted());
+    }
+
+    #[test]
+    fn a_reclaimed_lease_keeps_what_was_reported() {
+        let (mut ledger, now) = (ledger(), clock());
+        ledger.grant(1, node(2), 200_000, now);
+        ledger.grant(2, node(3), 100_000, now);
+        assert!(ledger.progress(1, node(2), range(50_000, 200_001), now));
+        ledger.reclaim(|lease| lease.node == node(2));
+        assert_eq!(ledger.grant(3, node(3), 1000, now), Some(range(50_000, 100_001)));
+        assert_eq!(ledger.grant(4, node(3), 100_001, now), Some(range(100_001, 200_001)));
+        assert_eq!(ledger.grant(5, node(3), 100_000, now), Some(range(300_001, 400_001)));
+    }
+
+    #[test]
+    fn another_nodes_lease_is_not_completed() {
+        let (mut ledger, now) = (ledger(), clock());
+        ledger.grant(1, node(2), 1, now);
+        assert!(!ledger.complete(1, node(3)));
+        assert!(!ledger.progress(1, node(3), range(50, 100_001), now));
+        assert!(ledger.done().is_empty());
+    }
+
+    #[test]
+    fn only_free_ranges_are_adopted() {
+        let (mut ledger, now) = (ledger(), clock());
+        ledger.mark_done(range(1, 1000));
+        assert!(!ledger.adopt(1, node(2), range(999, 2000), now));
+        assert!(ledger.adopt(2, node(2), range(1000, 2000), now));
+        assert!(!ledger.adopt(3, node(3), range(1500, 2500), now));
+        assert!(!ledger.adopt(4, node(3), range(2000, 2000), now));
+        assert!(!ledger.adopt(5, node(3), range(0, 1), now));
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Grant(u32, u64),
+        Adopt(u32, u64, u64),
+        Progress(usize, u64),
+        Complete(usize),
+        Done(u64, u64),
+        Reclaim(u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let nonce = 0..2_100_000_000u64;
+        prop_oneof![
+            (1..5u32, 0..300_000_000u64).prop_map(|(node, count)| Step::Grant(node, count)),
+            (1..5u32, nonce.clone(), 0..1_000_000u64).prop_map(|(node, at, count)| Step::Adopt(node, at, count)),
+            (0..8usize, 0..500_000u64).prop_map(|(lease, count)| Step::Progress(lease, count)),
+            (0..8usize).prop_map(Step::Complete),
+            (nonce, 0..5_000_000u64).prop_map(|(at, count)| Step::Done(at, count)),
+            (1..5u32).prop_map(Step::Reclaim),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn leases_never_overlap_and_nothing_is_lost(steps in prop::collection::vec(step(), 1..60)) {
+            let (mut ledger, now) = (ledger(), clock());
+            for (number, step) in (0..).zip(steps) {
+                let lease = |i: usize| ledger.leases().get(i).copied();
+                let done_before = ledger.done().clone();
+                match step {
+                    Step::Grant(id, count) => { ledger.grant(number, node(id), count, now); }
+                    Step::Adopt(id, at, count) => { ledger.adopt(number, node(id), range(at, at + count), now); }
+                    Step::Progress(i, count) => if let Some(Lease { number, node, rest, .. }) = lease(i) {
+                        ledger.progress(number, node, range((rest.start + count).min(rest.end), rest.end), now);
+                    },
+                    Step::Complete(i) => if let Some(Lease { number, node, .. }) = lease(i) {
+                        ledger.complete(number, node);
+                    },
+                    Step::Done(at, count) => ledger.mark_done(range(at, at + count)),
+                    Step::Reclaim(id) => ledger.reclaim(|lease| lease.node == node(id)),
+                }
+                let mut leased = RangeSet::new();
+                for lease in ledger.leases().iter().filter(|lease| !lease.rest.is_empty()) {
+                    prop_assert!(!leased.overlaps(&(lease.rest.start..lease.rest.end)), "leases overlap");
+                    leased.insert(lease.rest.start..lease.rest.end);
+                }
+                let mut together = ledger.done().clone();
+                together.extend(leased.iter().cloned());
+                prop_assert_eq!(&together, &ledger.taken);
+                prop_assert!(done_before.iter().all(|range| ledger.done().gaps(range).next().is_none()), "done shrank");
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What nodes say to each other. Values only; how they travel is the transport's affair.
+//!
+//! | message | from, to | says |
+//! |---|---|---|
+//! | `HeartbeatRequest` | every node, every other | I am up; a leader adds what is done |
+//! | `HeartbeatReply` | back | I am up; to a leader, with a `ProcessRequest` on board |
+//! | `ProcessRequest` | node, leader | what I hold, what I finished, how fast I am: give me work |
+//! | `Process` | leader, node | search this range of this job |
+//! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
+//! | `ProcessAnswerYes` | node, leader | here is a nonce |
+//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced |
+//! | `Leave` | node, every other | I am going: a last heartbeat, and what I hold comes back |
+//!
+//! Every message may be lost, late or doubled. Those that speak of leases carry the epoch in which they were granted.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Epoch, NodeId};
+use crate::work::{Job, JobId, NonceRange, Search, Solution};
+
+/// A message from one node to another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)] // the table above
+pub enum Message {
+    HeartbeatRequest(Heartbeat),
+    HeartbeatReply(Heartbeat, Option<ProcessRequest>),
+    ProcessRequest(ProcessRequest),
+    Process(Process),
+    ProcessAnswerNo(ProcessAnswerNo),
+    ProcessAnswerYes(ProcessAnswerYes),
+    ProcessInterrupt(ProcessInterrupt),
+    Leave(Heartbeat, Option<ProcessRequest>),
+}
+
+/// A sign of life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// A number that the sender drew when it started: another one means that it has restarted since.
+    pub incarnation: u64,
+    /// The newest epoch that the sender has seen.
+    pub epoch: Option<Epoch>,
+    /// From a leader: the jobs under way and what is done of each, so that the next leader goes on from there.
+    pub done: Vec<JobDone>,
+    /// From a leader: solutions that the source has not said its final word on.
+    pub unsettled: Vec<Unsettled>,
+}
+
+/// A verified solution on its way to the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// The solution.
+    pub solution: Solution,
+    /// Who found it.
+    pub found_by: NodeId,
+}
+
+impl Unsettled {
+    /// Whether the search for its block has ended with it.
+    pub(super) fn ends_round(&self) -> bool {
+        self.solution.job.search == Search::First
+    }
+}
+
+/// What is done of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobDone {
+    /// The job.
+    pub job: Job,
+    /// Searched ranges, ascending and disjoint. Where there were too many to send, some are missing.
+    pub ranges: Vec<NonceRange>,
+}
+
+/// A node's account of itself, for its leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRequest {
+    /// The leader's epoch that the sender has seen. The leases below may be of older ones.
+    pub epoch: Epoch,
+    /// Measured speed in nonces per second; 0 when not measured yet.
+    pub rate: u64,
+    /// Leases that the sender is at work on or has waiting, in that order.
+    pub held: Vec<Held>,
+    /// Ranges finished that no leader's heartbeat has confirmed yet.
+    pub finished: Vec<(JobId, NonceRange)>,
+}
+
+/// A lease in a node's hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// The epoch that granted it.
+    pub epoch: Epoch,
+    /// Its number in that epoch.
+    pub lease: u64,
+    /// The job.
+    pub job: JobId,
+    /// What of it is searched already, from its start.
+    pub searched: NonceRange,
+    /// What is left to search.
+    pub rest: NonceRange,
+}
+
+/// A lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The epoch that grants it.
+    pub epoch: Epoch,
+    /// Its number in that epoch.
+    pub lease: u64,
+    /// Counts the blocks that this epoch's leader has worked on; an interrupt ends rounds.
+    pub round: u64,
+    /// What is searched.
+    pub job: Job,
+    /// Where.
+    pub range: NonceRange,
+}
+
+/// A lease searched to its end without an (unreported) solution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessAnswerNo {
+    /// The epoch that granted the lease.
+    pub epoch: Epoch,
+    /// Its number.
+    pub lease: u64,
+    /// The job.
+    pub job: JobId,
+    /// The whole range.
+    pub range: NonceRange,
+    /// Measured speed in nonces per second; 0 when not measured yet.
+    pub rate: u64,
+}
+
+/// A solution. It speaks for itself: whoever gets it verifies it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessAnswerYes {
+    /// The epoch that granted the lease.
+    pub epoch: Epoch,
+    /// The job and the nonce.
+    pub solution: Solution,
+}
+
+/// The end of all rounds up to one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessInterrupt {
+    /// The leader's epoch.
+    pub epoch: Epoch,
+    /// The last round that is over.
+    pub round: u64,
+}

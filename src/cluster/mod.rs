@@ -1,0 +1,47 @@
+//! The cluster's rules: heartbeats, leader, ranges handed out. A state machine without clock, I/O or threads.
+//!
+//! ```text
+//!                     ┌───────────────────────── Cluster ─────────────────────────┐
+//!  handle_message ───>│ Peers: who is alive ──> who leads                         │───> poll_output: Send, Scan, Stop,
+//!  handle_timeout ───>│ Leading: rounds, ledgers, leases        (only the leader) │     NeedJob, Submit, Peer, Leader
+//!  handle_job … ─────>│ Worker: leases in hand, solutions       (every node)      │───> poll_timeout
+//!                     │ Board: what is done, for the next leader                  │
+//!                     └───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # How to drive it
+//! Call any `handle_` method or command with the time. Then take outputs from [`Cluster::poll_output`] until there are none, and
+//! call [`Cluster::handle_timeout`] when [`Cluster::poll_timeout`] is due, unless something else was called before. Time
+//! must not run backwards.
+//!
+//! # The rules, in short
+//! 1. A peer is alive while it answers heartbeats. The lowest live id leads; everyone works that out alone.
+//! 2. A new leader begins an [`Epoch`] newer than any it has seen. Nothing of an older epoch changes what is leased or done.
+//! 3. A leader hands out free nonces as leases; what is searched only grows, and travels with its heartbeats.
+//! 4. A solution is verified, submitted, and ends the round: everyone else is interrupted; then the next job comes.
+//! 5. Whatever is said may be lost. Requests tell all that a node holds and has finished, so that the next one mends it.
+
+mod board;
+mod config;
+mod core;
+mod id;
+mod leading;
+mod ledger;
+mod liveness;
+mod message;
+mod outbox;
+mod output;
+mod worker;
+
+pub use config::Config;
+pub use core::Cluster;
+pub use id::{Epoch, NodeId, NodeIdError};
+pub use liveness::PeerState;
+pub use message::{
+    Heartbeat, Held, JobDone, Message, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt, ProcessRequest,
+    Unsettled,
+};
+pub use output::{Output, Ticket};
+
+#[cfg(test)]
+mod tests;

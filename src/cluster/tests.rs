@@ -1,0 +1,516 @@
+//! Clusters of several nodes on one thread: messages take 1 ms, time jumps from event to event, scans are pretended.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle, Timestamp};
+
+/// Where a test's time begins.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn clock() -> Instant {
+    Instant::now()
+}
+
+pub(super) fn node(id: u32) -> NodeId {
+    NodeId::try_from(id).unwrap()
+}
+
+pub(super) fn config(id: u32) -> Config {
+    Config { id: node(id), incarnation: u64::from(id) * 1000, heartbeat: Duration::from_secs(5) }
+}
+
+/// A job of block `block` with a target that nothing meets.
+fn job_of(block: u8, number: u64) -> Job {
+    Job {
+        height: u64::from(block),
+        puzzle: Puzzle::Text(TextPuzzle {
+            prev: Digest([block; 32]),
+            timestamp: Timestamp::from_seconds(number),
+            hashing: Hashing::Double,
+        }),
+        target: Target::from_be_bytes([0; 32]),
+        search: Search::First,
+    }
+}
+
+pub(super) fn job(number: u64) -> Job {
+    job_of(1, number)
+}
+
+/// A job of block `block` that `nonce` solves.
+fn job_solved_by(block: u8, number: u64, nonce: u64) -> Job {
+    let job = job_of(block, number);
+    Job { target: job.puzzle.value(job.puzzle.digest(nonce)), ..job }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[derive(Clone, Copy, Debug)]
+struct Scan {
+    ticket: Ticket,
+    job: Job,
+    range: NonceRange,
+}
+
+struct Member {
+    cluster: Cluster,
+    scans: Vec<Scan>,
+    /// Nonces per second.
+    rate: u64,
+    /// How far the first scan has come.
+    at: u64,
+    submitted: Vec<Solution>,
+    needs_job: bool,
+    leader: Option<(NodeId, Epoch)>,
+    peers: BTreeMap<NodeId, PeerState>,
+}
+
+struct Net {
+    start: Instant,
+    now: Instant,
+    members: BTreeMap<NodeId, Member>,
+    mail: Vec<(Instant, NodeId, NodeId, Message)>,
+    /// Links that deliver nothing: from, to.
+    cut: Vec<(u32, u32)>,
+    /// Every range that was searched to its end or in part.
+    searched: Vec<(NodeId, Job, NonceRange)>,
+    /// What a scan "finds".
+    planted: Option<Solution>,
+    incarnations: u64,
+}
+
+impl Net {
+    fn new(ids: &[u32]) -> Self {
+        let start = clock();
+        let mut net = Self {
+            start,
+            now: start,
+            members: BTreeMap::new(),
+            mail: Vec::new(),
+            cut: Vec::new(),
+            searched: Vec::new(),
+            planted: None,
+            incarnations: 0,
+        };
+        for &id in ids {
+            net.start(id, ids);
+        }
+        net
+    }
+
+    fn start(&mut self, id: u32, ids: &[u32]) {
+        self.incarnations += 1;
+        let mut cluster = Cluster::new(Config { incarnation: self.incarnations, ..config(id) }, self.now);
+        let rate = 10_000_000;
+        cluster.set_rate(rate);
+        cluster.set_peers(self.now, &ids.iter().map(|&id| node(id)).collect::<Vec<_>>());
+        let member = Member {
+            cluster,
+            scans: Vec::new(),
+            rate,
+            at: 0,
+            submitted: Vec::new(),
+            needs_job: false,
+            leader: None,
+            peers: BTreeMap::new(),
+        };
+        self.members.insert(node(id), member);
+        self.drain(node(id));
+    }
+
+    fn kill(&mut self, id: u32) {
+        self.members.remove(&node(id));
+    }
+
+    fn member(&mut self, id: u32) -> &mut Member {
+        self.members.get_mut(&node(id)).unwrap()
+    }
+
+    fn act(&mut self, id: u32, action: impl FnOnce(&mut Cluster, Instant)) {
+        let now = self.now;
+        action(&mut self.member(id).cluster, now);
+        self.drain(node(id));
+    }
+
+    fn drain(&mut self, id: NodeId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        while let Some(output) = member.cluster.poll_output() {
+            match output {
+                Output::Send { to, message } => {
+                    if !self.cut.contains(&(id.get(), to.get())) {
+                        self.mail.push((self.now + MS, id, to, message));
+                    }
+                }
+                Output::Scan { ticket, job, range } => {
+                    if member.scans.is_empty() {
+                        member.at = range.start;
+                    }
+                    member.scans.push(Scan { ticket, job, range });
+                }
+                Output::Stop { ticket } => {
+                    if let Some(at) = member.scans.iter().position(|scan| scan.ticket == ticket) {
+                        let scan = member.scans.remove(at);
+                        if at == 0 {
+                            self.searched.push((id, scan.job, NonceRange::new(scan.range.start, member.at)));
+                            member.at = member.scans.first().map_or(0, |scan| scan.range.start);
+                        }
+                    }
+                }
+                Output::NeedJob => member.needs_job = true,
+                Output::Submit { solution, .. } => member.submitted.push(solution),
+                Output::Peer { peer, state } => {
+                    member.peers.insert(peer, state);
+                }
+                Output::Leader { leader, epoch } => member.leader = Some((leader, epoch)),
+                Output::Refused { from, solution } => panic!("{from:?} claimed {solution:?}"),
+            }
+        }
+    }
+
+    /// Lets `time` pass in steps of a millisecond.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.now += MS;
+            let (due, later) = std::mem::take(&mut self.mail).into_iter().partition(|(at, ..)| *at <= self.now);
+            self.mail = later;
+            let due: Vec<_> = due;
+            for (_, from, to, message) in due {
+                if let Some(member) = self.members.get_mut(&to) {
+                    member.cluster.handle_message(self.now, from, message);
+                    self.drain(to);
+                }
+            }
+            for id in self.members.keys().copied().collect::<Vec<_>>() {
+                self.scan(id);
+                let member = self.members.get_mut(&id).unwrap();
+                if member.cluster.poll_timeout().is_some_and(|due| due <= self.now) {
+                    member.cluster.handle_timeout(self.now);
+                    self.drain(id);
+                }
+            }
+        }
+    }
+
+    /// One millisecond's worth of hashing.
+    fn scan(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).unwrap();
+        let Some(scan) = member.scans.first().copied() else { return };
+        let from = member.at;
+        member.at = (from + member.rate / 1000).min(scan.range.end);
+        let to = member.at;
+        member.cluster.handle_progress(scan.ticket, to);
+        if let Some(planted) = self.planted
+            && planted.job == scan.job
+            && NonceRange::new(from, to).contains(planted.nonce)
+        {
+            member.cluster.handle_found(self.now, scan.ticket, planted.nonce);
+        } else if to == scan.range.end {
+            self.searched.push((id, scan.job, scan.range));
+            member.scans.remove(0);
+            member.at = member.scans.first().map_or(0, |scan| scan.range.start);
+            member.cluster.handle_searched(self.now, scan.ticket);
+        }
+        self.drain(id);
+    }
+
+    fn leaders(&self) -> Vec<(u32, u32)> {
+        let leader = |member: &Member| member.leader.map_or(0, |(leader, _)| leader.get());
+        self.members.iter().map(|(id, member)| (id.get(), leader(member))).collect()
+    }
+
+    /// How many nonces of `job` were searched, and how many of those more than once.
+    fn coverage(&self, job: &Job) -> (u64, u64) {
+        let mut union = rangemap::RangeSet::new();
+        let mut sum = 0;
+        for (_, _, range) in self.searched.iter().filter(|(_, other, range)| other == job && !range.is_empty()) {
+            sum += range.len();
+            union.insert(range.start..range.end);
+        }
+        let covered: u64 = union.iter().map(|range| range.end - range.start).sum();
+        (covered, sum - covered)
+    }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[test]
+fn the_lowest_id_leads_and_everyone_searches() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+    assert!(net.member(1).needs_job);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(MS * 5);
+    for id in 1..=3 {
+        assert!(net.member(id).scans.len() >= 4, "node {id} has less than four leases in hand");
+    }
+    net.run(seconds(30));
+    let ends = [1, 2, 3].map(|id| net.member(id).scans.len());
+    assert!(ends.iter().all(|&scans| scans > 0), "{ends:?}");
+    assert_eq!(net.coverage(&job(1)).1, 0, "nothing was searched twice");
+}
+
+#[test]
+fn a_node_alone_leads_at_once_and_one_with_silent_peers_after_listening() {
+    let mut net = Net::new(&[7]);
+    assert_eq!(net.leaders(), [(7, 7)]);
+    net = Net::new(&[]);
+    net.start(2, &[1, 2]);
+    assert_eq!(net.leaders(), [(2, 0)]);
+    net.run(seconds(1));
+    assert_eq!(net.leaders(), [(2, 2)]);
+}
+
+#[test]
+fn the_next_one_leads_when_the_leader_dies_and_goes_on_where_it_stopped() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(17));
+    net.kill(1);
+    net.run(MS * 10_760);
+    assert_eq!(net.leaders(), [(2, 2), (3, 2)]);
+    let busy = |net: &mut Net| [2, 3].map(|id| !net.member(id).scans.is_empty());
+    assert_eq!(busy(&mut net), [true, true], "leases outlast the change of leader");
+    net.run(seconds(40));
+    assert_eq!(busy(&mut net), [true, true]);
+    let (_, twice) = net.coverage(&job(1));
+    // The dead leader's own last heartbeat of work may be searched again, nothing else.
+    assert!(twice <= 50_000_000, "{twice} nonces were searched twice");
+}
+
+#[test]
+fn a_lower_id_that_comes_back_leads_again_and_takes_everything_over() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(7));
+    net.kill(1);
+    net.run(seconds(13));
+    assert_eq!(net.leaders(), [(2, 2), (3, 2)]);
+    let before = net.member(2).leader.unwrap().1;
+    net.start(1, &[1, 2, 3]);
+    net.run(MS * 100);
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+    let after = net.member(2).leader.unwrap().1;
+    assert!(after > before);
+    net.run(seconds(20));
+    let (_, twice) = net.coverage(&job(1));
+    assert!(twice <= 50_000_000, "{twice} nonces were searched twice");
+    assert!(net.members.values().all(|member| member.cluster.job() == Some(&job(1))), "the old job goes on");
+}
+
+#[test]
+fn a_solution_is_submitted_once_and_interrupts_everyone() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    let first = job_solved_by(1, 10, 180_000_000);
+    let planted = Solution { job: first, nonce: 180_000_000 };
+    net.planted = Some(planted);
+    net.act(1, |cluster, now| cluster.handle_job(now, first));
+    net.run(seconds(20));
+    assert_eq!(net.member(1).submitted, [planted]);
+    for id in 1..=3 {
+        assert_eq!(net.member(id).scans.len(), 0, "node {id} goes on with a block that is found");
+    }
+    net.act(1, |cluster, now| cluster.handle_settled(now, &planted));
+    assert!(net.member(1).needs_job);
+    let next = job_of(2, 11);
+    net.act(1, |cluster, now| cluster.handle_job(now, next));
+    net.run(MS * 5);
+    for id in 1..=3 {
+        assert_eq!(net.member(id).cluster.job(), Some(&next));
+    }
+    net.run(seconds(11));
+    assert_eq!(net.member(1).submitted, [planted]);
+}
+
+#[test]
+fn a_solution_survives_the_leader_that_it_was_given_to() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    let first = job_solved_by(1, 10, 350_000_000);
+    let planted = Solution { job: first, nonce: 350_000_000 };
+    net.act(1, |cluster, now| cluster.handle_job(now, first));
+    net.run(MS * 3);
+    let holds = |scan: &Scan| scan.range.contains(planted.nonce);
+    let finder =
+        [2, 3].into_iter().find(|&id| net.member(id).scans.iter().any(holds)).expect("a lease of another node");
+    let ticket = net.member(finder).scans.iter().copied().find(holds).unwrap().ticket;
+    net.kill(1);
+    net.act(finder, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
+    net.run(seconds(11));
+    assert_eq!(net.member(2).submitted, [planted]);
+}
+
+#[test]
+fn a_node_that_leaves_hands_back_what_it_held() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(3));
+    net.act(3, Cluster::leave);
+    assert!(net.member(3).scans.is_empty());
+    net.run(MS * 2);
+    assert_eq!(net.member(1).peers[&node(3)], PeerState::Down);
+    net.members.remove(&node(3));
+    net.run(seconds(100));
+    assert_eq!(net.coverage(&job(1)), (2_000_000_000, 0), "every nonce once");
+}
+
+#[test]
+fn a_leader_that_leaves_is_followed_at_once() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(3));
+    net.act(1, Cluster::leave);
+    net.kill(1);
+    net.run(MS * 5);
+    assert_eq!(net.leaders(), [(2, 2)]);
+    assert!(net.member(2).needs_job);
+    net.run(seconds(210));
+    assert_eq!(net.coverage(&job(1)), (2_000_000_000, 0), "every nonce once");
+}
+
+#[test]
+fn an_exhausted_job_is_followed_by_another_of_the_same_block() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    for number in 2..5 {
+        while !std::mem::take(&mut net.member(1).needs_job) {
+            net.run(MS * 10);
+        }
+        net.act(1, |cluster, now| cluster.handle_job(now, job(number)));
+    }
+    assert!(net.member(2).scans.iter().all(|scan| scan.job.block() == job(1).block()));
+    assert_eq!(net.coverage(&job(1)).1, 0);
+    assert_eq!(net.coverage(&job(2)).1, 0);
+}
+
+#[test]
+fn a_changed_block_interrupts_the_old_one() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job_of(1, 1)));
+    net.run(seconds(1));
+    net.act(1, |cluster, now| cluster.handle_job(now, job_of(2, 2)));
+    net.run(MS * 3);
+    for id in 1..=2 {
+        assert!(net.member(id).scans.iter().all(|scan| scan.job == job_of(2, 2)));
+        assert!(!net.member(id).scans.is_empty());
+    }
+}
+
+#[test]
+fn a_cut_off_node_leads_itself_and_comes_back() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.cut = vec![(3, 1), (1, 3), (3, 2), (2, 3)];
+    net.run(seconds(13));
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 3)]);
+    net.cut.clear();
+    net.run(seconds(10));
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+    net.run(seconds(5));
+    let epochs: Vec<_> = net.members.values().map(|member| member.leader.unwrap().1).collect();
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+}
+
+#[test]
+fn a_node_that_was_paused_does_not_blame_its_peers() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    let paused = net.members.remove(&node(1)).unwrap();
+    net.run(seconds(60));
+    assert_eq!(net.leaders(), [(2, 2)]);
+    net.members.insert(node(1), paused);
+    net.run(MS * 200);
+    assert_eq!(net.leaders(), [(1, 1), (2, 1)]);
+    assert_eq!(net.member(1).peers[&node(2)], PeerState::Alive);
+    let epochs: Vec<_> = net.members.values().map(|member| member.leader.unwrap().1).collect();
+    assert_eq!(epochs[0], epochs[1]);
+}
+
+#[test]
+fn every_nonce_is_searched_however_many_messages_are_lost() {
+    for seed in 1..=10u64 {
+        let mut net = Net::new(&[1, 2, 3]);
+        net.run(MS * 20);
+        net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+        let mut random = seed;
+        while net.coverage(&job(1)).0 < 2_000_000_000 {
+            assert!(net.now - net.start < seconds(400), "seed {seed}: {:?} after 400 s", net.coverage(&job(1)));
+            net.run(MS);
+            // A tenth of all messages is lost.
+            net.mail.retain(|_| {
+                random ^= random << 13;
+                random ^= random >> 7;
+                random ^= random << 17;
+                !random.is_multiple_of(10)
+            });
+            for id in 1..=3 {
+                if std::mem::take(&mut net.member(id).needs_job) {
+                    net.act(id, |cluster, now| cluster.handle_job(now, job(1)));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_wrong_nonce_is_refused_and_changes_nothing() {
+    let now = clock();
+    let mut cluster = Cluster::new(config(1), now);
+    cluster.set_peers(now, &[node(2)]);
+    let reply = |epoch| Heartbeat { incarnation: 9, epoch, done: vec![], unsettled: vec![] };
+    cluster.handle_message(now, node(2), Message::HeartbeatReply(reply(None), None));
+    cluster.handle_job(now, job(1));
+    while cluster.poll_output().is_some() {}
+    let solution = Solution { job: job(1), nonce: 5 };
+    let epoch = cluster.epoch().unwrap();
+    cluster.handle_message(now, node(2), Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
+    assert_eq!(cluster.poll_output(), Some(Output::Refused { from: node(2), solution }));
+    assert_eq!(cluster.poll_output(), None);
+}
+
+#[test]
+fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
+    let now = clock();
+    let mut cluster = Cluster::new(config(2), now);
+    cluster.set_peers(now, &[node(1)]);
+    let epoch = |counter, leader| Epoch { counter, leader: node(leader), incarnation: 1 };
+    let beat = |epoch| Heartbeat { incarnation: 1, epoch: Some(epoch), done: vec![], unsettled: vec![] };
+    cluster.handle_message(now, node(1), Message::HeartbeatReply(beat(epoch(5, 1)), None));
+    while cluster.poll_output().is_some() {}
+    let process = |epoch, round| {
+        Message::Process(Process { epoch, lease: 1, round, job: job(1), range: NonceRange::new(1, 100_001) })
+    };
+    cluster.handle_message(now, node(9), process(epoch(5, 1), 1));
+    cluster.handle_message(now, node(1), process(epoch(4, 1), 1));
+    cluster.handle_message(now, node(1), process(epoch(5, 9), 1));
+    assert_eq!(cluster.poll_output(), None);
+    cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
+    assert!(matches!(cluster.poll_output(), Some(Output::Scan { ticket: 1, .. })));
+    // Twice the same, then an interrupt, then late mail from the round that is over.
+    cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
+    assert_eq!(cluster.poll_output(), None);
+    let interrupt = ProcessInterrupt { epoch: epoch(5, 1), round: 1 };
+    cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt));
+    assert_eq!(cluster.poll_output(), Some(Output::Stop { ticket: 1 }));
+    assert!(matches!(cluster.poll_output(), Some(Output::Send { message: Message::ProcessRequest(_), .. })));
+    cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
+    assert_eq!(cluster.poll_output(), None);
+    cluster.handle_message(now, node(1), process(epoch(5, 1), 2));
+    assert!(matches!(cluster.poll_output(), Some(Output::Scan { ticket: 2, .. })));
+    // The interrupt again does not touch the new round.
+    cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt));
+    assert!(matches!(cluster.poll_output(), Some(Output::Send { message: Message::ProcessRequest(_), .. })));
+    assert_eq!(cluster.poll_output(), None);
+}

@@ -1,0 +1,192 @@
+//! What every node does, the leader too: holds leases, scans them, keeps solutions until they are settled.
+
+use std::collections::VecDeque;
+
+use super::board::Board;
+use super::outbox::Outbox;
+use super::{
+    Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt, ProcessRequest,
+    Ticket,
+};
+use crate::work::{Job, JobId, NonceRange, Search, Solution};
+
+/// A leader gives a node a handful of leases; whatever gives more is none.
+const MAX_LEASES: usize = 64;
+
+/// Ranges finished and not confirmed yet: several heartbeats' worth of leases.
+const MAX_FINISHED: usize = 256;
+
+/// Solutions not settled yet. Beyond, the oldest are forgotten: only a source that is down for long lets so many gather.
+const MAX_PENDING: usize = 64;
+
+/// A block that was worked on, across leaders: (epoch, round) in the order in which they were.
+type Round = (Epoch, u64);
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    ticket: Ticket,
+    round: Round,
+    number: u64,
+    job: Job,
+    id: JobId,
+    range: NonceRange,
+    /// Everything before this is searched.
+    searched_to: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    round: Round,
+    solution: Solution,
+}
+
+/// A node's work in hand.
+#[derive(Debug, Default)]
+pub(super) struct Worker {
+    leases: VecDeque<Lease>,
+    /// Rounds up to this one are over.
+    over: Option<Round>,
+    finished: VecDeque<(JobId, NonceRange)>,
+    pending: VecDeque<Pending>,
+    /// Nonces per second; 0 before the first measurement.
+    pub(super) rate: u64,
+    last_ticket: Ticket,
+}
+
+impl Worker {
+    pub(super) fn is_idle(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// The job that is scanned now.
+    pub(super) fn job(&self) -> Option<&Job> {
+        self.leases.front().map(|lease| &lease.job)
+    }
+
+    /// What this node tells its leader of itself.
+    pub(super) fn request(&self, epoch: Epoch) -> ProcessRequest {
+        let held = |lease: &Lease| Held {
+            epoch: lease.round.0,
+            lease: lease.number,
+            job: lease.id,
+            searched: NonceRange::new(lease.range.start, lease.searched_to),
+            rest: NonceRange::new(lease.searched_to, lease.range.end),
+        };
+        ProcessRequest {
+            epoch,
+            rate: self.rate,
+            held: self.leases.iter().map(held).collect(),
+            finished: self.finished.iter().copied().collect(),
+        }
+    }
+
+    /// A lease, or an old lease's new name. The caller has checked that it comes from the leader of a current epoch.
+    pub(super) fn handle_process(&mut self, process: Process, out: &mut Outbox) {
+        let Process { epoch, lease: number, round, job, range } = process;
+        let round = (epoch, round);
+        let is_over = self.over.is_some_and(|over| round <= over);
+        let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
+        let id = job.id();
+        let is_finished = self.finished.iter().any(|&(other, done)| other == id && done.covers(&range));
+        if is_over || is_known || is_finished || range.is_empty() || !job.space().covers(&range) {
+            return;
+        }
+        // A node works on one block: the newest that it was told of.
+        let other_block = |lease: &Lease| !lease.job.is_same_search(&job);
+        if self.leases.iter().any(|lease| other_block(lease) && lease.round > round) {
+            return;
+        }
+        self.stop(other_block, out);
+        let continues = |lease: &&mut Lease| {
+            lease.round.0 < epoch
+                && lease.id == id
+                && lease.range.end == range.end
+                && (lease.range.start..=lease.searched_to).contains(&range.start)
+        };
+        if let Some(lease) = self.leases.iter_mut().find(continues) {
+            (lease.round, lease.number, lease.range) = (round, number, range);
+            return;
+        }
+        if self.leases.len() == MAX_LEASES {
+            return;
+        }
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        self.leases.push_back(Lease { ticket, round, number, job, id, range, searched_to: range.start });
+        out.push(Output::Scan { ticket, job, range });
+    }
+
+    /// All rounds up to one are over, and with them their leases and solutions.
+    pub(super) fn handle_interrupt(&mut self, interrupt: ProcessInterrupt, out: &mut Outbox) {
+        let over = (interrupt.epoch, interrupt.round);
+        self.over = self.over.max(Some(over));
+        self.stop(|lease| lease.round <= over, out);
+        self.pending.retain(|pending| pending.round > over);
+    }
+
+    fn stop(&mut self, over: impl Fn(&Lease) -> bool, out: &mut Outbox) {
+        self.leases.retain(|lease| {
+            let stopped = over(lease);
+            if stopped {
+                out.push(Output::Stop { ticket: lease.ticket });
+            }
+            !stopped
+        });
+    }
+
+    /// Stops everything, for good.
+    pub(super) fn stop_all(&mut self, out: &mut Outbox) {
+        self.stop(|_| true, out);
+    }
+
+    /// The scan has met a solution.
+    pub(super) fn handle_found(&mut self, ticket: Ticket, nonce: u64, leader: Option<NodeId>, out: &mut Outbox) {
+        let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket).copied() else { return };
+        let solution = Solution { job: lease.job, nonce };
+        if self.pending.len() == MAX_PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Pending { round: lease.round, solution });
+        if lease.job.search == Search::First {
+            self.stop(|other| other.job.is_same_search(&lease.job), out);
+        }
+        if let Some(leader) = leader {
+            let answer = ProcessAnswerYes { epoch: lease.round.0, solution };
+            out.send(leader, Message::ProcessAnswerYes(answer));
+        }
+    }
+
+    /// Offers every solution that is not settled again.
+    pub(super) fn offer_pending(&self, leader: NodeId, out: &mut Outbox) {
+        for Pending { round, solution } in &self.pending {
+            let answer = ProcessAnswerYes { epoch: round.0, solution: *solution };
+            out.send(leader, Message::ProcessAnswerYes(answer));
+        }
+    }
+
+    /// The scan has searched everything before `to`.
+    pub(super) fn handle_progress(&mut self, ticket: Ticket, to: u64) {
+        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.ticket == ticket) {
+            lease.searched_to = to.clamp(lease.searched_to, lease.range.end);
+        }
+    }
+
+    /// The scan has searched its whole range.
+    pub(super) fn handle_searched(&mut self, ticket: Ticket, leader: Option<NodeId>, out: &mut Outbox) {
+        let Some(at) = self.leases.iter().position(|lease| lease.ticket == ticket) else { return };
+        let Some(Lease { round, number, id, range, .. }) = self.leases.remove(at) else { return };
+        if self.finished.len() == MAX_FINISHED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back((id, range));
+        if let Some(leader) = leader {
+            let answer = ProcessAnswerNo { epoch: round.0, lease: number, job: id, range, rate: self.rate };
+            out.send(leader, Message::ProcessAnswerNo(answer));
+        }
+    }
+
+    /// Forgets finished ranges that the leader is known to know.
+    pub(super) fn confirm(&mut self, board: &Board) {
+        self.finished.retain(|&(job, range)| !board.confirms(job, range));
+    }
+}
