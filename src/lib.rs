@@ -11,4 +11,5 @@
 pub mod cluster;
 pub mod kernel;
 pub mod scan;
+pub mod transport;
 pub mod work;

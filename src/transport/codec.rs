@@ -1,0 +1,159 @@
+//! The wire's frames: how a [`Message`] becomes bytes and comes back.
+//!
+//! ```text
+//! length (u32, big-endian: of all that follows, at most 65,536)  version (u8)  kind (u8)  body
+//! ```
+//!
+//! 1. The kind says which message it is; its numbers are fixed in one table below and never used again for another.
+//! 2. The body is the message's content in bincode's standard configuration, read with a limit and to its last byte.
+//! 3. A kind that is unknown is an error in our own version, and passed over in a newer one: old nodes stay in a cluster
+//!    while it is being updated.
+//!
+//! This is the only file that knows bincode, so that it can be replaced.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::error::{DecodeError, EncodeError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::cluster::Message;
+
+/// The version of the frames that this build writes.
+pub const VERSION: u8 = 1;
+
+/// The most that may follow a frame's length: version, kind and body together.
+///
+/// A leader's heartbeat with two thousand ranges takes about 40 KiB, every other message a few.
+pub const MAX_CONTENT: usize = 64 * 1024;
+
+/// The longest frame, its length field included.
+pub const MAX_FRAME: usize = LENGTH + MAX_CONTENT;
+
+const LENGTH: usize = size_of::<u32>();
+const HEAD: usize = 2;
+
+/// Why a message cannot be framed, or bytes are no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The message is larger than a frame may be.
+    #[error("expected a message of at most {MAX_CONTENT} bytes, got {0}: send fewer ranges at once")]
+    TooLarge(usize),
+    /// The message cannot be written in this encoding at all.
+    #[error("expected a message that can be encoded: {0}")]
+    Encode(#[from] EncodeError),
+    /// The frame is shorter or longer than it says, or longer than any may be.
+    #[error(
+        "expected a frame as long as its length field says, at most {MAX_CONTENT} bytes after it: {got} bytes do not fit"
+    )]
+    Length {
+        /// How many bytes came, the length field included.
+        got: usize,
+    },
+    /// The frame's version was never in use.
+    #[error("expected frame version {VERSION} or newer, got {0}: the sender runs another program")]
+    Version(u8),
+    /// Our own version has no such kind.
+    #[error("expected a known kind of message, got kind {0}")]
+    Kind(u8),
+    /// The body is not what its kind asks for.
+    #[error("expected the body of a message of kind {kind}: {cause}")]
+    Body {
+        /// The frame's kind.
+        kind: u8,
+        /// What bincode says.
+        cause: DecodeError,
+    },
+    /// Bytes are left over after the body.
+    #[error("expected the body of a message of kind {kind} to end after {used} bytes, got {got}")]
+    Rest {
+        /// The frame's kind.
+        kind: u8,
+        /// How many bytes make a whole body.
+        used: usize,
+        /// How many there are.
+        got: usize,
+    },
+}
+
+/// The table of kinds: from a message to its number and body, and back.
+macro_rules! kinds {
+    ($($number:literal => $variant:ident($($field:ident),+);)+) => {
+        fn kind_and_body(message: &Message) -> Result<(u8, Vec<u8>), EncodeError> {
+            match message {
+                $(Message::$variant($($field),+) => Ok(($number, write(&($($field,)+))?)),)+
+            }
+        }
+
+        fn from_kind_and_body(kind: u8, body: &[u8]) -> Result<Option<Message>, CodecError> {
+            match kind {
+                $($number => {
+                    let ($($field,)+) = read(kind, body)?;
+                    Ok(Some(Message::$variant($($field),+)))
+                })+
+                _ => Ok(None),
+            }
+        }
+    };
+}
+
+kinds! {
+    1 => HeartbeatRequest(heartbeat);
+    2 => HeartbeatReply(heartbeat, request);
+    3 => ProcessRequest(request);
+    4 => Process(lease);
+    5 => ProcessAnswerNo(answer);
+    6 => ProcessAnswerYes(answer);
+    7 => ProcessInterrupt(interrupt);
+    8 => Leave(heartbeat, request);
+}
+
+/// The frame that carries `message`, its length field included.
+pub fn encode(message: &Message) -> Result<Vec<u8>, CodecError> {
+    let (kind, body) = kind_and_body(message)?;
+    let content = HEAD + body.len();
+    let length = u32::try_from(content).ok().filter(|_| content <= MAX_CONTENT);
+    let length = length.ok_or(CodecError::TooLarge(content))?;
+    let mut frame = Vec::with_capacity(LENGTH + content);
+    frame.extend(length.to_be_bytes());
+    frame.extend([VERSION, kind]);
+    frame.extend(body);
+    Ok(frame)
+}
+
+/// The message in a whole frame, its length field included; `None` when a newer version sent a kind unknown to this one.
+pub fn decode(frame: &[u8]) -> Result<Option<Message>, CodecError> {
+    let wrong_length = CodecError::Length { got: frame.len() };
+    let Some((length, content)) = frame.split_first_chunk() else { return Err(wrong_length) };
+    if content.len() > MAX_CONTENT || u32::from_be_bytes(*length) as usize != content.len() {
+        return Err(wrong_length);
+    }
+    let Some((&[version, kind], body)) = content.split_first_chunk() else { return Err(wrong_length) };
+    if version < VERSION {
+        return Err(CodecError::Version(version));
+    }
+    match from_kind_and_body(kind, body)? {
+        None if version == VERSION => Err(CodecError::Kind(kind)),
+        message => Ok(message),
+    }
+}
+
+/// The limit bounds what is read. A list that claims more elements than the body holds costs at most the 1 MiB that serde
+/// sets aside before it reads them.
+const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_CONTENT>> =
+    bincode::config::standard().with_limit::<MAX_CONTENT>();
+
+fn write(content: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
+    bincode::serde::encode_to_vec(content, CONFIG)
+}
+
+fn read<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, CodecError> {
+    let decoded = bincode::serde::decode_from_slice(body, CONFIG);
+    let (content, used) = decoded.map_err(|cause| CodecError::Body { kind, cause })?;
+    if used != body.len() {
+        return Err(CodecError::Rest { kind, used, got: body.len() });
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests;

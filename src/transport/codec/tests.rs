@@ -1,0 +1,185 @@
+//! Every message comes back as it was; nothing else comes back as a message, and nothing panics.
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cluster::{
+    Epoch, Heartbeat, Held, JobDone, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+    ProcessRequest, Unsettled,
+};
+use crate::work::{
+    Digest, Hashing, Header, HeaderPuzzle, Job, JobId, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle,
+};
+
+fn epochs() -> impl Strategy<Value = Epoch> {
+    (any::<u64>(), 1..=u32::MAX, any::<u64>()).prop_map(|(counter, leader, incarnation)| Epoch {
+        counter,
+        leader: NodeId::try_from(leader).unwrap(),
+        incarnation,
+    })
+}
+
+fn ranges() -> impl Strategy<Value = NonceRange> {
+    any::<(u64, u64)>().prop_map(|(start, end)| NonceRange::new(start, end))
+}
+
+fn puzzles() -> impl Strategy<Value = Puzzle> {
+    let text = (any::<[u8; 32]>(), "[0-9]{1,20}", any::<bool>()).prop_map(|(prev, timestamp, double)| {
+        Puzzle::Text(TextPuzzle {
+            prev: Digest(prev),
+            timestamp: timestamp.parse().unwrap(),
+            hashing: if double { Hashing::Double } else { Hashing::Single },
+        })
+    });
+    let header = (vec(any::<u8>(), 80), any::<u32>()).prop_map(|(bytes, version_mask)| {
+        Puzzle::Header(HeaderPuzzle { header: Header::from_bytes(&bytes.try_into().unwrap()), version_mask })
+    });
+    prop_oneof![text, header]
+}
+
+fn jobs() -> impl Strategy<Value = Job> {
+    (any::<u64>(), puzzles(), any::<[u8; 32]>(), any::<bool>()).prop_map(|(height, puzzle, target, every)| Job {
+        height,
+        puzzle,
+        target: Target::from_be_bytes(target),
+        search: if every { Search::Every } else { Search::First },
+    })
+}
+
+fn solutions() -> impl Strategy<Value = Solution> {
+    (jobs(), any::<u64>()).prop_map(|(job, nonce)| Solution { job, nonce })
+}
+
+fn heartbeats() -> impl Strategy<Value = Heartbeat> {
+    let done = (jobs(), vec(ranges(), 0..20)).prop_map(|(job, ranges)| JobDone { job, ranges });
+    let unsettled = (solutions(), 1..=u32::MAX)
+        .prop_map(|(solution, id)| Unsettled { solution, found_by: NodeId::try_from(id).unwrap() });
+    (any::<u64>(), option::of(epochs()), vec(done, 0..4), vec(unsettled, 0..3))
+        .prop_map(|(incarnation, epoch, done, unsettled)| Heartbeat { incarnation, epoch, done, unsettled })
+}
+
+fn requests() -> impl Strategy<Value = ProcessRequest> {
+    let held = (epochs(), any::<u64>(), any::<u64>(), ranges(), ranges())
+        .prop_map(|(epoch, lease, job, searched, rest)| Held { epoch, lease, job: JobId(job), searched, rest });
+    let finished = (any::<u64>(), ranges()).prop_map(|(job, range)| (JobId(job), range));
+    (epochs(), any::<u64>(), vec(held, 0..4), vec(finished, 0..20))
+        .prop_map(|(epoch, rate, held, finished)| ProcessRequest { epoch, rate, held, finished })
+}
+
+fn messages() -> impl Strategy<Value = Message> {
+    let lease = (epochs(), any::<(u64, u64)>(), jobs(), ranges())
+        .prop_map(|(epoch, (lease, round), job, range)| Message::Process(Process { epoch, lease, round, job, range }));
+    let no = (epochs(), any::<(u64, u64, u64)>(), ranges()).prop_map(|(epoch, (lease, job, rate), range)| {
+        Message::ProcessAnswerNo(ProcessAnswerNo { epoch, lease, job: JobId(job), range, rate })
+    });
+    let yes = (epochs(), solutions())
+        .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
+    let interrupt = (epochs(), any::<u64>())
+        .prop_map(|(epoch, round)| Message::ProcessInterrupt(ProcessInterrupt { epoch, round }));
+    prop_oneof![
+        heartbeats().prop_map(Message::HeartbeatRequest),
+        (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::HeartbeatReply(beat, request)),
+        requests().prop_map(Message::ProcessRequest),
+        lease,
+        no,
+        yes,
+        interrupt,
+        (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::Leave(beat, request)),
+    ]
+}
+
+/// A frame of any version, kind and body, with a true length field.
+fn frame(version: u8, kind: u8, body: &[u8]) -> Vec<u8> {
+    let mut frame = (u32::try_from(HEAD + body.len()).unwrap()).to_be_bytes().to_vec();
+    frame.extend([version, kind]);
+    frame.extend(body);
+    frame
+}
+
+proptest! {
+    #[test]
+    fn a_message_comes_back_as_it_was(message in messages()) {
+        prop_assert_eq!(decode(&encode(&message).unwrap()).unwrap(), Some(message));
+    }
+
+    #[test]
+    fn a_truncated_or_padded_frame_is_refused(message in messages(), cut in any::<prop::sample::Index>()) {
+        let whole = encode(&message).unwrap();
+        let shorter = &whole[..cut.index(whole.len())];
+        prop_assert!(decode(shorter).is_err());
+        prop_assert!(decode(&[&whole[..], &[0]].concat()).is_err());
+        // Also when the length field fits what is there.
+        let (kind, body) = (whole[5], &whole[6..]);
+        if !body.is_empty() {
+            prop_assert!(decode(&frame(VERSION, kind, &body[..cut.index(body.len())])).is_err());
+        }
+        prop_assert!(decode(&frame(VERSION, kind, &[body, &[0]].concat())).is_err());
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in vec(any::<u8>(), 0..600), version: u8, kind in 0_u8..12) {
+        let _ = decode(&bytes);
+        let _ = decode(&frame(version, kind, &bytes));
+    }
+
+    #[test]
+    fn a_damaged_frame_never_panics(message in messages(), place in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = encode(&message).unwrap();
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        let _ = decode(&bytes);
+    }
+}
+
+fn interrupt() -> Message {
+    let epoch = Epoch { counter: 1, leader: NodeId::try_from(2).unwrap(), incarnation: 3 };
+    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4 })
+}
+
+#[test]
+fn the_bytes_of_a_frame_are_fixed() {
+    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 6, 1, 7, 1, 2, 3, 4]);
+}
+
+#[test]
+fn node_id_zero_is_refused() {
+    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4])), Err(CodecError::Body { kind: 7, .. })));
+}
+
+#[test]
+fn an_unknown_kind_is_an_error_now_and_passed_over_from_newer_versions() {
+    assert!(matches!(decode(&frame(VERSION, 0, &[])), Err(CodecError::Kind(0))));
+    assert!(matches!(decode(&frame(VERSION, 9, &[1, 2])), Err(CodecError::Kind(9))));
+    assert_eq!(decode(&frame(VERSION + 1, 9, &[1, 2])).unwrap(), None);
+    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4])).unwrap(), Some(interrupt()));
+    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4])), Err(CodecError::Version(0))));
+}
+
+#[test]
+fn a_list_that_claims_more_than_the_body_holds_is_refused() {
+    // A heartbeat without epoch whose list of jobs claims u64::MAX entries.
+    let mut body = vec![0, 0, 253];
+    body.extend([0xff; 8]);
+    assert!(matches!(decode(&frame(VERSION, 1, &body)), Err(CodecError::Body { kind: 1, .. })));
+}
+
+#[test]
+fn too_large_a_message_is_not_encoded() {
+    let finished = vec![(JobId(u64::MAX), NonceRange::new(u64::MAX, u64::MAX)); 3000];
+    let epoch = Epoch { counter: 1, leader: NodeId::try_from(1).unwrap(), incarnation: 0 };
+    let message = Message::ProcessRequest(ProcessRequest { epoch, rate: 0, held: vec![], finished });
+    assert!(matches!(encode(&message), Err(CodecError::TooLarge(81_009..))));
+}
+
+#[test]
+fn no_frame_is_longer_than_the_limit() {
+    let body = vec![0; MAX_CONTENT - HEAD];
+    assert!(matches!(
+        decode(&frame(VERSION, 7, &body)),
+        Err(CodecError::Rest { used: 4, .. } | CodecError::Body { .. })
+    ));
+    let body = vec![0; MAX_CONTENT - HEAD + 1];
+    assert!(matches!(decode(&frame(VERSION, 7, &body)), Err(CodecError::Length { .. })));
+}

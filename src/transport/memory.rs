@@ -1,0 +1,221 @@
+//! A network inside one process: for tests, and to run several nodes without sockets.
+//!
+//! 1. [`MemoryNetwork`] is the hub; each node joins it and gets its [`MemoryTransport`].
+//! 2. Messages really are encoded and decoded, so what passes here passes on the wire.
+//! 3. Each direction of each link can be cut, restored and delayed by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::inbox::Inbox;
+use super::{BoxFuture, Transport, codec};
+use crate::cluster::{Message, NodeId};
+
+/// How many messages wait for a node at most, those still on a delayed link included; further ones are dropped.
+pub const INBOX: usize = 1024;
+
+type Frame = (NodeId, Vec<u8>);
+
+/// The hub. Clones are the same network.
+#[derive(Clone, Default)]
+pub struct MemoryNetwork(Arc<Mutex<Hub>>);
+
+#[derive(Default)]
+struct Hub {
+    inboxes: BTreeMap<NodeId, mpsc::Sender<Frame>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    delays: BTreeMap<(NodeId, NodeId), Duration>,
+}
+
+impl MemoryNetwork {
+    /// A network without nodes whose links all work.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a node. One that joins again takes the earlier one's place, as a restarted process does.
+    pub fn join(&self, id: NodeId) -> MemoryTransport {
+        let (sender, inbox) = Inbox::new(INBOX);
+        self.hub().inboxes.insert(id, sender);
+        MemoryTransport { id, network: self.clone(), peers: Mutex::default(), inbox }
+    }
+
+    /// Drops every message from one node to another from now on. The other direction is a link of its own.
+    pub fn cut(&self, from: NodeId, to: NodeId) {
+        self.hub().cut.insert((from, to));
+    }
+
+    /// Drops every message between two nodes from now on.
+    pub fn cut_both(&self, a: NodeId, b: NodeId) {
+        self.hub().cut.extend([(a, b), (b, a)]);
+    }
+
+    /// Mends what was cut in one direction.
+    pub fn restore(&self, from: NodeId, to: NodeId) {
+        self.hub().cut.remove(&(from, to));
+    }
+
+    /// Mends both directions.
+    pub fn restore_both(&self, a: NodeId, b: NodeId) {
+        self.hub().cut.retain(|link| *link != (a, b) && *link != (b, a));
+    }
+
+    /// Lets every message from one node to another take so long from now on. Needs a tokio runtime with time.
+    pub fn delay(&self, from: NodeId, to: NodeId, delay: Duration) {
+        self.hub().delays.insert((from, to), delay);
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn carry(&self, from: NodeId, to: NodeId, frame: Vec<u8>) {
+        let hub = self.hub();
+        let Some(inbox) = hub.inboxes.get(&to).filter(|_| !hub.cut.contains(&(from, to))) else { return };
+        // The place in the inbox is taken at once, so that delayed messages are bounded too.
+        let Ok(place) = inbox.clone().try_reserve_owned() else { return };
+        match hub.delays.get(&(from, to)).copied().unwrap_or_default() {
+            Duration::ZERO => {
+                place.send((from, frame));
+            }
+            delay => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(delay).await;
+                    place.send((from, frame));
+                });
+            }
+        }
+    }
+}
+
+/// One node's end of a [`MemoryNetwork`].
+pub struct MemoryTransport {
+    id: NodeId,
+    network: MemoryNetwork,
+    peers: Mutex<BTreeSet<NodeId>>,
+    inbox: Inbox<Frame>,
+}
+
+impl MemoryTransport {
+    fn is_peer(&self, id: NodeId) -> bool {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    async fn next(&self) -> Option<(NodeId, Message)> {
+        loop {
+            let (from, frame) = self.inbox.recv().await?;
+            match codec::decode(&frame) {
+                Ok(Some(message)) if self.is_peer(from) => return Some((from, message)),
+                Ok(_) => {}
+                Err(error) => tracing::warn!("dropped a frame of peer {from}: {error}"),
+            }
+        }
+    }
+}
+
+impl Transport for MemoryTransport {
+    /// Made up: an address of this machine that names the id and that nobody listens to.
+    fn local_address(&self) -> SocketAddr {
+        let [high, a, b, c] = self.id.get().to_be_bytes();
+        SocketAddr::from(([127, a, b, c], 7700 + u16::from(high)))
+    }
+
+    /// Only the names matter here; the addresses do not.
+    fn set_peers(&self, peers: &BTreeMap<NodeId, SocketAddr>) {
+        let others = peers.keys().copied().filter(|&id| id != self.id).collect();
+        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    fn send(&self, to: NodeId, message: Message) {
+        if self.inbox.is_closed() || !self.is_peer(to) {
+            return;
+        }
+        match codec::encode(&message) {
+            Ok(frame) => self.network.carry(self.id, to, frame),
+            Err(error) => tracing::warn!("dropped a message to peer {to}: {error}"),
+        }
+    }
+
+    fn recv(&self) -> BoxFuture<'_, Option<(NodeId, Message)>> {
+        Box::pin(self.next())
+    }
+
+    /// What was sent is on its way already.
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.inbox.close() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Epoch, ProcessInterrupt};
+
+    fn id(id: u32) -> NodeId {
+        NodeId::try_from(id).unwrap()
+    }
+
+    fn round(round: u64) -> Message {
+        let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
+        Message::ProcessInterrupt(ProcessInterrupt { epoch, round })
+    }
+
+    fn pair() -> (MemoryNetwork, MemoryTransport, MemoryTransport) {
+        let network = MemoryNetwork::new();
+        let (one, two) = (network.join(id(1)), network.join(id(2)));
+        let peers = BTreeMap::from([(id(1), one.local_address()), (id(2), two.local_address())]);
+        one.set_peers(&peers);
+        two.set_peers(&peers);
+        (network, one, two)
+    }
+
+    #[tokio::test]
+    async fn each_direction_of_a_link_is_cut_and_restored_by_itself() {
+        let (network, one, two) = pair();
+        network.cut(id(1), id(2));
+        one.send(id(2), round(1));
+        two.send(id(1), round(2));
+        assert_eq!(one.recv().await, Some((id(2), round(2))));
+        network.cut_both(id(1), id(2));
+        two.send(id(1), round(3));
+        network.restore_both(id(1), id(2));
+        two.send(id(1), round(4));
+        one.send(id(2), round(5));
+        assert_eq!(one.recv().await, Some((id(2), round(4))));
+        assert_eq!(two.recv().await, Some((id(1), round(5))));
+    }
+
+    #[tokio::test]
+    async fn a_delayed_message_is_overtaken() {
+        let (network, one, two) = pair();
+        network.delay(id(1), id(2), Duration::from_millis(100));
+        one.send(id(2), round(1));
+        network.delay(id(1), id(2), Duration::ZERO);
+        one.send(id(2), round(2));
+        assert_eq!(two.recv().await, Some((id(1), round(2))));
+        assert_eq!(two.recv().await, Some((id(1), round(1))));
+    }
+
+    #[tokio::test]
+    async fn a_full_inbox_drops_what_comes_on_top() {
+        let (_network, one, two) = pair();
+        (0..INBOX as u64 + 5).for_each(|i| one.send(id(2), round(i)));
+        two.close().await;
+        for i in 0..INBOX as u64 {
+            assert_eq!(two.recv().await, Some((id(1), round(i))));
+        }
+        assert_eq!(two.recv().await, None);
+    }
+
+    #[test]
+    fn every_id_has_an_address_of_its_own() {
+        let network = MemoryNetwork::new();
+        let address = |number| network.join(id(number)).local_address().to_string();
+        assert_eq!(address(1), "127.0.0.1:7700");
+        assert_eq!(address(u32::MAX), "127.255.255.255:7955");
+    }
+}

@@ -1,0 +1,161 @@
+//! TLS and QUIC settings: mutual TLS 1.3 within one cluster, and limits for a few peers that exchange small frames.
+//!
+//! quinn's own numbers are for servers on the internet that move files; they allow hundreds of megabytes to be held for a
+//! connection. Each number here says what it is for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::{ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, IdleTimeout, ServerConfig};
+use quinn::{TransportConfig, ValidationTokenConfig, VarInt};
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustls::client::Resumption;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+
+use super::identity::{Identity, provider};
+
+/// Spoken by both sides or not at all, so that nothing else is taken for a node.
+const ALPN: &[u8] = b"headframe/1";
+
+/// Requests under way on one connection: two heartbeats' worth of every kind, several times over.
+pub(super) const REQUEST_STREAMS: u32 = 16;
+/// One-way messages under way on one connection. They are read at once, so a few suffice.
+const ONE_WAY_STREAMS: u32 = 4;
+/// One frame of the largest size, nearly: a stream carries no more than one.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// Eight such frames: what a peer can make this node hold for one connection, and what it holds for a slow peer.
+const CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// Handshakes that wait to be looked at. The accept loop looks at once; this is for floods.
+const MAX_INCOMING: usize = 256;
+/// What an unverified client may send ahead: its certificate and a little more.
+const INCOMING_BUFFER: u64 = 16 * 1024;
+/// The same for all unverified clients together.
+const INCOMING_BUFFER_TOTAL: u64 = 1024 * 1024;
+
+/// The first guess of a round trip, which sets the pace of handshake retries until there is a measurement: short, so that
+/// a peer that has just come up is met within a second.
+const FIRST_ROUND_TRIP: Duration = Duration::from_millis(50);
+
+/// How long a silent connection lives: three heartbeats, since a live peer sends one in each. Not below 3 s, so that a
+/// busy machine is not cut off, nor above 15 s, so that a dead one's connections go.
+pub(super) fn idle_timeout(heartbeat: Duration) -> Duration {
+    heartbeat.saturating_mul(3).clamp(Duration::from_secs(3), Duration::from_secs(15))
+}
+
+/// Settings of the socket that all connections share.
+pub(super) fn endpoint(identity: &Identity) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(reset_key(identity)));
+    config.cid_generator(|| Box::new(RandomIds(SystemRandom::new())));
+    config
+}
+
+/// Settings of connections that peers open.
+pub(super) fn server(identity: &Identity, heartbeat: Duration) -> Result<ServerConfig, rustls::Error> {
+    let verifier = WebPkiClientVerifier::builder_with_provider(identity.roots()?, provider()).build();
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(verifier.map_err(|error| rustls::Error::General(error.to_string()))?)
+        .with_single_cert(identity.chain(), identity.key())?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    // Every connection is verified anew: neither resumption nor data ahead of the handshake.
+    tls.session_storage = Arc::new(NoServerSessionStorage {});
+    tls.send_tls13_tickets = 0;
+    tls.max_early_data_size = 0;
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.sent(0);
+    let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).map_err(no_initial_suite)?));
+    config
+        .transport_config(Arc::new(transport(heartbeat)))
+        .migration(false)
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BUFFER)
+        .incoming_buffer_size_total(INCOMING_BUFFER_TOTAL)
+        .validation_token_config(tokens);
+    Ok(config)
+}
+
+/// Settings of connections that this node opens.
+pub(super) fn client(identity: &Identity, heartbeat: Duration) -> Result<ClientConfig, rustls::Error> {
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(identity.roots()?)
+        .with_client_auth_cert(identity.chain(), identity.key())?;
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.resumption = Resumption::disabled();
+    tls.enable_early_data = false;
+    let mut transport = transport(heartbeat);
+    // One side's pings suffice. Two fit into the idle time, so that one may be lost.
+    transport.keep_alive_interval(Some(idle_timeout(heartbeat) / 3));
+    let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).map_err(no_initial_suite)?));
+    config.transport_config(Arc::new(transport));
+    Ok(config)
+}
+
+fn transport(heartbeat: Duration) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from_u32(REQUEST_STREAMS))
+        .max_concurrent_uni_streams(VarInt::from_u32(ONE_WAY_STREAMS))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW))
+        .send_window(u64::from(CONNECTION_WINDOW))
+        // Milliseconds from 3,000 to 15,000 always fit.
+        .max_idle_timeout(IdleTimeout::try_from(idle_timeout(heartbeat)).ok())
+        .initial_rtt(FIRST_ROUND_TRIP)
+        .datagram_receive_buffer_size(None)
+        .allow_spin(false);
+    config
+}
+
+/// The key behind stateless resets, the same whenever this node runs: a restarted node then ends its peers' connections
+/// to its former self at once, where they would otherwise wait for the idle time-out.
+fn reset_key(identity: &Identity) -> hmac::Key {
+    let secret = hmac::Key::new(hmac::HMAC_SHA256, identity.key().secret_der());
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&secret, b"headframe stateless reset").as_ref())
+}
+
+/// Connection ids of 8 random bytes. quinn's own carry a check that only the process which made them passes, and a packet
+/// that fails it is not answered with a reset; a restarted node must answer.
+struct RandomIds(SystemRandom);
+
+impl RandomIds {
+    const LENGTH: usize = 8;
+}
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        let mut id = [0; Self::LENGTH];
+        self.0.fill(&mut id).expect("the system's random numbers do not run out");
+        ConnectionId::new(&id)
+    }
+
+    fn cid_len(&self) -> usize {
+        Self::LENGTH
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+fn no_initial_suite(error: NoInitialCipherSuite) -> rustls::Error {
+    rustls::Error::General(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_time_follows_the_heartbeat_between_its_bounds() {
+        let idle = |millis| idle_timeout(Duration::from_millis(millis)).as_millis();
+        assert_eq!(
+            [idle(100), idle(1_000), idle(2_000), idle(5_000), idle(60_000)],
+            [3_000, 3_000, 6_000, 15_000, 15_000]
+        );
+        assert_eq!(idle_timeout(Duration::MAX).as_secs(), 15);
+    }
+}

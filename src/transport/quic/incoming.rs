@@ -1,0 +1,142 @@
+//! The connections that peers open: who may, and what comes in on them.
+//!
+//! 1. An address that is no peer's first has to show that it can be reached there (Retry), before it costs anything.
+//! 2. TLS lets in this cluster's certificates only. The certificate says which node it is; one that is not in the list of
+//!    peers is sent away.
+//! 3. Each peer has one incoming connection: a newer one replaces the older, as after a restart.
+//! 4. Each stream brings one frame. Where it is a request, its other half is kept for the answer.
+
+use std::sync::Arc;
+
+use quinn::{Connection, Incoming, RecvStream, SendStream};
+use rustls::pki_types::CertificateDer;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::answers::Answer;
+use super::config::idle_timeout;
+use super::identity::node_of;
+use super::outgoing::HANDSHAKE_LIMIT;
+use super::peer::Shared;
+use super::refusal::{REPLACED, UNKNOWN_NODE};
+use crate::cluster::NodeId;
+use crate::transport::codec;
+
+/// Connections beyond two for each peer (one that lives, one that replaces it): room for strangers to be sent away.
+const SPARE_CONNECTIONS: usize = 16;
+
+/// Accepts connections until the endpoint is closed.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = shared.endpoint.accept() => match incoming {
+                Some(incoming) => admit(&shared, incoming, &mut connections),
+                None => return,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+fn admit(shared: &Arc<Shared>, incoming: Incoming, connections: &mut JoinSet<()>) {
+    let address = incoming.remote_address();
+    let (known, most) = {
+        let peers = shared.peers();
+        (peers.values().any(|peer| peer.address == address), 2 * peers.len() + SPARE_CONNECTIONS)
+    };
+    if connections.len() >= most {
+        incoming.refuse();
+    } else if known || incoming.remote_address_validated() {
+        connections.spawn(serve(shared.clone(), incoming));
+    } else if incoming.retry().is_err() {
+        tracing::debug!("{address} could not be asked to retry");
+    }
+}
+
+async fn serve(shared: Arc<Shared>, incoming: Incoming) {
+    let address = incoming.remote_address();
+    let connection = match timeout(HANDSHAKE_LIMIT, incoming).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!("refused a connection from {address}: {error}"),
+        Err(_) => return tracing::debug!("a connection from {address} did not complete its handshake"),
+    };
+    match identify(&connection).filter(|&peer| register(&shared, peer, &connection)) {
+        Some(peer) => {
+            read_streams(&shared, peer, &connection).await;
+            forget(&shared, peer, &connection);
+        }
+        None => connection.close(UNKNOWN_NODE, b"not one of this node's servers"),
+    }
+}
+
+/// The node that the verified certificate names.
+fn identify(connection: &Connection) -> Option<NodeId> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    node_of(chain.first()?).ok()
+}
+
+/// Makes `connection` the peer's; false when there is no such peer.
+fn register(shared: &Shared, id: NodeId, connection: &Connection) -> bool {
+    let mut peers = shared.peers();
+    let Some(peer) = peers.get_mut(&id) else { return false };
+    if let Some(older) = peer.incoming.replace(connection.clone()) {
+        older.close(REPLACED, b"replaced by a newer connection");
+    }
+    peer.awaits.clear();
+    true
+}
+
+fn forget(shared: &Shared, id: NodeId, connection: &Connection) {
+    let mut peers = shared.peers();
+    let Some(peer) = peers.get_mut(&id) else { return };
+    if peer.incoming.as_ref().is_some_and(|newest| newest.stable_id() == connection.stable_id()) {
+        peer.incoming = None;
+        peer.awaits.clear();
+    }
+}
+
+/// Reads frames until the connection ends. At most as many streams are read at once as a connection may have open.
+async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            opened = connection.accept_uni() => match opened {
+                Ok(stream) => streams.spawn(read(shared.clone(), peer, stream, None)),
+                Err(_) => return,
+            },
+            opened = connection.accept_bi() => match opened {
+                Ok((answer, stream)) => {
+                    let answer = Some((answer, connection.stable_id()));
+                    streams.spawn(read(shared.clone(), peer, stream, answer))
+                }
+                Err(_) => return,
+            },
+            Some(_) = streams.join_next() => continue,
+        };
+    }
+}
+
+/// Reads one frame. Longer streams are stopped at the limit, unfinished ones after the idle time.
+async fn read(shared: Arc<Shared>, peer: NodeId, mut stream: RecvStream, answer: Option<(SendStream, usize)>) {
+    let frame = match timeout(idle_timeout(shared.heartbeat), stream.read_to_end(codec::MAX_FRAME)).await {
+        Ok(Ok(frame)) => frame,
+        Ok(Err(error)) => return tracing::debug!("dropped a stream of peer {peer}: {error}"),
+        Err(_) => return tracing::debug!("dropped a stream of peer {peer} that did not end"),
+    };
+    let Some(message) = shared.decode(peer, &frame) else { return };
+    // Before the message is seen, so that its answer finds the stream.
+    if let (Some((stream, connection)), Some(awaited)) = (answer, Answer::awaited_by(&message)) {
+        keep_open(&shared, peer, connection, awaited, stream);
+    }
+    shared.deliver(peer, message).await;
+}
+
+/// Keeps the half of a request's stream on which its answer is awaited, unless the connection was replaced meanwhile.
+fn keep_open(shared: &Shared, id: NodeId, connection: usize, awaited: Answer, stream: SendStream) {
+    if let Some(peer) = shared.peers().get_mut(&id)
+        && peer.incoming.as_ref().is_some_and(|newest| newest.stable_id() == connection)
+    {
+        peer.awaits.keep(awaited, stream, Instant::now());
+    }
+}

@@ -1,0 +1,228 @@
+//! One peer's outgoing side: a task that owns the connection this node opens, and sends what waits for the peer.
+//!
+//! 1. Nothing to send, no connection. The first letter makes one.
+//! 2. While there is none, letters wait up to a heartbeat and the task tries again after growing pauses: a stale
+//!    heartbeat helps nobody.
+//! 3. Each letter gets its stream at once, in order; writing it and awaiting its answer happen beside the queue, so that a
+//!    large or unanswered letter never holds up an interrupt.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::answers::Answer;
+use super::identity::node_name;
+use super::peer::Shared;
+use super::refusal::{LEAVING, Refusal, refusal};
+use crate::cluster::NodeId;
+use crate::transport::codec;
+
+/// The pause after a first failed attempt: a peer that restarts is back within about that time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause: what a peer that comes up waits at most until it is noticed.
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// How long an attempt may take: several round trips around the world. A new one soon follows.
+pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A message on its way to a peer.
+pub(super) struct Letter {
+    pub(super) frame: Vec<u8>,
+    pub(super) awaits: Option<Answer>,
+    pub(super) since: Instant,
+}
+
+/// Sends `letters` to `peer` until the transport closes and all are delivered.
+pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, letters: mpsc::Receiver<Letter>) {
+    let link = Link { shared, peer, address, connection: None, pause: Duration::ZERO, complaint: None };
+    Outgoing { link, letters, streams: JoinSet::new() }.run().await;
+}
+
+struct Outgoing {
+    link: Link,
+    letters: mpsc::Receiver<Letter>,
+    streams: JoinSet<()>,
+}
+
+/// The connection, or the attempts to get one.
+struct Link {
+    shared: Arc<Shared>,
+    peer: NodeId,
+    address: SocketAddr,
+    connection: Option<Connection>,
+    pause: Duration,
+    /// What was last complained about, so that it is said once.
+    complaint: Option<&'static str>,
+}
+
+enum Stream {
+    OneWay(SendStream),
+    Request(SendStream, RecvStream),
+}
+
+impl Outgoing {
+    async fn run(mut self) {
+        let closing = self.link.shared.closing.clone();
+        loop {
+            let letter = tokio::select! {
+                biased;
+                letter = self.letters.recv() => letter,
+                () = closing.cancelled() => self.letters.try_recv().ok(),
+                () = self.link.lost() => continue,
+                Some(_) = self.streams.join_next() => continue,
+            };
+            match letter {
+                Some(letter) => self.send(letter).await,
+                None => break,
+            }
+        }
+        while self.streams.join_next().await.is_some() {}
+        if let Some(connection) = &self.link.connection {
+            connection.close(LEAVING, b"leaving");
+        }
+    }
+
+    async fn send(&mut self, letter: Letter) {
+        loop {
+            if let Some(stream) = self.link.open(letter.awaits.is_some()).await {
+                let (shared, peer) = (self.link.shared.clone(), self.link.peer);
+                match stream {
+                    Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter.frame)),
+                    Stream::Request(send, answer) => self.streams.spawn(ask(shared, peer, send, answer, letter.frame)),
+                };
+                return;
+            }
+            if letter.since.elapsed() >= self.link.shared.heartbeat {
+                return;
+            }
+            self.link.dial().await;
+        }
+    }
+}
+
+impl Link {
+    /// A stream on the live connection; `None` when there is none.
+    async fn open(&mut self, request: bool) -> Option<Stream> {
+        let connection = self.connection.clone()?;
+        let stream = if request {
+            // Where too many requests await answers, this one goes one-way, and so will its answer.
+            tokio::select! {
+                biased;
+                opened = connection.open_bi() => opened.map(|(send, answer)| Some(Stream::Request(send, answer))),
+                () = std::future::ready(()) => Ok(None),
+            }
+        } else {
+            Ok(None)
+        };
+        let stream = match stream {
+            Ok(None) => connection.open_uni().await.map(Stream::OneWay),
+            Ok(Some(stream)) => Ok(stream),
+            Err(error) => Err(error),
+        };
+        match stream {
+            Ok(stream) => Some(stream),
+            Err(error) => {
+                self.ended(&error);
+                None
+            }
+        }
+    }
+
+    /// Waits until the live connection is lost; for ever when there is none.
+    async fn lost(&mut self) {
+        match &self.connection {
+            Some(connection) => {
+                let error = connection.closed().await;
+                self.ended(&error);
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    fn ended(&mut self, error: &ConnectionError) {
+        self.connection = None;
+        tracing::debug!("connection to peer {} at {} ended: {error}", self.peer, self.address);
+        if !self.complain(error) {
+            // It was a good one: try again at once.
+            self.pause = Duration::ZERO;
+            self.complaint = None;
+        }
+    }
+
+    async fn dial(&mut self) {
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+        let (client, name) = (self.shared.client.clone(), node_name(self.peer));
+        match self.shared.endpoint.connect_with(client, self.address, &name) {
+            Ok(connecting) => match timeout(HANDSHAKE_LIMIT, connecting).await {
+                Ok(Ok(connection)) => self.connection = Some(connection),
+                Ok(Err(error)) => {
+                    self.complain(&error);
+                }
+                Err(_) => tracing::debug!("peer {} at {} does not answer", self.peer, self.address),
+            },
+            Err(error) => self.warn("cannot be dialled", &error),
+        }
+    }
+
+    /// Whether `error` is a refusal; if so, it is said.
+    fn complain(&mut self, error: &ConnectionError) -> bool {
+        match refusal(error) {
+            Some(Refusal::Certificate { text, cause }) => self.warn(text, &cause),
+            Some(Refusal::UnknownNode) => {
+                tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
+            }
+            None => return false,
+        }
+        true
+    }
+
+    fn warn(&mut self, complaint: &'static str, cause: &dyn std::fmt::Display) {
+        if self.complaint != Some(complaint) {
+            tracing::warn!("peer {} at {} {complaint}: {cause}", self.peer, self.address);
+            self.complaint = Some(complaint);
+        }
+    }
+}
+
+/// Sends a frame and waits until the peer has it, so that `close` knows.
+pub(super) async fn deliver(stream: &mut SendStream, frame: &[u8]) -> Result<(), quinn::WriteError> {
+    stream.write_all(frame).await?;
+    // Fails only for a stream that was finished before.
+    let _ = stream.finish();
+    match stream.stopped().await {
+        Ok(None) => Ok(()),
+        Ok(Some(code)) => Err(quinn::WriteError::Stopped(code)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn tell(mut stream: SendStream, frame: Vec<u8>) {
+    let _ = deliver(&mut stream, &frame).await;
+}
+
+async fn ask(shared: Arc<Shared>, peer: NodeId, mut send: SendStream, mut answer: RecvStream, frame: Vec<u8>) {
+    let answered = async {
+        // An empty answer says that there is none.
+        if let Ok(Ok(frame)) = timeout(shared.heartbeat, answer.read_to_end(codec::MAX_FRAME)).await
+            && !frame.is_empty()
+            && let Some(message) = shared.decode(peer, &frame)
+        {
+            shared.deliver(peer, message).await;
+        }
+    };
+    let closed = async {
+        // When the transport closes, only the request itself still has to arrive.
+        let delivered = deliver(&mut send, &frame).await;
+        shared.closing.cancelled().await;
+        delivered
+    };
+    tokio::select! {
+        () = answered => {}
+        _ = closed => {}
+    }
+}

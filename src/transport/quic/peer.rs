@@ -1,0 +1,102 @@
+//! What this node keeps of each peer, and the state that all tasks of a transport share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quinn::{ClientConfig, Connection, Endpoint, SendStream};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::answers::OpenRequests;
+use super::outgoing::{self, Letter};
+use super::refusal::LEAVING;
+use crate::cluster::{Message, NodeId};
+use crate::transport::codec;
+
+/// Messages that wait for one peer at most; further ones are dropped. Several heartbeats' worth, so that it fills up only
+/// for a peer that is away.
+const WAITING_LETTERS: usize = 64;
+
+/// Shared by a transport and its tasks.
+pub(super) struct Shared {
+    pub(super) endpoint: Endpoint,
+    pub(super) client: ClientConfig,
+    pub(super) heartbeat: Duration,
+    pub(super) runtime: Handle,
+    pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
+    pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// The tasks that still have something to deliver when the transport closes.
+    pub(super) deliveries: TaskTracker,
+    /// Nothing new is begun: deliver what there is.
+    pub(super) closing: CancellationToken,
+    /// Every task ends now.
+    pub(super) stop: CancellationToken,
+}
+
+/// A peer in the current list. Dropping it ends its tasks and connections.
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    pub(super) letters: mpsc::Sender<Letter>,
+    /// The newest connection that the peer opened.
+    pub(super) incoming: Option<Connection>,
+    /// The answers that it awaits there.
+    pub(super) awaits: OpenRequests<SendStream>,
+    _stop: DropGuard,
+}
+
+impl Shared {
+    pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over a new list of peers; those whose address is unchanged keep their connections.
+    pub(super) fn set_peers(self: &Arc<Self>, wanted: &BTreeMap<NodeId, SocketAddr>) {
+        let mut peers = self.peers();
+        peers.retain(|id, peer| wanted.get(id) == Some(&peer.address));
+        for (&id, &address) in wanted {
+            peers.entry(id).or_insert_with(|| Peer::new(self, id, address));
+        }
+    }
+
+    /// The message in a peer's frame, if it is one.
+    pub(super) fn decode(&self, from: NodeId, frame: &[u8]) -> Option<Message> {
+        match codec::decode(frame) {
+            Ok(Some(message)) => return Some(message),
+            Ok(None) => tracing::debug!("passed over a newer version's message of peer {from}"),
+            Err(error) => tracing::debug!("dropped a frame of peer {from}: {error}"),
+        }
+        None
+    }
+
+    /// Puts a message into the inbox, waiting for room.
+    pub(super) async fn deliver(&self, from: NodeId, message: Message) {
+        // Fails only once the transport is gone.
+        let _ = self.inbox.send((from, message)).await;
+    }
+}
+
+impl Peer {
+    fn new(shared: &Arc<Shared>, id: NodeId, address: SocketAddr) -> Self {
+        let (letters, waiting) = mpsc::channel(WAITING_LETTERS);
+        let stop = shared.stop.child_token();
+        let outgoing = outgoing::run(shared.clone(), id, address, waiting);
+        let ended = stop.clone();
+        let task = async move { ended.run_until_cancelled(outgoing).await };
+        shared.deliveries.spawn_on(task, &shared.runtime);
+        // The asker waits for a heartbeat; what comes in its first half surely arrives in time.
+        let awaits = OpenRequests::new(shared.heartbeat / 2);
+        Self { address, letters, incoming: None, awaits, _stop: stop.drop_guard() }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.incoming {
+            connection.close(LEAVING, b"leaving");
+        }
+    }
+}
