@@ -11,5 +11,7 @@
 pub mod cluster;
 pub mod kernel;
 pub mod scan;
+pub mod service;
+pub mod source;
 pub mod transport;
 pub mod work;

@@ -1,0 +1,382 @@
+//! The chain's file: a redb database with one table from height to block, a block being its JSON.
+//!
+//! A block is written in one transaction that is synced before it returns, so that `kill -9` and power cuts leave either
+//! the whole block or none of it. redb's handle is dead after the first failed read or write, so it is then dropped and
+//! the file opened anew at the next use: a disk that was full for a while costs refused blocks, not the service.
+//!
+//! Of a write that failed it is unknown whether it reached the disk. The service says "not accepted", so the next block
+//! overwrites it, height being the key. Only when the process ends in between may the file hold it; it is a good block.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableHandle,
+};
+
+use super::chain::{Block, genesis};
+use super::store::StoreError;
+
+const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks");
+
+/// redb's default is 1 GiB. A block needs a handful of 4 KiB pages, and the whole process is to stay under 40 MiB.
+const CACHE_BYTES: usize = 1 << 20;
+/// How many blocks are in memory while a chain is checked.
+const CHUNK: usize = 1000;
+
+/// A chain on disk.
+pub(super) struct BlockFile {
+    path: PathBuf,
+    open: Opener,
+    /// None after a failure.
+    database: Option<Database>,
+}
+
+/// Opens the file; a parameter so that tests can make disks that fill up.
+type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+
+impl BlockFile {
+    /// Opens the file, or creates it, and checks its chain; gives the newest block too.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Block>), StoreError> {
+        let created = !path.exists();
+        let opened = Self::open_with(path, Box::new(open_database))?;
+        if created {
+            // The file's name has to be on disk as well. Not every file system can sync a folder: then it does not need it.
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        }
+        Ok(opened)
+    }
+
+    fn open_with(path: &Path, open: Opener) -> Result<(Self, Option<Block>), StoreError> {
+        let database = open(path).map_err(|error| opening(path, error))?;
+        let mut file = Self { path: path.to_owned(), open, database: Some(database) };
+        file.claim()?;
+        let tip = file.check()?;
+        Ok((file, tip))
+    }
+
+    /// Makes the table, unless the database is somebody else's.
+    fn claim(&mut self) -> Result<(), StoreError> {
+        let foreign = self.with(|database| {
+            let transaction = database.begin_write()?;
+            let foreign = transaction.list_tables()?.find(|table| table.name() != BLOCKS.name());
+            if foreign.is_none() {
+                transaction.open_table(BLOCKS)?;
+                transaction.commit()?;
+            }
+            Ok(foreign.map(|table| table.name().to_owned()))
+        })?;
+        match foreign {
+            None => Ok(()),
+            Some(table) => Err(self.not_a_chain(format!("a database with a table named {table:?}"))),
+        }
+    }
+
+    /// Walks the whole chain and gives its newest block. Every hash is worked out again, so that a chain that was altered
+    /// is never built upon; with all of opening it takes 1.7 µs a block (20,000 blocks on a 2-core cloud machine).
+    fn check(&mut self) -> Result<Option<Block>, StoreError> {
+        let mut newest: Option<Block> = None;
+        loop {
+            let from = newest.as_ref().map_or(0, |newest| newest.height + 1);
+            let chunk = self.range(from, u64::MAX, CHUNK)?;
+            if chunk.is_empty() {
+                return Ok(newest);
+            }
+            for block in chunk {
+                let below = newest.as_ref().map_or_else(genesis, Block::id);
+                let broken =
+                    |problem| StoreError::Broken { path: self.path.clone(), height: below.height + 1, problem };
+                block.check_follows(below).map_err(broken)?;
+                newest = Some(block);
+            }
+        }
+    }
+
+    /// See [`Store::put`](super::store::Store::put).
+    pub(super) fn put(&mut self, block: &Block) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(block).map_err(|error| self.failed(error.to_string()))?;
+        let below = block.height.saturating_sub(1);
+        let found = self.with(|database| {
+            let mut transaction = database.begin_write()?;
+            transaction.set_durability(Durability::Immediate)?;
+            let found = {
+                let mut blocks = transaction.open_table(BLOCKS)?;
+                let found = blocks.get(below)?.map(|json| json.value().to_vec());
+                blocks.insert(block.height, json.as_slice())?;
+                found
+            };
+            // The file may have been replaced while it was closed after a failure. Never build on another chain.
+            if below > 0 && found.as_deref().and_then(parse).is_none_or(|found| found.hash != block.prev) {
+                transaction.abort()?;
+                return Ok(false);
+            }
+            transaction.commit()?;
+            Ok(true)
+        })?;
+        if found { Ok(()) } else { Err(self.failed(format!("it no longer holds block {below}"))) }
+    }
+
+    /// See [`Store::range`](super::store::Store::range).
+    pub(super) fn range(&mut self, from: u64, tip: u64, limit: usize) -> Result<Vec<Block>, StoreError> {
+        if from > tip {
+            return Ok(Vec::new());
+        }
+        let rows = self.with(|database| {
+            let blocks = database.begin_read()?.open_table(BLOCKS)?;
+            let rows = blocks.range(from..=tip)?.take(limit);
+            rows.map(|row| row.map(|(height, json)| (height.value(), parse(json.value()))).map_err(redb::Error::from))
+                .collect::<Result<Vec<_>, _>>()
+        })?;
+        let block = |(height, block): (u64, Option<Block>)| {
+            block
+                .filter(|block| block.height == height)
+                .ok_or_else(|| self.not_a_chain(format!("no block at height {height}, but something else")))
+        };
+        rows.into_iter().map(block).collect()
+    }
+
+    /// Works on the database, opening it first if an earlier failure closed it.
+    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => (self.open)(&self.path).map_err(|error| self.failed(error.to_string()))?,
+        };
+        let result = work(&database).map_err(|error| self.failed(error.to_string()))?;
+        self.database = Some(database);
+        Ok(result)
+    }
+
+    fn failed(&self, reason: String) -> StoreError {
+        StoreError::Failed { path: self.path.clone(), reason }
+    }
+
+    fn not_a_chain(&self, found: String) -> StoreError {
+        StoreError::NotAChain { path: self.path.clone(), found }
+    }
+}
+
+impl std::fmt::Debug for BlockFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockFile").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+fn parse(json: &[u8]) -> Option<Block> {
+    serde_json::from_slice(json).ok()
+}
+
+/// With redb's check of every page, as its plain open trusts a file that was altered, and may then panic.
+fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+    builder.create(path)
+}
+
+fn opening(path: &Path, error: DatabaseError) -> StoreError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::Locked { path },
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            StoreError::Unusable { path, reason: error.to_string() }
+        }
+        other => StoreError::NotAChain { path, found: format!("something else or a damaged file ({other})") },
+    }
+}
+
+/// A disk that can be full, for the tests of what comes of it.
+#[cfg(test)]
+pub(super) mod full_disk {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::FileBackend;
+
+    use super::*;
+
+    /// A file on a disk that is full while the switch is on.
+    #[derive(Debug)]
+    struct Disk(FileBackend, Arc<AtomicBool>);
+
+    impl Disk {
+        fn room(&self) -> io::Result<()> {
+            if self.1.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        }
+    }
+
+    impl StorageBackend for Disk {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.room()?;
+            self.0.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            self.room()?;
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.room()?;
+            self.0.write(offset, data)
+        }
+        fn close(&self) -> io::Result<()> {
+            self.0.close()
+        }
+    }
+
+    /// A new chain on such a disk.
+    pub(in crate::service) fn open(path: &Path, full: &Arc<AtomicBool>) -> BlockFile {
+        let switch = Arc::clone(full);
+        let opener = move |path: &Path| {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            let disk = Disk(FileBackend::new(file)?, Arc::clone(&switch));
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk)
+        };
+        BlockFile::open_with(path, Box::new(opener)).expect("an empty disk").0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::service::chain::{ChainError, mined};
+
+    /// Writes rows as they are, whether or not they make a chain.
+    fn write_rows(path: &Path, rows: &[(u64, Vec<u8>)]) {
+        let database = open_database(path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        for (height, json) in rows {
+            transaction.open_table(BLOCKS).unwrap().insert(height, json.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+
+    fn rows(blocks: &[Block]) -> Vec<(u64, Vec<u8>)> {
+        blocks.iter().map(|block| (block.height, serde_json::to_vec(block).unwrap())).collect()
+    }
+
+    fn temporary() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("chain.redb");
+        (folder, path)
+    }
+
+    #[test]
+    fn blocks_outlive_the_store() {
+        let (_folder, path) = temporary();
+        let blocks = mined(3);
+        for (count, block) in blocks.iter().enumerate() {
+            let (mut file, tip) = BlockFile::open(&path).unwrap();
+            assert_eq!(tip.as_ref(), count.checked_sub(1).map(|last| &blocks[last]));
+            file.put(block).unwrap();
+        }
+        assert_eq!(BlockFile::open(&path).unwrap().1.as_ref(), blocks.last());
+    }
+
+    #[test]
+    fn a_full_disk_refuses_blocks_until_there_is_room() {
+        let (_folder, path) = temporary();
+        let full = Arc::new(AtomicBool::new(false));
+        let mut file = full_disk::open(&path, &full);
+        let blocks = mined(3);
+        file.put(&blocks[0]).unwrap();
+        full.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert!(matches!(file.put(&blocks[1]), Err(StoreError::Failed { .. })));
+        }
+        full.store(false, Ordering::SeqCst);
+        assert_eq!(file.range(1, 1, 10).unwrap(), blocks[..1]);
+        file.put(&blocks[1]).unwrap();
+        file.put(&blocks[2]).unwrap();
+        drop(file);
+        let (mut file, tip) = BlockFile::open(&path).unwrap();
+        assert_eq!(tip.as_ref(), blocks.last());
+        assert_eq!(file.range(1, 3, 10).unwrap(), blocks);
+    }
+
+    #[test]
+    fn another_chain_is_not_built_upon() {
+        let (_folder, path) = temporary();
+        let blocks = mined(3);
+        let (mut file, _) = BlockFile::open(&path).unwrap();
+        file.put(&blocks[0]).unwrap();
+        assert!(matches!(file.put(&blocks[2]), Err(StoreError::Failed { .. })));
+        assert_eq!(file.range(1, 9, 10).unwrap(), blocks[..1]);
+        file.put(&blocks[1]).unwrap();
+    }
+
+    #[test]
+    fn broken_chains_are_refused() {
+        let blocks = mined(4);
+        let mut gap = blocks.clone();
+        gap.remove(2);
+        let mut altered = blocks.clone();
+        altered[1].nonce += 1;
+        let headless = blocks[1..].to_vec();
+        let below_genesis = vec![Block { height: 0, ..blocks[0].clone() }];
+        for (chain, at) in [(gap, 3), (altered, 2), (headless, 1), (below_genesis, 1)] {
+            let (_folder, path) = temporary();
+            write_rows(&path, &rows(&chain));
+            match BlockFile::open(&path) {
+                Err(StoreError::Broken { height, problem, .. }) => {
+                    assert_eq!(height, at);
+                    assert!(matches!(problem, ChainError::Height { .. } | ChainError::Hash { .. }));
+                }
+                other => panic!("expected a broken chain at {at}, got {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_no_blocks_are_refused() {
+        let blocks = mined(2);
+        let (_folder, path) = temporary();
+        write_rows(&path, &[(1, b"{}".to_vec())]);
+        assert!(matches!(BlockFile::open(&path), Err(StoreError::NotAChain { .. })));
+        let (_folder, path) = temporary();
+        write_rows(&path, &[(1, rows(&blocks)[1].1.clone())]);
+        assert!(matches!(BlockFile::open(&path), Err(StoreError::NotAChain { .. })));
+    }
+
+    #[test]
+    fn somebody_elses_database_is_left_alone() {
+        let (_folder, path) = temporary();
+        let database = open_database(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(TableDefinition::<u64, u64>::new("accounts")).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        let Err(error) = BlockFile::open(&path) else { panic!("opened somebody else's database") };
+        assert!(error.to_string().contains("accounts"), "{error}");
+    }
+
+    #[test]
+    fn files_that_are_no_stores_are_refused_and_left_as_they_are() {
+        let (folder, path) = temporary();
+        for content in [b"#!/bin/sh\n".to_vec(), b"\0".repeat(10_000), b"redb".repeat(5_000)] {
+            std::fs::write(&path, &content).unwrap();
+            assert!(matches!(BlockFile::open(&path), Err(StoreError::NotAChain { .. })), "{} bytes", content.len());
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+        assert!(matches!(BlockFile::open(folder.path()), Err(StoreError::Unusable { .. })));
+        let lost = folder.path().join("missing").join("chain");
+        let Err(error) = BlockFile::open(&lost) else { panic!("opened a file in no folder") };
+        assert!(matches!(error, StoreError::Unusable { .. }) && error.to_string().contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn a_store_in_use_is_refused() {
+        let (_folder, path) = temporary();
+        let _file = BlockFile::open(&path).unwrap();
+        assert!(matches!(BlockFile::open(&path), Err(StoreError::Locked { .. })));
+    }
+}

@@ -1,0 +1,45 @@
+//! The pages of the exercise's first service, `/request.php` and `/submit.php`, for programs written against it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Json, Response};
+use serde_json::json;
+
+use super::chain::Judgement;
+use super::http::{Refusal, media_type, read};
+use super::live::LiveChain;
+use super::submission;
+
+/// The previous hash and the number of zeros, the latter as a text.
+pub(super) async fn request(State(chain): State<Arc<LiveChain>>) -> Response {
+    let (tip, zeros) = chain.next();
+    Json(json!({"hash": tip.hash, "zeros": zeros.to_string()})).into_response()
+}
+
+/// Takes a solution for the newest block, its fields in the query or in a form. Answers 200 whatever it comes to, but
+/// for a store that fails.
+pub(super) async fn submit(
+    State(chain): State<Arc<LiveChain>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let mut fields: Vec<(String, String)> =
+        form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
+    let body = read(body).await?;
+    if media_type(&headers) == "application/x-www-form-urlencoded" {
+        fields.extend(form_urlencoded::parse(&body).into_owned());
+    }
+    let status = match submission::from_form(&fields) {
+        Err(_) => "incomplete",
+        Ok(submission) => match chain.submit(submission).await? {
+            Judgement::Success(_) => "success",
+            // Without a previous hash nothing is stale; another block that came first makes this one wrong.
+            Judgement::Wrong | Judgement::Stale => "wrong",
+        },
+    };
+    Ok(Json(json!({"status": status})).into_response())
+}

@@ -1,0 +1,214 @@
+//! The chain as it is served: reads answer at once, writes one after another.
+//!
+//! What the next block builds on is published under a lock that is never held across a wait or a disk access, so asking
+//! for it takes microseconds whatever the disk does. The store has a lock of its own, waited for without blocking a
+//! thread and held through the write: at most one thread is ever busy with the disk.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Mutex;
+
+use super::ServiceError;
+use super::chain::{self, Block, Judgement, Submission};
+use super::store::{Store, StoreError};
+use super::zeros::{Difficulty, Zeros};
+use crate::work::BlockId;
+
+/// The chain of a running service.
+pub(super) struct LiveChain {
+    published: RwLock<Published>,
+    store: Arc<Mutex<Store>>,
+    clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+/// What can be told without the disk.
+struct Published {
+    newest: Option<Block>,
+    difficulty: Difficulty,
+    /// Why the last access to the store failed.
+    failure: Option<String>,
+}
+
+impl Published {
+    fn tip(&self) -> BlockId {
+        self.newest.as_ref().map_or_else(chain::genesis, Block::id)
+    }
+}
+
+/// Why a submission or a question got no answer: the store's failure, or of the thread that used it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LiveError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the store's thread ended early: {0}; submit again")]
+    Thread(#[from] tokio::task::JoinError),
+}
+
+impl LiveChain {
+    pub(super) fn open(
+        store: Option<&Path>,
+        zeros: Zeros,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Result<Self, ServiceError> {
+        let (store, newest) = Store::open(store)?;
+        Ok(Self::new(store, newest, zeros, clock))
+    }
+
+    fn new(
+        store: Store,
+        newest: Option<Block>,
+        zeros: Zeros,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Self {
+        let difficulty = Difficulty::new(zeros, newest.as_ref(), milliseconds(clock()));
+        let published = RwLock::new(Published { newest, difficulty, failure: None });
+        Self { published, store: Arc::new(Mutex::new(store)), clock: Box::new(clock) }
+    }
+
+    /// The block to build on, and the zeros that the next one needs.
+    pub(super) fn next(&self) -> (BlockId, u32) {
+        let now = self.now();
+        self.read(|published| (published.tip(), published.difficulty.required(now)))
+    }
+
+    /// Judges a submission and keeps it if it is the next block. Once begun, a block is written and published even if
+    /// nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// The store did not take the block: the chain is unchanged.
+    pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Judgement, LiveError> {
+        // Nonsense is told apart without waiting for the disk.
+        let judgement = self.judge(&submission);
+        if !matches!(judgement, Judgement::Success(_)) {
+            return Ok(judgement);
+        }
+        let chain = Arc::clone(self);
+        self.with_store(move |store| {
+            // Another block may have come first.
+            let judgement = chain.judge(&submission);
+            if let Judgement::Success(block) = &judgement {
+                store.put(block)?;
+                chain.write(|published| {
+                    published.difficulty.accept(block);
+                    published.newest = Some(block.clone());
+                });
+            }
+            Ok(judgement)
+        })
+        .await
+    }
+
+    /// Up to `limit` accepted blocks, oldest first, beginning at the height `from`.
+    pub(super) async fn blocks(self: &Arc<Self>, from: u64, limit: usize) -> Result<Vec<Block>, LiveError> {
+        let chain = Arc::clone(self);
+        // A block above the tip may be left of a write that failed; it was never accepted.
+        self.with_store(move |store| store.range(from, chain.read(|published| published.tip().height), limit)).await
+    }
+
+    /// Whether blocks can be accepted, and else why not. After a failure it tries, by writing the newest block again.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), LiveError> {
+        let Some(newest) = self.read(|published| published.failure.is_some().then(|| published.newest.clone())) else {
+            return Ok(());
+        };
+        self.with_store(move |store| match &newest {
+            Some(block) => store.put(block),
+            // There is nothing to write yet: reading has to do.
+            None => store.range(0, u64::MAX, 1).map(drop),
+        })
+        .await
+    }
+
+    async fn with_store<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, LiveError> {
+        let mut store = Arc::clone(&self.store).lock_owned().await;
+        let chain = Arc::clone(self);
+        let worked = tokio::task::spawn_blocking(move || {
+            let worked = work(&mut store);
+            let failure = worked.as_ref().err().map(ToString::to_string);
+            if let Some(failure) = &failure {
+                tracing::error!(%failure, "the block store failed");
+            }
+            chain.write(|published| published.failure = failure);
+            worked
+        });
+        Ok(worked.await??)
+    }
+
+    fn judge(&self, submission: &Submission) -> Judgement {
+        let now = self.now();
+        let (tip, zeros) = self.read(|published| (published.tip(), published.difficulty.required(now)));
+        chain::judge(tip, zeros, submission, now)
+    }
+
+    fn now(&self) -> u64 {
+        milliseconds((self.clock)())
+    }
+
+    // Neither closure can leave `Published` half changed, so a lock that a panic poisoned is as good as any.
+    fn read<T>(&self, look: impl FnOnce(&Published) -> T) -> T {
+        look(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Published)) {
+        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Milliseconds since 1970; clocks set to before it stand at 0.
+fn milliseconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::service::block_file::full_disk;
+    use crate::service::chain::mined;
+
+    fn submission(block: &Block) -> Submission {
+        Submission { prev: Some(block.prev), timestamp: block.timestamp, nonce: block.nonce, pool: String::new() }
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_costs_no_more_than_the_blocks_it_had_no_room_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let full = Arc::new(AtomicBool::new(false));
+        let file = full_disk::open(&folder.path().join("chain.redb"), &full);
+        let chain = Arc::new(LiveChain::new(Store::File(file), None, Zeros::Fixed(1), || UNIX_EPOCH));
+        let blocks = mined(3);
+        let accepted = async |block| matches!(chain.submit(submission(block)).await, Ok(Judgement::Success(_)));
+
+        assert!(accepted(&blocks[0]).await);
+        full.store(true, Ordering::SeqCst);
+        for _ in 0..2 {
+            let error = chain.submit(submission(&blocks[1])).await.unwrap_err();
+            assert!(error.to_string().contains("chain.redb"), "{error}");
+            assert!(chain.ready().await.is_err());
+            assert_eq!(chain.next(), (blocks[0].id(), 1));
+        }
+        full.store(false, Ordering::SeqCst);
+        assert!(chain.ready().await.is_ok());
+        assert_eq!(chain.blocks(0, 10).await.unwrap().len(), 1);
+        assert!(accepted(&blocks[1]).await && accepted(&blocks[2]).await);
+        assert_eq!(chain.next().0, blocks[2].id());
+    }
+
+    #[tokio::test]
+    async fn a_block_is_kept_even_if_nobody_waits_for_the_answer() {
+        let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), || UNIX_EPOCH).unwrap());
+        let block = mined(1).remove(0);
+        let mut submitted = Box::pin(chain.submit(submission(&block)));
+        std::future::poll_fn(|cx| std::task::Poll::Ready(submitted.as_mut().poll(cx).is_ready())).await;
+        drop(submitted);
+        // The store's lock is free again once the write is over.
+        drop(chain.store.lock().await);
+        assert_eq!(chain.next().0, block.id());
+    }
+}

@@ -1,0 +1,111 @@
+//! The block web service that ships with Headframe: a chain of text-puzzle blocks, kept on disk, spoken to over HTTP.
+//!
+//! ```text
+//! accept -> http, legacy -> submission -> live -> chain, zeros      what is accepted, and what the next block needs
+//! (limits)  (hosts, body)   (field rules)      -> store             where it is kept
+//! ```
+//!
+//! Nothing here reads a clock: the time is handed to [`Service::bind`]. To everything a client can grow a limit is
+//! written next to it: connections, headers, body, time for a request, length of an answer, blocks held in memory.
+
+mod accept;
+mod block_file;
+mod chain;
+mod hosts;
+mod http;
+mod legacy;
+mod live;
+mod store;
+mod submission;
+mod zeros;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::work::TargetError;
+use live::LiveChain;
+
+pub use chain::{Block, ChainError};
+pub use store::StoreError;
+pub use zeros::Zeros;
+
+/// What a block service is made of.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// The address to listen on; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// The file that keeps the chain; without one the chain ends with the process.
+    pub store: Option<PathBuf>,
+    /// How hard the next block is.
+    pub zeros: Zeros,
+}
+
+/// Why a block service cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The number of zeros is impossible.
+    #[error(transparent)]
+    Zeros(#[from] TargetError),
+    /// Adapting to no time at all.
+    #[error("expected an interval of at least one millisecond between blocks, got {0:?}")]
+    Interval(std::time::Duration),
+    /// The address is in use, not of this machine, or not allowed.
+    #[error("cannot listen on {address}: {source}; choose another address, or stop what listens there")]
+    Listen {
+        /// The address that was asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The chain's file cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A block service that listens already; [`run`](Self::run) answers.
+pub struct Service {
+    listener: TcpListener,
+    address: SocketAddr,
+    chain: Arc<LiveChain>,
+}
+
+impl Service {
+    /// Takes the address and opens the store, creating it if it is missing. Reads a file, so it blocks.
+    ///
+    /// `clock` tells the time of day; blocks are stamped with it and the zeros adapt by it.
+    ///
+    /// # Errors
+    /// Impossible zeros, an address that cannot be listened on, a store that cannot be used or holds no whole chain.
+    pub fn bind(
+        config: ServiceConfig,
+        clock: impl Fn() -> SystemTime + Send + Sync + 'static,
+    ) -> Result<Self, ServiceError> {
+        config.zeros.check()?;
+        let refused = |source| ServiceError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let chain = LiveChain::open(config.store.as_deref(), config.zeros, clock)?;
+        Ok(Self { listener, address, chain: Arc::new(chain) })
+    }
+
+    /// The address that it listens on, with the port that was taken.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `cancel`, then lets requests under way finish and ends within a second. Needs a tokio runtime with
+    /// time and I/O.
+    pub async fn run(self, cancel: CancellationToken) {
+        let router = http::router(Arc::clone(&self.chain), hosts::Hosts::of(self.address.ip()));
+        match tokio::net::TcpListener::from_std(self.listener) {
+            Ok(listener) => accept::serve(listener, router, cancel).await,
+            Err(error) => tracing::error!(address = %self.address, %error, "the runtime does not take the listener"),
+        }
+    }
+}
