@@ -8,8 +8,10 @@
 //!                       everything <- node <- cli
 //! ```
 
+pub mod cli;
 pub mod cluster;
 pub mod kernel;
+pub mod node;
 pub mod scan;
 pub mod service;
 pub mod source;

@@ -1,3 +1,7 @@
 //! The `headframe` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headframe::cli::main()
+}

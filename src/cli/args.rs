@@ -1,0 +1,368 @@
+//! What can be typed.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::cluster::NodeId;
+use crate::work::{Digest, Header, Timestamp};
+
+/// Finds nonces: every core of a box, and every box of a cluster.
+///
+/// Without a command: `up`, an embedded block service and two nodes that mine on it.
+#[derive(Debug, Parser)]
+#[command(name = "headframe", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+    #[command(flatten)]
+    pub(super) up: Up,
+}
+
+const EXAMPLES: &str = "Examples:
+  headframe                                  mine on an embedded block service until Ctrl-C
+  headframe up --nodes 3 --blocks 5          three nodes, five blocks, then end
+  headframe certs --nodes 2 --dir certs      certificates for a cluster of two boxes
+  headframe node --id 1 --source http://10.0.0.9:8480 --peer 2=10.0.0.2:7702
+
+Environment: HEADFRAME_<OPTION> for options that say so, HEADFRAME_RUN_DIR (registry of this machine's servers),
+HEADFRAME_LOG (error, warn, info, debug), NO_COLOR.
+Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 searched all and found nothing.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Start a block service and several nodes in this process, over QUIC on loopback
+    Up(Up),
+    /// Run one server of a cluster
+    Node(Node),
+    /// Run the block service alone
+    Service(Service),
+    /// Make a cluster CA and one certificate and key per node
+    Certs(Certs),
+    /// Search one text puzzle on this box
+    Solve(Solve),
+    /// Find a nonce for an 80-byte block header
+    Grind(Grind),
+    /// Measure hash rates
+    Bench(Bench),
+    /// Show the servers registered on this machine
+    Status(Status),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe up
+  headframe up --nodes 3 --blocks 5 --zeros 5 --json
+  headframe up --store chain.redb --service-listen 127.0.0.1:8480")]
+pub(super) struct Up {
+    /// How many nodes
+    #[arg(long, value_name = "N", default_value_t = 2, env = "HEADFRAME_NODES", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(super) nodes: u32,
+    /// End once so many blocks are accepted [default: go on until Ctrl-C]
+    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) blocks: Option<u64>,
+    /// Leading zero hex digits that every block needs, 0 to 64 [default: the service adapts]
+    #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=64))]
+    pub(super) zeros: Option<i64>,
+    /// Hashing threads of all nodes together; each node has one at least [default: all cores]
+    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// How to hash; see `headframe bench` [default: the fastest]
+    #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
+    pub(super) kernel: Option<String>,
+    /// How the nodes reach each other
+    #[arg(long, value_enum, default_value_t, env = "HEADFRAME_TRANSPORT")]
+    pub(super) transport: TransportKind,
+    /// File that keeps the embedded service's chain [default: it ends with the process]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
+    pub(super) store: Option<PathBuf>,
+    /// Where the embedded service listens [default: 127.0.0.1:8480, or any free port if that is taken]
+    #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN")]
+    pub(super) service_listen: Option<SocketAddr>,
+    /// Mine on this source instead of an embedded service; repeatable, in order of preference
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
+    pub(super) sources: Vec<String>,
+    /// Time between two heartbeats, like 5s or 500ms
+    #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
+    pub(super) heartbeat: Duration,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe node --id 1                              with the servers registered on this machine
+  headframe node --id 1 --listen 10.0.0.1:7701 --peer 2=10.0.0.2:7702 --source http://10.0.0.9:8480
+  headframe node --config /etc/headframe.toml
+
+The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
+kernel, heartbeat = \"5s\", blocks, pool. Flags win over the environment, the environment over the file.")]
+pub(super) struct Node {
+    /// This server's id: 1, 2, 3 …; the lowest live one leads
+    #[arg(long, env = "HEADFRAME_ID")]
+    pub(super) id: Option<NodeId>,
+    /// Where to listen for the others [default: 127.0.0.1, port 7700 + id]
+    #[arg(long, value_name = "ADDR", env = "HEADFRAME_LISTEN")]
+    pub(super) listen: Option<SocketAddr>,
+    /// Another server; repeatable [default: the servers registered on this machine]
+    #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", value_delimiter = ',')]
+    pub(super) peers: Vec<PeerAddress>,
+    /// Where blocks come from; repeatable, in order of preference [default: http://127.0.0.1:8480]
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
+    pub(super) sources: Vec<String>,
+    /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
+    #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS")]
+    pub(super) certs: Option<PathBuf>,
+    /// Hashing threads [default: all cores]
+    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// How to hash; see `headframe bench` [default: the fastest]
+    #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
+    pub(super) kernel: Option<String>,
+    /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
+    #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
+    pub(super) heartbeat: Option<Duration>,
+    /// Name under which blocks are handed in [default: headframe]
+    #[arg(long, value_name = "NAME", env = "HEADFRAME_POOL")]
+    pub(super) pool: Option<String>,
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+    /// End once so many blocks were accepted since the start [default: go on until a signal]
+    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) blocks: Option<u64>,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe service --store chain.redb
+  headframe service --listen 127.0.0.1:8480 --interval 30
+  curl http://127.0.0.1:8480/api/v1/block")]
+pub(super) struct Service {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8480", env = "HEADFRAME_SERVICE_LISTEN")]
+    pub(super) listen: SocketAddr,
+    /// File that keeps the chain [default: it ends with the process]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
+    pub(super) store: Option<PathBuf>,
+    /// Leading zero hex digits that every block needs, 0 to 64
+    #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, conflicts_with = "interval", value_parser = clap::value_parser!(i64).range(0..=64))]
+    pub(super) zeros: Option<i64>,
+    /// Adapt the zeros to one block each so many seconds [default: 3]
+    #[arg(long, value_name = "SECONDS", env = "HEADFRAME_INTERVAL", value_parser = seconds)]
+    pub(super) interval: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe certs --nodes 3 --dir certs      ca.pem, ca.key and node-1.pem, node-1.key … node-3.key
+  headframe certs --add 4 --dir certs        one more node of the same cluster
+
+Every box needs ca.pem and its own node's two files. Keep ca.key where no node runs.")]
+pub(super) struct Certs {
+    /// How many nodes, with the ids 1 to N
+    #[arg(long, value_name = "N", required_unless_present = "add", conflicts_with = "add", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) nodes: Option<u32>,
+    /// Add one node to the cluster whose CA is in the folder
+    #[arg(long, value_name = "ID")]
+    pub(super) add: Option<NodeId>,
+    /// Where to put them; existing files are never overwritten
+    #[arg(long, value_name = "DIR", default_value = "certs", env = "HEADFRAME_CERTS")]
+    pub(super) dir: PathBuf,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe solve --prev 00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db \\
+      --timestamp 1550766000000 --zeros 4
+  headframe solve --prev … --timestamp … --zeros 5 --start 1 --end 1000000 --all --json")]
+pub(super) struct Solve {
+    /// The previous block's hash, 64 lower-case hex digits
+    #[arg(long, value_name = "HEX")]
+    pub(super) prev: Digest,
+    /// The timestamp, 1 to 20 decimal digits
+    #[arg(long, value_name = "TS", allow_hyphen_values = true)]
+    pub(super) timestamp: Timestamp,
+    /// Leading zero hex digits, 0 to 64
+    #[arg(long, value_name = "Z", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=64))]
+    pub(super) zeros: i64,
+    /// First nonce
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
+    pub(super) start: u64,
+    /// Last nonce
+    #[arg(long, value_name = "N", default_value_t = 2_000_000_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..=2_000_000_000))]
+    pub(super) end: u64,
+    /// Every solution of the range, ascending, rather than the first
+    #[arg(long)]
+    pub(super) all: bool,
+    #[command(flatten)]
+    pub(super) hashing: Hashing,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  headframe grind 0100000000000000…ffff001d00000000
+
+Behaves like `bitcoin-util grind`: the header with a good nonce on standard output and nothing else; exit code 3 if there is
+none among the 4,294,967,296.")]
+pub(super) struct Grind {
+    /// The header, 160 hex digits; its own nonce does not matter
+    pub(super) header: Header,
+    #[command(flatten)]
+    pub(super) hashing: Hashing,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  headframe bench                              every kernel, all cores, header puzzle
+  headframe bench --puzzle text --threads 1
+  headframe bench --kernel portable --seconds 10 --json
+
+Kernels alternate in slices of about 2 ms. `best` is the 5th percentile of the slices: what the box does when nothing
+disturbs it.")]
+pub(super) struct Bench {
+    /// One kernel, or all that this CPU has
+    #[arg(long, value_name = "NAME", default_value = "all", env = "HEADFRAME_KERNEL")]
+    pub(super) kernel: String,
+    /// What is hashed
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) puzzle: BenchPuzzle,
+    /// Hashing threads [default: all cores]
+    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
+    pub(super) threads: Option<NonZeroUsize>,
+    /// How long, for all kernels together
+    #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
+    pub(super) seconds: Duration,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  headframe status --json")]
+pub(super) struct Status {
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Hashing {
+    /// How to hash; see `headframe bench` [default: the fastest]
+    #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
+    pub(super) kernel: Option<String>,
+    /// Hashing threads [default: all cores]
+    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
+    pub(super) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Output {
+    /// One JSON object per line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(super) enum TransportKind {
+    /// QUIC over loopback, with certificates made in memory
+    #[default]
+    Quic,
+    /// Inside this process
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum BenchPuzzle {
+    /// Bitcoin's header
+    #[default]
+    Header,
+    /// The same with version rolling
+    Rolled,
+    /// The exercise's text
+    Text,
+}
+
+/// `ID=ADDR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PeerAddress {
+    pub(super) id: NodeId,
+    /// `host:port`, not looked up yet.
+    pub(super) address: String,
+}
+
+impl FromStr for PeerAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, address) = text.split_once('=').ok_or("expected ID=ADDR, like 2=10.0.0.2:7702")?;
+        let id = id.parse().map_err(|error: crate::cluster::NodeIdError| error.to_string())?;
+        Ok(Self { id, address: address.to_owned() })
+    }
+}
+
+/// A time like `5s` or `500ms`, within what a heartbeat can be.
+pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("expected a time like 5s or 500ms: {error}"))?;
+    if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&time) {
+        return Err("expected a heartbeat from 50ms to 1h".to_owned());
+    }
+    Ok(time)
+}
+
+/// A positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=1e9).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.001 to 1000000000".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_up() {
+        let cli = Cli::parse_from(["headframe", "--nodes", "3"]);
+        assert!(cli.command.is_none());
+        assert_eq!((cli.up.nodes, cli.up.heartbeat), (3, Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn wrong_values_are_refused_and_named() {
+        for (line, told) in [
+            ("up --zeros 65", "65 is not in 0..=64"),
+            ("up --zeros -1", "-1 is not in 0..=64"),
+            ("up --nodes 0", "0 is not in 1..=64"),
+            ("up --threads 0", "threads"),
+            ("up --heartbeat 5", "expected a time like 5s"),
+            ("up --heartbeat 1ms", "50ms to 1h"),
+            ("node --id 0", "expected a node id from 1"),
+            ("node --id 1 --peer 2", "expected ID=ADDR"),
+            ("node --id 1 --peer 0=127.0.0.1:1", "expected a node id from 1"),
+            ("service --zeros 3 --interval 3", "cannot be used with"),
+            ("service --interval 0", "expected seconds"),
+            ("certs", "--nodes"),
+            ("solve --prev 00 --timestamp 1 --zeros 1", "expected 64 lower-case hex digits, got 2 characters"),
+            ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
+            ("mine", "unexpected argument 'mine'"),
+        ] {
+            let words = ["headframe"].into_iter().chain(line.split(' '));
+            let error = Cli::try_parse_from(words).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(told), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `headframe certs`: a cluster's certificates as files.
+
+use super::{Outcome, args, print};
+use crate::cluster::NodeId;
+use crate::transport::quic::files::{add_node, create_cluster};
+
+#[allow(clippy::disallowed_methods)] // certificates begin to be valid now
+pub(super) fn run(args: &args::Certs) -> anyhow::Result<Outcome> {
+    let (dir, now) = (&args.dir, std::time::SystemTime::now());
+    match (args.add, args.nodes) {
+        (Some(id), _) => {
+            add_node(dir, id, now)?;
+            print(format_args!("added node {id} to the cluster in {}", dir.display()))?;
+        }
+        (None, nodes) => {
+            let nodes = nodes.unwrap_or(1);
+            let ids = (1..=nodes).map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
+            create_cluster(dir, ids, now)?;
+            print(format_args!("made a cluster CA and certificates for nodes 1 to {nodes} in {}", dir.display()))?;
+        }
+    }
+    Ok(Outcome::Done)
+}

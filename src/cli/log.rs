@@ -1,0 +1,23 @@
+//! Messages for the operator, on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use super::view;
+
+/// Starts the log. `HEADFRAME_LOG` sets what is told: `warn` unless said otherwise.
+pub(super) fn start() {
+    let asked = std::env::var("HEADFRAME_LOG").unwrap_or_default();
+    let filter = EnvFilter::try_new(if asked.is_empty() { "warn" } else { &asked }).unwrap_or_else(|error| {
+        eprintln!("headframe: HEADFRAME_LOG: expected a level like warn or debug: {error}");
+        EnvFilter::new("warn")
+    });
+    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(colour)
+        .with_writer(|| view::BesideLive)
+        .init();
+}

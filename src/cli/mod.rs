@@ -1,0 +1,90 @@
+//! The command line: what was typed, what is needed, run, exit code.
+
+mod args;
+mod bench;
+mod certs;
+mod grind;
+mod log;
+mod node;
+mod run;
+mod service;
+mod settings;
+mod solve;
+mod status;
+mod up;
+mod view;
+
+use std::io::{self, ErrorKind, Write};
+use std::num::NonZeroUsize;
+use std::process::ExitCode;
+use std::thread;
+
+use anyhow::Context;
+use clap::Parser;
+
+use args::{Cli, Command};
+
+/// How a command ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Searched all and found nothing.
+    Nothing,
+}
+
+/// The user asked for something that cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Shorthand for a usage error.
+fn usage(problem: impl ToString) -> anyhow::Error {
+    Usage(problem.to_string()).into()
+}
+
+/// Runs the program on this process's arguments.
+pub fn main() -> ExitCode {
+    log::start();
+    let cli = Cli::parse();
+    let result = match cli.command.unwrap_or(Command::Up(cli.up)) {
+        Command::Up(args) => up::run(args),
+        Command::Node(args) => node::run(args),
+        Command::Service(args) => service::run(&args),
+        Command::Certs(args) => certs::run(&args),
+        Command::Solve(args) => solve::run(&args),
+        Command::Grind(args) => grind::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Status(args) => status::run(&args),
+    };
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Nothing) => ExitCode::from(3),
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // whoever read has seen enough
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "headframe: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe))
+}
+
+/// As many threads as asked for, or as this process may run on.
+fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+}
+
+/// The kernel asked for, or the fastest.
+fn kernel(asked: Option<&str>) -> anyhow::Result<&'static dyn crate::kernel::Kernel> {
+    crate::kernel::choose(asked).map_err(|error| match error {
+        unknown @ crate::kernel::KernelError::Unknown { .. } => usage(unknown),
+        other => other.into(),
+    })
+}
+
+/// Writes a line of data.
+fn print(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    writeln!(io::stdout(), "{line}").context("cannot write to standard output")
+}

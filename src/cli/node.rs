@@ -1,0 +1,44 @@
+//! `headframe node`: one server of a cluster.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::run::{nodes, now, runtime, seconds_since_1970, sources};
+use super::settings::NodeSettings;
+use super::view::View;
+use super::{Outcome, args, kernel, threads};
+use crate::node::{Config, Peers, Registry};
+use crate::transport::Transport;
+use crate::transport::quic::{Identity, QuicTransport};
+
+pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
+    let json = args.output.json;
+    let settings = NodeSettings::resolve(args)?;
+    let runtime = runtime()?;
+    let result = runtime.block_on(node(settings, json));
+    runtime.shutdown_background(); // nothing that is still open is worth waiting for
+    result.map(|()| Outcome::Done)
+}
+
+async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
+    let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, pool, .. } = settings;
+    let kernel = kernel(settings.kernel.as_deref())?;
+    let sources = sources(&urls, &pool)?;
+    let identity = Identity::load(&certs, id, now())?;
+    let registry = Registry::open()?;
+    let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
+    let registration = registry.register(id, transport.local_address(), seconds_since_1970())?;
+    let config = Config {
+        id,
+        peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Fixed(peers) },
+        heartbeat,
+        kernel,
+        threads: threads(settings.threads),
+        sources,
+        transport,
+        registration,
+        blocks,
+    };
+    nodes(vec![config], View::new(json), None, CancellationToken::new()).await
+}

@@ -1,0 +1,127 @@
+//! What `up` and `node` share: the runtime, signals, nodes and their events.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::view::View;
+use crate::node::{self, Event, Outcome};
+use crate::source::{BlockSource, WebSource};
+
+/// Everything but hashing takes a small part of one core; two threads let a slow moment of one pass unnoticed.
+const NETWORK_THREADS: usize = 2;
+
+/// Events on their way to the user. When the reader is slower, the nodes wait.
+const EVENTS: usize = 1024;
+
+/// How often a source is asked whether its block is still the one to find.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Nodes have so long to say goodbye after a signal; users are promised two seconds.
+const GOODBYE: Duration = Duration::from_millis(1500);
+
+/// The runtime for everything but hashing.
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_multi_thread()
+        .worker_threads(NETWORK_THREADS)
+        .thread_name("network")
+        .enable_all()
+        .build()
+        .context("cannot start the network threads")
+}
+
+/// Cancels `stop` when the user or the system wants the process to end.
+pub(super) async fn until_signal(stop: CancellationToken) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
+            (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            },
+            (Err(problem), _) | (_, Err(problem)) => {
+                tracing::warn!("cannot listen for signals, so only SIGKILL ends this process: {problem}");
+                return;
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    if tokio::signal::ctrl_c().await.is_err() {
+        return;
+    }
+    stop.cancel();
+}
+
+/// The block service at each URL.
+pub(super) fn sources(urls: &[String], pool: &str) -> anyhow::Result<Vec<Arc<dyn BlockSource>>> {
+    let source = |url: &String| {
+        let source = WebSource::new(url, pool.to_owned(), POLL).map_err(super::usage)?;
+        Ok(Arc::new(source) as Arc<dyn BlockSource>)
+    };
+    urls.iter().map(source).collect()
+}
+
+/// Runs nodes until `stop`, showing what they tell. Ends by itself once `blocks` blocks were accepted.
+pub(super) async fn nodes(
+    configs: Vec<node::Config>,
+    mut view: View,
+    blocks: Option<u64>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (tell, mut events) = mpsc::channel(EVENTS);
+    let mut running = JoinSet::new();
+    for config in configs {
+        running.spawn(node::run(config, tell.clone(), stop.clone()));
+    }
+    drop(tell);
+    tokio::spawn(until_signal(stop.clone()));
+    let mut accepted = 0;
+    let mut shown = Ok(());
+    let show = async {
+        // Ends when the last node has dropped its end.
+        while let Some(event) = events.recv().await {
+            if matches!(event, Event::Block { status: Outcome::Success, .. }) {
+                accepted += 1;
+                if Some(accepted) == blocks {
+                    stop.cancel();
+                }
+            }
+            if shown.is_ok() {
+                shown = view.show(&event);
+                if shown.is_err() {
+                    stop.cancel(); // nobody reads any more
+                }
+            }
+        }
+    };
+    let too_late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GOODBYE).await;
+    };
+    tokio::select! {
+        () = show => {}
+        () = too_late => tracing::warn!("stopped before every node had said goodbye"),
+    }
+    view.end();
+    while let Some(ended) = running.try_join_next() {
+        ended.context("a node ended unexpectedly")??;
+    }
+    shown
+}
+
+/// The time of day, for certificates and the registry.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds_since_1970() -> u64 {
+    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,44 @@
+//! `headframe service`: the block service alone.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::run::{runtime, until_signal};
+use super::{Outcome, args, print, usage};
+use crate::service::{Service, ServiceConfig, ServiceError, Zeros};
+
+/// One block each so many seconds, unless the user says otherwise.
+const INTERVAL: Duration = Duration::from_secs(3);
+
+pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
+    let zeros = zeros(args.zeros, args.interval);
+    runtime()?.block_on(async {
+        let service = bind(ServiceConfig { listen: args.listen, store: args.store.clone(), zeros })?;
+        print(format_args!("block service at http://{}", service.local_addr()))?;
+        let stop = CancellationToken::new();
+        tokio::spawn(until_signal(stop.clone()));
+        service.run(stop).await;
+        Ok(Outcome::Done)
+    })
+}
+
+/// Fixed zeros, or the interval to adapt them to.
+pub(super) fn zeros(fixed: Option<i64>, interval: Option<Duration>) -> Zeros {
+    match fixed {
+        Some(zeros) => Zeros::Fixed(zeros),
+        None => Zeros::Adapt { interval: interval.unwrap_or(INTERVAL) },
+    }
+}
+
+/// A service on the real clock.
+#[allow(clippy::disallowed_methods)]
+pub(super) fn bind(config: ServiceConfig) -> anyhow::Result<Service> {
+    Service::bind(config, SystemTime::now)
+        .map_err(|error| match error {
+            ServiceError::Zeros(_) | ServiceError::Interval(_) => usage(error),
+            other => other.into(),
+        })
+        .context("block service")
+}

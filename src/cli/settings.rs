@@ -1,0 +1,190 @@
+//! What a node needs, out of flags, environment, config file and defaults, in this order of precedence.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::args::{self, PeerAddress};
+use super::usage;
+use crate::cluster::NodeId;
+
+/// Where a block service is by default.
+const SOURCE: &str = "http://127.0.0.1:8480";
+
+/// Node 1 listens on 7701, node 2 on 7702 …
+const FIRST_PORT: u32 = 7700;
+
+/// Everything that a node needs, resolved.
+#[derive(Debug)]
+pub(super) struct NodeSettings {
+    pub(super) id: NodeId,
+    pub(super) listen: SocketAddr,
+    /// Empty: whoever is registered on this machine.
+    pub(super) peers: BTreeMap<NodeId, SocketAddr>,
+    pub(super) sources: Vec<String>,
+    pub(super) certs: PathBuf,
+    pub(super) threads: Option<NonZeroUsize>,
+    pub(super) kernel: Option<String>,
+    pub(super) heartbeat: Duration,
+    pub(super) blocks: Option<u64>,
+    pub(super) pool: String,
+}
+
+/// The config file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    id: Option<u32>,
+    listen: Option<SocketAddr>,
+    #[serde(default)]
+    peers: BTreeMap<String, String>,
+    #[serde(default)]
+    source: Vec<String>,
+    certs: Option<PathBuf>,
+    threads: Option<NonZeroUsize>,
+    kernel: Option<String>,
+    heartbeat: Option<String>,
+    blocks: Option<u64>,
+    pool: Option<String>,
+}
+
+impl File {
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
+        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| named(error.to_string()))
+    }
+}
+
+impl NodeSettings {
+    /// Puts everything together.
+    ///
+    /// # Errors
+    /// A missing or impossible id, an id twice among the peers, an address that cannot be looked up, a config file that cannot
+    /// be read or says something unknown.
+    pub(super) fn resolve(args: args::Node) -> anyhow::Result<Self> {
+        let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
+        let from_file = file.id.map(NodeId::try_from).transpose().map_err(usage)?;
+        let id = args.id.or(from_file).ok_or_else(|| usage("expected --id ID, this server's number from 1"))?;
+        let named = match args.peers.is_empty() {
+            false => args.peers,
+            true => file.peers.iter().map(|(id, address)| peer(id, address)).collect::<anyhow::Result<_>>()?,
+        };
+        let peers = peers(named)?;
+        let listen = args.listen.or(file.listen).or(peers.get(&id).copied()).unwrap_or(default_listen(id));
+        let heartbeat = match (args.heartbeat, file.heartbeat) {
+            (Some(heartbeat), _) => heartbeat,
+            (None, Some(text)) => {
+                args::heartbeat(&text).map_err(|error| usage(format_args!("heartbeat {text:?}: {error}")))?
+            }
+            (None, None) => Duration::from_secs(5),
+        };
+        let mut sources = if args.sources.is_empty() { file.source } else { args.sources };
+        if sources.is_empty() {
+            sources.push(SOURCE.to_owned());
+        }
+        Ok(Self {
+            id,
+            listen,
+            peers,
+            sources,
+            certs: args.certs.or(file.certs).unwrap_or_else(|| "certs".into()),
+            threads: args.threads.or(file.threads),
+            kernel: args.kernel.or(file.kernel),
+            heartbeat,
+            blocks: args.blocks.or(file.blocks),
+            pool: args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned()),
+        })
+    }
+}
+
+fn peer(id: &str, address: &str) -> anyhow::Result<PeerAddress> {
+    Ok(PeerAddress { id: id.parse().map_err(usage)?, address: address.to_owned() })
+}
+
+/// Looks every address up.
+fn peers(named: Vec<PeerAddress>) -> anyhow::Result<BTreeMap<NodeId, SocketAddr>> {
+    let mut peers = BTreeMap::new();
+    for PeerAddress { id, address } in named {
+        let found = address.to_socket_addrs().map_err(|error| {
+            usage(format_args!("peer {id}: expected an address like 10.0.0.2:7702, got {address:?}: {error}"))
+        })?;
+        let first = found.into_iter().next();
+        let first = first.ok_or_else(|| usage(format_args!("peer {id}: {address:?} has no address")))?;
+        if peers.insert(id, first).is_some() {
+            return Err(usage(format_args!("peer {id} is named twice; every server has an id of its own")));
+        }
+    }
+    Ok(peers)
+}
+
+fn default_listen(id: NodeId) -> SocketAddr {
+    let port = FIRST_PORT.checked_add(id.get()).and_then(|port| u16::try_from(port).ok());
+    (Ipv4Addr::LOCALHOST, port.unwrap_or(0)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::{Cli, Command};
+
+    fn resolve(words: &[&str]) -> anyhow::Result<NodeSettings> {
+        let Some(Command::Node(args)) = Cli::parse_from(["headframe", "node"].iter().chain(words)).command else {
+            panic!("not a node")
+        };
+        NodeSettings::resolve(args)
+    }
+
+    fn config(text: &str) -> (tempfile::NamedTempFile, String) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        let path = file.path().to_str().unwrap().to_owned();
+        (file, path)
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let (_file, path) = config(
+            r#"
+            id = 2
+            peers = { 1 = "127.0.0.1:9001", 2 = "127.0.0.1:9002" }
+            source = ["http://127.0.0.1:1"]
+            heartbeat = "500ms"
+            "#,
+        );
+        let settings = resolve(&["--config", &path, "--source", "http://127.0.0.1:2"]).unwrap();
+        assert_eq!(settings.id.get(), 2);
+        assert_eq!(settings.listen, "127.0.0.1:9002".parse().unwrap(), "its own place in the list");
+        assert_eq!(settings.sources, ["http://127.0.0.1:2"]);
+        assert_eq!(settings.heartbeat, Duration::from_millis(500));
+        assert_eq!(settings.certs, Path::new("certs"));
+        let settings = resolve(&["--config", &path, "--id", "1", "--heartbeat", "2s"]).unwrap();
+        assert_eq!((settings.id.get(), settings.heartbeat), (1, Duration::from_secs(2)));
+        assert_eq!(resolve(&["--id", "3"]).unwrap().listen, "127.0.0.1:7703".parse().unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        let (_file, unknown) = config("id = 1\ncolour = 'red'");
+        let (_file, zero) = config("id = 0");
+        for (words, told) in [
+            (vec![], "expected --id"),
+            (vec!["--id", "1", "--peer", "2=127.0.0.1:1", "--peer", "2=127.0.0.1:2"], "peer 2 is named twice"),
+            (vec!["--id", "1", "--peer", "2=nowhere"], "expected an address like"),
+            (vec!["--config", "/nonexistent/headframe.toml"], "/nonexistent/headframe.toml"),
+            (vec!["--config", &unknown], "colour"),
+            (vec!["--config", &zero], "expected a node id from 1"),
+        ] {
+            let error = resolve(&words).expect_err(told);
+            assert!(error.to_string().contains(told), "{words:?}: {error}");
+            assert!(error.is::<super::super::Usage>());
+        }
+    }
+}

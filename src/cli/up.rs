@@ -1,0 +1,132 @@
+//! `headframe up`: an embedded block service and several nodes, in one process.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+
+use super::args::TransportKind;
+use super::run::{nodes, now, runtime, seconds_since_1970, sources};
+use super::view::View;
+use super::{Outcome, args, kernel, service, threads};
+use crate::cluster::NodeId;
+use crate::node::{Config, Peers, Registry};
+use crate::service::{Service, ServiceConfig, ServiceError};
+use crate::transport::Transport;
+use crate::transport::memory::MemoryNetwork;
+use crate::transport::quic::{ClusterCa, QuicTransport};
+
+/// Where the embedded service listens if it can.
+const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8480);
+
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(up(args));
+    runtime.shutdown_background(); // nothing that is still open is worth waiting for
+    result.map(|()| Outcome::Done)
+}
+
+async fn up(args: args::Up) -> anyhow::Result<()> {
+    let kernel = kernel(args.kernel.as_deref())?;
+    let mut view = View::new(args.output.json);
+    let ids = (1..=args.nodes).map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
+    let registry = Registry::open()?;
+    let transports = transports(&args, &ids)?;
+    let addresses: BTreeMap<_, _> =
+        ids.iter().copied().zip(transports.iter().map(|transport| transport.local_address())).collect();
+
+    let stop_service = CancellationToken::new();
+    let mut embedded = None;
+    let urls = if args.sources.is_empty() {
+        let service = embedded_service(&args)?;
+        let address = service.local_addr();
+        embedded = Some(tokio::spawn(service.run(stop_service.clone())));
+        view.show_service(address)?;
+        vec![format!("http://{address}")]
+    } else {
+        args.sources.clone()
+    };
+
+    let shares = shares(threads(args.threads), ids.len());
+    let mut configs = Vec::new();
+    for ((id, transport), threads) in ids.iter().copied().zip(transports).zip(shares) {
+        configs.push(Config {
+            id,
+            peers: Peers::Fixed(addresses.clone()),
+            heartbeat: args.heartbeat,
+            kernel,
+            threads,
+            sources: sources(&urls, "headframe")?,
+            registration: registry.register(id, addresses[&id], seconds_since_1970())?,
+            transport,
+            blocks: args.blocks,
+        });
+    }
+    let result = nodes(configs, view, args.blocks, CancellationToken::new()).await;
+    stop_service.cancel();
+    if let Some(embedded) = embedded {
+        let _ = embedded.await;
+    }
+    result
+}
+
+fn transports(args: &args::Up, ids: &[NodeId]) -> anyhow::Result<Vec<Arc<dyn Transport>>> {
+    match args.transport {
+        TransportKind::Quic => {
+            let ca = ClusterCa::generate(now())?;
+            let transport = |&id| {
+                let identity = ca.issue(id, now())?;
+                Ok(Arc::new(QuicTransport::bind(&identity, ANY_PORT, args.heartbeat)?) as Arc<dyn Transport>)
+            };
+            ids.iter().map(transport).collect()
+        }
+        TransportKind::Memory => {
+            let network = MemoryNetwork::new();
+            Ok(ids.iter().map(|&id| Arc::new(network.join(id)) as Arc<dyn Transport>).collect())
+        }
+    }
+}
+
+/// Listens where asked, or where it usually does, or, if that is taken, anywhere.
+fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
+    let bind = |listen| {
+        let zeros = service::zeros(args.zeros, None);
+        service::bind(ServiceConfig { listen, store: args.store.clone(), zeros })
+    };
+    let is_taken = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ServiceError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse);
+    match args.service_listen {
+        Some(listen) => bind(listen),
+        None => bind(SERVICE).or_else(|error| if is_taken(&error) { bind(ANY_PORT) } else { Err(error) }),
+    }
+    .context("embedded block service")
+}
+
+/// Divides `threads` among `nodes`; each has one at least.
+fn shares(threads: NonZeroUsize, nodes: usize) -> impl Iterator<Item = NonZeroUsize> {
+    let threads = threads.get();
+    (0..nodes).map(move |node| {
+        let share = threads / nodes + usize::from(node < threads % nodes);
+        NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_divided_evenly_and_every_node_has_one() {
+        let shares = |threads, nodes| {
+            shares(NonZeroUsize::new(threads).unwrap(), nodes).map(NonZeroUsize::get).collect::<Vec<_>>()
+        };
+        assert_eq!(shares(8, 3), [3, 3, 2]);
+        assert_eq!(shares(2, 2), [1, 1]);
+        assert_eq!(shares(2, 3), [1, 1, 1]);
+    }
+}

@@ -1,0 +1,149 @@
+//! A leader's traffic with its sources: templates in, solutions out. Runs in tasks of its own, so that a slow source never holds
+//! up a heartbeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::cluster::NodeId;
+use crate::source::{Backoff, BlockSource, Template, Verdict};
+use crate::work::Solution;
+
+/// While a source that is not the preferred one serves, the preferred one is asked again this often.
+const RETRY_PREFERRED: Duration = Duration::from_secs(30);
+
+/// What the sources have to say.
+#[derive(Debug)]
+pub(super) enum News {
+    /// There is another block to find.
+    Template { source: usize, template: Template },
+    /// The final word on a solution.
+    Settled { solution: Solution, found_by: NodeId, verdict: Verdict },
+    /// A solution could not be handed in yet; it is tried again.
+    Delayed,
+    /// No source answers, or one does again.
+    Trouble(Option<String>),
+}
+
+/// The sources, in order of preference, and what is under way with them.
+pub(super) struct Feed {
+    sources: Arc<[Arc<dyn BlockSource>]>,
+    news: mpsc::Sender<News>,
+    seed: u64,
+    watch: Option<JoinHandle<()>>,
+    submissions: JoinSet<()>,
+}
+
+impl Feed {
+    pub(super) fn new(sources: Vec<Arc<dyn BlockSource>>, seed: u64, news: mpsc::Sender<News>) -> Self {
+        Self { sources: sources.into(), news, seed, watch: None, submissions: JoinSet::new() }
+    }
+
+    /// Whether there is more than one source.
+    pub(super) fn has_choice(&self) -> bool {
+        self.sources.len() > 1
+    }
+
+    /// Tells the block to find now, and from then on every change.
+    pub(super) fn watch(&mut self) {
+        self.unwatch();
+        let (sources, news, backoff) = (Arc::clone(&self.sources), self.news.clone(), self.backoff());
+        self.watch = Some(tokio::spawn(watch(sources, news, backoff)));
+    }
+
+    /// Tells no more templates. One that is on its way may still arrive.
+    pub(super) fn unwatch(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            watch.abort();
+        }
+    }
+
+    /// Hands in a solution, again and again until the source has said its final word.
+    pub(super) fn submit(&mut self, source: usize, solution: Solution, found_by: NodeId) {
+        while self.submissions.try_join_next().is_some() {}
+        let Some(source) = self.sources.get(source).or(self.sources.first()).cloned() else { return };
+        let (news, backoff) = (self.news.clone(), self.backoff());
+        self.submissions.spawn(submit(source, news, backoff, solution, found_by));
+    }
+
+    fn backoff(&mut self) -> Backoff {
+        self.seed = self.seed.wrapping_add(1);
+        Backoff::new(self.seed)
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.unwatch();
+    }
+}
+
+async fn watch(sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, mut backoff: Backoff) {
+    let mut known: Option<(usize, Template)> = None;
+    let mut trouble: Option<String> = None;
+    loop {
+        let mut problems = Vec::new();
+        for (at, source) in sources.iter().enumerate() {
+            let old = known.as_ref().filter(|(from, _)| *from == at).map(|(_, template)| template);
+            let next = source.template(old);
+            let answer = match (at, old) {
+                // Waiting for the next block of a source that is not the preferred one.
+                (1.., Some(_)) => match tokio::time::timeout(RETRY_PREFERRED, next).await {
+                    Ok(answer) => answer,
+                    Err(_) => break,
+                },
+                _ => next.await,
+            };
+            match answer {
+                Ok(template) => {
+                    backoff.reset();
+                    known = Some((at, template.clone()));
+                    if trouble.take().is_some() {
+                        let _ = news.send(News::Trouble(None)).await;
+                    }
+                    let _ = news.send(News::Template { source: at, template }).await;
+                    problems.clear();
+                    break;
+                }
+                Err(problem) => problems.push(problem.to_string()),
+            }
+        }
+        if problems.len() == sources.len() {
+            let told = problems.join("; ");
+            if trouble.as_ref() != Some(&told) {
+                let _ = news.send(News::Trouble(Some(told.clone()))).await;
+                trouble = Some(told);
+            }
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}
+
+async fn submit(
+    source: Arc<dyn BlockSource>,
+    news: mpsc::Sender<News>,
+    mut backoff: Backoff,
+    solution: Solution,
+    found_by: NodeId,
+) {
+    let mut told = None;
+    loop {
+        match source.submit(&solution).await {
+            Ok(verdict) => {
+                let _ = news.send(News::Settled { solution, found_by, verdict }).await;
+                return;
+            }
+            Err(problem) => {
+                let problem = problem.to_string();
+                if told.as_ref() != Some(&problem) {
+                    let _ = news.send(News::Trouble(Some(problem.clone()))).await;
+                    let _ = news.send(News::Delayed).await;
+                    told = Some(problem);
+                }
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+}

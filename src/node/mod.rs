@@ -1,0 +1,66 @@
+//! One server: joins the cluster's rules, a transport, a scanner, the sources and the registry.
+//!
+//! ```text
+//!  transport ── message ──┐                            ┌── Send ──> transport
+//!  scanner ──── event ────┤   Wake        Output       ├── Scan, Stop ──> scanner
+//!  sources ──── news ─────┼──────> Node ──────> ───────┼── NeedJob, Submit ──> sources
+//!  clock ────── timer ────┤        (owns Cluster)      └── Peer, Leader … ──> events
+//!  user ─────── stop ─────┘
+//! ```
+//!
+//! One wait returns one [`Wake`](run::Wake); one synchronous owner applies it. This is where time comes from: everything below is
+//! told what time it is.
+
+mod event;
+mod feed;
+mod meter;
+mod registry;
+mod run;
+mod status;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use event::{Event, Outcome};
+pub use registry::{Entry, Registration, Registry, RegistryError};
+pub use run::run;
+pub use status::Status;
+
+use crate::cluster::NodeId;
+use crate::kernel::Kernel;
+use crate::source::BlockSource;
+use crate::transport::Transport;
+
+/// Who the other servers are.
+#[derive(Clone, Debug)]
+pub enum Peers {
+    /// These; this node may be among them.
+    Fixed(BTreeMap<NodeId, SocketAddr>),
+    /// Whoever is registered on this machine.
+    Registered(Registry),
+}
+
+/// What a server needs to run.
+pub struct Config {
+    /// Its id.
+    pub id: NodeId,
+    /// The others.
+    pub peers: Peers,
+    /// Time between two heartbeats.
+    pub heartbeat: Duration,
+    /// How it hashes.
+    pub kernel: &'static dyn Kernel,
+    /// On how many threads.
+    pub threads: NonZeroUsize,
+    /// Where blocks come from, in order of preference.
+    pub sources: Vec<Arc<dyn BlockSource>>,
+    /// How it reaches the others.
+    pub transport: Arc<dyn Transport>,
+    /// Its place in this machine's registry.
+    pub registration: Registration,
+    /// Stop once so many blocks were accepted since it started, as far as it knows.
+    pub blocks: Option<u64>,
+}

@@ -1,0 +1,318 @@
+//! The servers of this machine: a folder in which each puts its address, and where the others find it.
+//!
+//! One file `<id>.json` a server, locked by it for as long as it lives. A lock ends with its process however that ends, so a file
+//! without one was left behind by a killed server, and whoever comes next removes it.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Status;
+use crate::cluster::NodeId;
+
+/// What a server's file says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The server's id.
+    pub id: NodeId,
+    /// Where the others reach it.
+    pub address: SocketAddr,
+    /// Its process.
+    pub pid: u32,
+    /// When it started, in seconds since 1970.
+    pub since: u64,
+    /// What it last said of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+}
+
+/// Why the registry cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Another live server has the id.
+    #[error(
+        "server {id} is running on this machine already (process {pid}, {address}); \
+         choose another id, or another registry with HEADFRAME_RUN_DIR"
+    )]
+    Taken {
+        /// The id.
+        id: NodeId,
+        /// The other server's process.
+        pid: String,
+        /// The other server's address.
+        address: String,
+    },
+    /// The folder belongs to somebody else or others may write to it.
+    #[error("{0}: expected a folder of this user with mode 0700; remove it, or name another with HEADFRAME_RUN_DIR")]
+    Unsafe(PathBuf),
+    /// The system refused.
+    #[error("{path}: {problem}")]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What the system said.
+        problem: io::Error,
+    },
+}
+
+/// The folder of this machine's servers.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    folder: PathBuf,
+}
+
+/// A server's own place in the registry; dropping it takes the file out.
+#[derive(Debug)]
+pub struct Registration {
+    path: PathBuf,
+    file: File,
+    entry: Entry,
+}
+
+impl Registry {
+    /// The folder that the environment names: `$HEADFRAME_RUN_DIR`, else `$XDG_RUNTIME_DIR/headframe`, else
+    /// `headframe-<uid>` in the system's temporary folder. Created with mode 0700 if it is not there.
+    pub fn open() -> Result<Self, RegistryError> {
+        let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let folder = named("HEADFRAME_RUN_DIR")
+            .or_else(|| named("XDG_RUNTIME_DIR").map(|folder| folder.join("headframe")))
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("headframe-{}", user())));
+        Self::at(folder)
+    }
+
+    /// The registry in `folder`.
+    pub fn at(folder: PathBuf) -> Result<Self, RegistryError> {
+        create_private(&folder).map_err(|problem| RegistryError::Io { path: folder.clone(), problem })?;
+        if !is_private(&folder) {
+            return Err(RegistryError::Unsafe(folder));
+        }
+        Ok(Self { folder })
+    }
+
+    /// Puts a server in.
+    ///
+    /// # Errors
+    /// When a live server has the same id.
+    pub fn register(&self, id: NodeId, address: SocketAddr, since: u64) -> Result<Registration, RegistryError> {
+        let path = self.folder.join(format!("{id}.json"));
+        let io = |problem| RegistryError::Io { path: path.clone(), problem };
+        // A reader may hold the lock for a moment to see whether the server lives; a live one holds it for good.
+        for attempt in 0.. {
+            let file = open_private(&path).map_err(io)?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, &path) => {
+                    let entry = Entry { id, address, pid: std::process::id(), since, status: None };
+                    let mut registration = Registration { path: path.clone(), file, entry };
+                    registration.write().map_err(io)?;
+                    return Ok(registration);
+                }
+                Ok(()) => {} // somebody removed the file in between
+                Err(TryLockError::WouldBlock) if attempt < 10 => thread::sleep(Duration::from_millis(20)),
+                Err(TryLockError::WouldBlock) => {
+                    let entry = read(&path);
+                    let told = |tell: fn(&Entry) -> String| entry.as_ref().map_or("unknown".into(), tell);
+                    return Err(RegistryError::Taken {
+                        id,
+                        pid: told(|entry| entry.pid.to_string()),
+                        address: told(|entry| entry.address.to_string()),
+                    });
+                }
+                Err(TryLockError::Error(problem)) => return Err(io(problem)),
+            }
+        }
+        unreachable!("the loop returns")
+    }
+
+    /// The live servers, by id. Files of killed ones are removed.
+    pub fn servers(&self) -> Result<Vec<Entry>, RegistryError> {
+        let io = |problem| RegistryError::Io { path: self.folder.clone(), problem };
+        let mut servers = Vec::new();
+        for file in fs::read_dir(&self.folder).map_err(io)? {
+            let path = file.map_err(io)?.path();
+            if path.extension().is_some_and(|extension| extension == "json") && !remove_if_dead(&path) {
+                servers.extend(read(&path));
+            }
+        }
+        servers.sort_by_key(|entry| entry.id);
+        Ok(servers)
+    }
+}
+
+impl Registration {
+    /// What others are told.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Replaces what the server says of itself.
+    pub fn set_status(&mut self, status: Status) -> io::Result<()> {
+        self.entry.status = Some(status);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let mut text = serde_json::to_vec(&self.entry)?;
+        text.push(b'\n');
+        // In place, since a new file would not carry the lock. A reader that meets half of it tries again.
+        self.file.seek(SeekFrom::Start(0))?;
+        self.file.write_all(&text)?;
+        self.file.set_len(text.len() as u64)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // Still locked, so nobody else can have taken the place.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Reads a file, again if its server was just writing it.
+fn read(path: &Path) -> Option<Entry> {
+    for _ in 0..5 {
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text));
+        match (read, serde_json::from_str(&text)) {
+            (Ok(_), Ok(entry)) => return Some(entry),
+            (Err(problem), _) if problem.kind() == io::ErrorKind::NotFound => return None,
+            _ => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+    None
+}
+
+/// Removes the file of a server that was killed.
+fn remove_if_dead(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
+    let dead = file.try_lock().is_ok() && is_at(&file, path);
+    if dead {
+        let _ = fs::remove_file(path);
+    }
+    dead
+}
+
+#[cfg(unix)]
+fn user() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn user() -> String {
+    std::env::var("USERNAME").unwrap_or_else(|_| "user".into())
+}
+
+#[cfg(unix)]
+fn create_private(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(not(unix))]
+fn create_private(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)
+}
+
+/// Whether the folder is this user's own and nobody else may write to it.
+#[cfg(unix)]
+fn is_private(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::symlink_metadata(folder)
+        .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user() && metadata.mode() & 0o022 == 0)
+}
+
+#[cfg(not(unix))]
+fn is_private(folder: &Path) -> bool {
+    folder.is_dir()
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Whether `file` is still what `path` names.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (file.metadata(), fs::metadata(path)) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u32) -> NodeId {
+        NodeId::try_from(id).unwrap()
+    }
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    fn registry() -> (tempfile::TempDir, Registry) {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::at(folder.path().join("run")).unwrap();
+        (folder, registry)
+    }
+
+    #[test]
+    fn servers_are_listed_while_they_live() {
+        let (_folder, registry) = registry();
+        let second = registry.register(node(2), address(7702), 5).unwrap();
+        let first = registry.register(node(1), address(7701), 6).unwrap();
+        let ids = |registry: &Registry| registry.servers().unwrap().iter().map(|e| e.id.get()).collect::<Vec<_>>();
+        assert_eq!(ids(&registry), [1, 2]);
+        assert_eq!(registry.servers().unwrap()[1], *second.entry());
+        drop(second);
+        assert_eq!(ids(&registry), [1]);
+        drop(first);
+        assert_eq!(fs::read_dir(&registry.folder).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn an_id_is_taken_while_its_server_lives() {
+        let (_folder, registry) = registry();
+        let first = registry.register(node(1), address(7701), 5).unwrap();
+        let refused = registry.register(node(1), address(7702), 6).unwrap_err().to_string();
+        assert!(refused.contains("server 1 is running") && refused.contains("127.0.0.1:7701"), "{refused}");
+        drop(first);
+        registry.register(node(1), address(7702), 6).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_server_left_is_removed() {
+        let (_folder, registry) = registry();
+        let left = registry.folder.join("3.json");
+        fs::write(&left, r#"{"id":3,"address":"127.0.0.1:7703","pid":1,"since":0}"#).unwrap();
+        assert_eq!(registry.servers().unwrap(), []);
+        assert!(!left.exists());
+        fs::write(&left, "half a fi").unwrap();
+        let registration = registry.register(node(3), address(7703), 5).unwrap();
+        assert_eq!(registry.servers().unwrap(), [registration.entry().clone()]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_may_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Registry::at(folder.path().into()), Err(RegistryError::Unsafe(_))));
+    }
+}

@@ -1,0 +1,34 @@
+//! What a server says of itself in the registry, for `headframe status`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cluster::NodeId;
+
+/// A server's account of itself, renewed every second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Who leads, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The newest epoch that it has seen.
+    pub epoch: u64,
+    /// Height of the block that it builds on; nothing while it has no work.
+    pub height: Option<u64>,
+    /// Leading zero hex digits wanted.
+    pub zeros: Option<u32>,
+    /// Its kernel.
+    pub kernel: String,
+    /// Its hashing threads.
+    pub threads: usize,
+    /// Nonces hashed since it started.
+    pub hashes: u64,
+    /// Over the last heartbeat.
+    pub hashes_per_second: f64,
+    /// Blocks accepted since it started, as far as it knows.
+    pub blocks: u64,
+    /// The other servers and their states: alive, suspect, down.
+    pub peers: BTreeMap<NodeId, String>,
+    /// When it said so, in seconds since 1970.
+    pub at: u64,
+}
