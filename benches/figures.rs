@@ -1,0 +1,170 @@
+//! Figures of the whole program, each measured on the real binary as a user runs it:
+//!
+//! 1. a mining cluster's hash rate as a share of what `bench` shows, in turns, so that a noisy machine disturbs both;
+//! 2. from a solution to every other node's last hash of the old job;
+//! 3. from the start to the first hash;
+//! 4. resident memory and the binary's size.
+//!
+//! `cargo figures` runs them; with `--test` everything is short and only shown to work.
+
+#![allow(clippy::disallowed_methods)] // measuring time is what this is for
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running `headframe` and its JSON lines.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    started: Instant,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(words: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the registry");
+        let started = Instant::now();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_headframe"))
+            .args(words.split(' '))
+            .env("HEADFRAME_RUN_DIR", folder.path().join("run"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the headframe binary");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        Self { child, lines, started, _folder: folder }
+    }
+
+    fn next(&mut self) -> Option<Value> {
+        let line = self.lines.next()?.expect("a line");
+        Some(serde_json::from_str(&line).expect("JSON"))
+    }
+
+    /// The next line that says `event`.
+    fn event(&mut self, event: &str) -> Value {
+        loop {
+            let value = self.next().expect("the program ended too early");
+            if value["event"] == event {
+                return value;
+            }
+        }
+    }
+
+    /// The most memory that was resident so far, in MiB; Linux only.
+    fn memory(&self) -> Option<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib / 1024.0)
+    }
+
+    fn end(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Hashes per second that `bench` shows for the text puzzle on all threads.
+fn bench_rate(seconds: u64) -> f64 {
+    let mut bench = Running::start(&format!("bench --puzzle text --seconds {seconds} --json"));
+    let first = bench.next().expect("the fastest kernel's line");
+    let rate = first["hashes_per_second"].as_f64().expect("a rate");
+    bench.end();
+    rate
+}
+
+/// Hashes per second of a cluster of two, and its memory in MiB.
+fn cluster_rate(seconds: u64) -> (f64, Option<f64>) {
+    let mut up = Running::start("up --nodes 2 --zeros 32 --heartbeat 1s --json");
+    let mut hashes = [Vec::new(), Vec::new()];
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(seconds + 1) {
+        let rate = up.event("rate");
+        let node = rate["node"].as_u64().expect("a node") as usize;
+        hashes[node - 1].push(rate["hashes_per_second"].as_f64().expect("a rate"));
+    }
+    let memory = up.memory();
+    up.end();
+    // The first second is the start's.
+    let mean = |rates: &Vec<f64>| rates[1..].iter().sum::<f64>() / (rates.len() - 1) as f64;
+    (hashes.iter().map(mean).sum(), memory)
+}
+
+fn efficiency(turns: usize, seconds: u64) {
+    let mut ratios = Vec::new();
+    let mut memory = None;
+    let mut before = bench_rate(seconds);
+    for _ in 0..turns {
+        let (rate, resident) = cluster_rate(seconds);
+        let after = bench_rate(seconds);
+        ratios.push(rate / ((before + after) / 2.0));
+        println!("  cluster {:.2} MH/s, bench {:.2} and {:.2} MH/s", rate / 1e6, before / 1e6, after / 1e6);
+        (before, memory) = (after, resident);
+    }
+    println!(
+        "cluster of 2 against bench, same kernel and threads: {:.1} % (median of {turns})",
+        100.0 * median(ratios)
+    );
+    if let Some(memory) = memory {
+        println!("resident memory of `up --nodes 2`: {memory:.1} MiB at most");
+    }
+}
+
+/// Milliseconds from each solution to the other nodes' last hash of the old job.
+fn interrupts(blocks: usize) {
+    let mut up = Running::start(&format!("up --nodes 3 --blocks {blocks} --zeros 5 --json"));
+    // Nodes tell independently of each other, so what they tell is put in the order in which it happened.
+    let mut moments = Vec::new();
+    while let Some(event) = up.next() {
+        if let Some(at) = event["at"].as_f64() {
+            moments.push((at, event["event"] == "found", event["node"].as_u64()));
+        }
+    }
+    up.end();
+    moments.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut solution = None;
+    let mut latencies = Vec::new();
+    for (at, is_found, node) in moments {
+        match solution {
+            _ if is_found => solution = Some((at, node)),
+            Some((since, finder)) if node != finder => latencies.push((at - since) / 1000.0),
+            _ => {}
+        }
+    }
+    latencies.sort_by(f64::total_cmp);
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    println!(
+        "from a solution to another node's last hash: median {:.1} ms, 99 % {:.1} ms, worst {:.1} ms of {}",
+        at(0.5),
+        at(0.99),
+        at(1.0),
+        latencies.len()
+    );
+}
+
+fn start_time(times: usize) {
+    let first_job = |_| {
+        let mut up = Running::start("up --nodes 2 --zeros 32 --json");
+        up.event("job");
+        let time = up.started.elapsed().as_secs_f64() * 1000.0;
+        up.end();
+        time
+    };
+    println!("from start to first hash: {:.0} ms (median of {times})", median((0..times).map(first_job).collect()));
+}
+
+fn main() {
+    let test = std::env::args().any(|word| word == "--test");
+    let size = std::fs::metadata(env!("CARGO_BIN_EXE_headframe")).expect("the binary").len();
+    println!("binary: {:.1} MB", size as f64 / 1e6);
+    start_time(if test { 1 } else { 11 });
+    interrupts(if test { 3 } else { 100 });
+    efficiency(if test { 1 } else { 3 }, if test { 2 } else { 20 });
+}
