@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::{Receiver, unbounded};
-use headframe::kernel::{Kernel, Prepared, choose};
+use headframe::kernel::{Kernel, Prepared, available};
 use headframe::scan::{Event, Scanner};
 use headframe::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit};
 
@@ -30,7 +30,7 @@ fn scanner(kernel: &'static dyn Kernel, threads: NonZeroUsize) -> (Scanner, Rece
 
 /// Leases of a tenth of a second one behind the other, as a node scans them, against the bare kernel on as many threads.
 fn efficiency(criterion: &mut Criterion) {
-    let kernel = choose(None).expect("a kernel");
+    let kernel = available()[0];
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let lease = 256 * kernel.batch() * threads.get() as u64;
     let mut group = criterion.benchmark_group("scan efficiency");
@@ -71,7 +71,7 @@ fn efficiency(criterion: &mut Criterion) {
 
 /// From `stop` to the last thread's last hash.
 fn cancel_latency(criterion: &mut Criterion) {
-    let kernel = choose(None).expect("a kernel");
+    let kernel = available()[0];
     let threads = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let (scanner, events) = scanner(kernel, threads);
     let mut ticket = 0;

@@ -22,7 +22,7 @@
 //!     hashing: Hashing::Double,
 //! });
 //! let job = Job { height: 0, puzzle, target: Target::from_zeros(3, ZeroUnit::Hex)?, search: Search::First };
-//! let mut solutions = Solutions::start(kernel::choose(None)?, NonZeroUsize::MIN, job, job.space())?;
+//! let mut solutions = Solutions::start(kernel::available()[0], NonZeroUsize::MIN, job, job.space())?;
 //! assert_eq!(solutions.next(), Some(4750));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -1,13 +1,13 @@
 //! What can be typed.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::hashing::ThreadCount;
 use crate::cluster::NodeId;
 use crate::work::{Digest, Header, Timestamp};
 
@@ -68,12 +68,8 @@ pub(super) struct Up {
     /// Leading zero hex digits that every block needs, 0 to 64 [default: the service adapts]
     #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=64))]
     pub(super) zeros: Option<i64>,
-    /// Hashing threads of all nodes together; each node has one at least [default: all cores]
-    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
-    pub(super) threads: Option<NonZeroUsize>,
-    /// How to hash; see `headframe bench` [default: the fastest]
-    #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
-    pub(super) kernel: Option<String>,
+    #[command(flatten)]
+    pub(super) hashing: Hashing,
     /// How the nodes reach each other
     #[arg(long, value_enum, default_value_t, env = "HEADFRAME_TRANSPORT")]
     pub(super) transport: TransportKind,
@@ -100,7 +96,7 @@ pub(super) struct Up {
   headframe node --config /etc/headframe.toml
 
 The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
-kernel, heartbeat = \"5s\", blocks, pool. Flags win over the environment, the environment over the file.")]
+kernel, affinity, heartbeat = \"5s\", blocks, pool. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// This server's id: 1, 2, 3 …; the lowest live one leads
     #[arg(long, env = "HEADFRAME_ID")]
@@ -117,12 +113,8 @@ pub(super) struct Node {
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
     #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS")]
     pub(super) certs: Option<PathBuf>,
-    /// Hashing threads [default: all cores]
-    #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
-    pub(super) threads: Option<NonZeroUsize>,
-    /// How to hash; see `headframe bench` [default: the fastest]
-    #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
-    pub(super) kernel: Option<String>,
+    #[command(flatten)]
+    pub(super) hashing: Hashing,
     /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
     #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
     pub(super) heartbeat: Option<Duration>,
@@ -237,7 +229,7 @@ pub(super) struct Bench {
     pub(super) puzzle: BenchPuzzle,
     /// Hashing threads [default: all cores]
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
-    pub(super) threads: Option<NonZeroUsize>,
+    pub(super) threads: Option<ThreadCount>,
     /// How long, for all kernels together
     #[arg(long, value_name = "S", default_value = "3", value_parser = seconds)]
     pub(super) seconds: Duration,
@@ -258,9 +250,12 @@ pub(super) struct Hashing {
     /// How to hash; see `headframe bench` [default: the fastest]
     #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
     pub(super) kernel: Option<String>,
-    /// Hashing threads [default: all cores]
+    /// Hashing threads, like 4 or 50%; in `up` of all nodes together, each having one at least [default: as many as pay]
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
-    pub(super) threads: Option<NonZeroUsize>,
+    pub(super) threads: Option<ThreadCount>,
+    /// Pin each hashing thread to a CPU of its own
+    #[arg(long, env = "HEADFRAME_AFFINITY")]
+    pub(super) affinity: bool,
 }
 
 #[derive(Args, Debug)]

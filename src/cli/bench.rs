@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::args::{self, BenchPuzzle};
 use super::view::hash_rate;
-use super::{Outcome, kernel, print, threads};
+use super::{Outcome, hashing, print, usage};
 use crate::kernel::{Kernel, Prepared, available, self_test};
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
@@ -44,14 +44,19 @@ struct Report {
 }
 
 pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
-    let kernels = match args.kernel.as_str() {
-        "all" => available(),
-        name => vec![kernel(Some(name))?],
-    };
+    let mut kernels = available();
+    if args.kernel != "all" {
+        let names = kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", ");
+        kernels.retain(|kernel| kernel.name() == args.kernel);
+        if kernels.is_empty() {
+            return Err(usage(format_args!("no kernel {:?} on this CPU; there are: all, {names}", args.kernel)));
+        }
+    }
     for kernel in &kernels {
         self_test(*kernel)?;
     }
-    let threads = threads(args.threads);
+    let cpus = hashing::cpus();
+    let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
     let reports = measure(&kernels, args.puzzle, threads, args.seconds);
     for report in &reports {
         match args.output.json {

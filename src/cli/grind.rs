@@ -1,6 +1,6 @@
 //! `headframe grind`: a stand-in for `bitcoin-util grind`.
 
-use super::{Outcome, args, kernel, print, threads, usage};
+use super::{Outcome, args, hashing, print, usage};
 use crate::scan::Solutions;
 use crate::work::{HeaderPuzzle, Job, Puzzle, Search, Target};
 
@@ -8,8 +8,8 @@ pub(super) fn run(args: &args::Grind) -> anyhow::Result<Outcome> {
     let puzzle = HeaderPuzzle { header: args.header, version_mask: 0 };
     let target = Target::from_bits(args.header.bits).map_err(usage)?;
     let job = Job { height: 0, puzzle: Puzzle::Header(puzzle), target, search: Search::First };
-    let kernel = kernel(args.hashing.kernel.as_deref())?;
-    match Solutions::start(kernel, threads(args.hashing.threads), job, job.space())?.next() {
+    let (choice, threads) = hashing::resolve(&args.hashing)?;
+    match Solutions::start(choice.kernel, threads, job, job.space())?.next() {
         Some(nonce) => {
             print(puzzle.at(nonce))?;
             Ok(Outcome::Done)

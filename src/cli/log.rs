@@ -6,12 +6,15 @@ use tracing_subscriber::EnvFilter;
 
 use super::view;
 
-/// Starts the log. `HEADFRAME_LOG` sets what is told: `warn` unless said otherwise.
+/// What is told unless `HEADFRAME_LOG` says otherwise: warnings, and what Headframe itself finds worth knowing.
+const DEFAULT: &str = "warn,headframe=info";
+
+/// Starts the log.
 pub(super) fn start() {
     let asked = std::env::var("HEADFRAME_LOG").unwrap_or_default();
-    let filter = EnvFilter::try_new(if asked.is_empty() { "warn" } else { &asked }).unwrap_or_else(|error| {
+    let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT } else { &asked }).unwrap_or_else(|error| {
         eprintln!("headframe: HEADFRAME_LOG: expected a level like warn or debug: {error}");
-        EnvFilter::new("warn")
+        EnvFilter::new(DEFAULT)
     });
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod certs;
 mod grind;
+mod hashing;
 mod log;
 mod node;
 mod run;
@@ -15,9 +16,7 @@ mod up;
 mod view;
 
 use std::io::{self, ErrorKind, Write};
-use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::thread;
 
 use anyhow::Context;
 use clap::Parser;
@@ -69,19 +68,6 @@ pub fn main() -> ExitCode {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe))
-}
-
-/// As many threads as asked for, or as this process may run on.
-fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
-    asked.or_else(|| thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
-}
-
-/// The kernel asked for, or the fastest.
-fn kernel(asked: Option<&str>) -> anyhow::Result<&'static dyn crate::kernel::Kernel> {
-    crate::kernel::choose(asked).map_err(|error| match error {
-        unknown @ crate::kernel::KernelError::Unknown { .. } => usage(unknown),
-        other => other.into(),
-    })
 }
 
 /// Writes a line of data.

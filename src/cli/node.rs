@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::run::{nodes, now, runtime, seconds_since_1970, sources};
 use super::settings::NodeSettings;
 use super::view::View;
-use super::{Outcome, args, kernel, threads};
+use super::{Outcome, args, hashing};
 use crate::node::{Config, Peers, Registry};
 use crate::transport::Transport;
 use crate::transport::quic::{Identity, QuicTransport};
@@ -23,7 +23,8 @@ pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
 
 async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, pool, .. } = settings;
-    let kernel = kernel(settings.kernel.as_deref())?;
+    let (kernel, threads) = hashing::resolve(&settings.hashing)?;
+    tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let sources = sources(&urls, &pool)?;
     let identity = Identity::load(&certs, id, now())?;
     let registry = Registry::open()?;
@@ -34,7 +35,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Fixed(peers) },
         heartbeat,
         kernel,
-        threads: threads(settings.threads),
+        threads,
         sources,
         transport,
         registration,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::args::{self, PeerAddress};
+use super::hashing::ThreadCount;
 use super::usage;
 use crate::cluster::NodeId;
 
@@ -28,8 +28,7 @@ pub(super) struct NodeSettings {
     pub(super) peers: BTreeMap<NodeId, SocketAddr>,
     pub(super) sources: Vec<String>,
     pub(super) certs: PathBuf,
-    pub(super) threads: Option<NonZeroUsize>,
-    pub(super) kernel: Option<String>,
+    pub(super) hashing: args::Hashing,
     pub(super) heartbeat: Duration,
     pub(super) blocks: Option<u64>,
     pub(super) pool: String,
@@ -46,8 +45,10 @@ struct File {
     #[serde(default)]
     source: Vec<String>,
     certs: Option<PathBuf>,
-    threads: Option<NonZeroUsize>,
+    threads: Option<ThreadCount>,
     kernel: Option<String>,
+    #[serde(default)]
+    affinity: bool,
     heartbeat: Option<String>,
     blocks: Option<u64>,
     pool: Option<String>,
@@ -94,8 +95,11 @@ impl NodeSettings {
             peers,
             sources,
             certs: args.certs.or(file.certs).unwrap_or_else(|| "certs".into()),
-            threads: args.threads.or(file.threads),
-            kernel: args.kernel.or(file.kernel),
+            hashing: args::Hashing {
+                threads: args.hashing.threads.or(file.threads),
+                kernel: args.hashing.kernel.or(file.kernel),
+                affinity: args.hashing.affinity || file.affinity,
+            },
             heartbeat,
             blocks: args.blocks.or(file.blocks),
             pool: args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned()),

@@ -1,6 +1,6 @@
 //! `headframe solve`: one search on this box.
 
-use super::{Outcome, args, kernel, print, threads, usage};
+use super::{Outcome, args, hashing, print, usage};
 use crate::scan::Solutions;
 use crate::work::{Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
 
@@ -15,9 +15,9 @@ pub(super) fn run(args: &args::Solve) -> anyhow::Result<Outcome> {
         search: if args.all { Search::Every } else { Search::First },
     };
     let range = NonceRange::new(args.start, args.end + 1);
-    let kernel = kernel(args.hashing.kernel.as_deref())?;
+    let (choice, threads) = hashing::resolve(&args.hashing)?;
     let mut outcome = Outcome::Nothing;
-    for nonce in Solutions::start(kernel, threads(args.hashing.threads), job, range)? {
+    for nonce in Solutions::start(choice.kernel, threads, job, range)? {
         outcome = Outcome::Done;
         let hash = job.puzzle.digest(nonce);
         match args.output.json {

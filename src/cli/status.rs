@@ -22,6 +22,11 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     for entry in &servers {
         print(row(entry))?;
     }
+    for Entry { id, status, .. } in &servers {
+        if let Some(status) = status {
+            print(format_args!("server {id}: {} threads, kernel {}", status.threads, status.choice))?;
+        }
+    }
     Ok(Outcome::Done)
 }
 

@@ -12,9 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::args::TransportKind;
 use super::run::{nodes, now, runtime, seconds_since_1970, sources};
 use super::view::View;
-use super::{Outcome, args, kernel, service, threads};
+use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
 use crate::node::{Config, Peers, Registry};
+use crate::scan::Threads;
 use crate::service::{Service, ServiceConfig, ServiceError};
 use crate::transport::Transport;
 use crate::transport::memory::MemoryNetwork;
@@ -33,7 +34,8 @@ pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
 }
 
 async fn up(args: args::Up) -> anyhow::Result<()> {
-    let kernel = kernel(args.kernel.as_deref())?;
+    let (kernel, threads) = hashing::resolve(&args.hashing)?;
+    tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
     let ids = (1..=args.nodes).map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
     let registry = Registry::open()?;
@@ -53,14 +55,14 @@ async fn up(args: args::Up) -> anyhow::Result<()> {
         args.sources.clone()
     };
 
-    let shares = shares(threads(args.threads), ids.len());
+    let shares = shares(threads, ids.len());
     let mut configs = Vec::new();
     for ((id, transport), threads) in ids.iter().copied().zip(transports).zip(shares) {
         configs.push(Config {
             id,
             peers: Peers::Fixed(addresses.clone()),
             heartbeat: args.heartbeat,
-            kernel,
+            kernel: kernel.clone(),
             threads,
             sources: sources(&urls, "headframe")?,
             registration: registry.register(id, addresses[&id], seconds_since_1970())?,
@@ -107,12 +109,15 @@ fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     .context("embedded block service")
 }
 
-/// Divides `threads` among `nodes`; each has one at least.
-fn shares(threads: NonZeroUsize, nodes: usize) -> impl Iterator<Item = NonZeroUsize> {
-    let threads = threads.get();
+/// Divides `threads` among `nodes`; each has one at least, and CPUs of its own while there are enough.
+fn shares(threads: Threads, nodes: usize) -> impl Iterator<Item = Threads> {
+    let (all, mut next) = (threads.count.get(), threads.pin_from);
     (0..nodes).map(move |node| {
-        let share = threads / nodes + usize::from(node < threads % nodes);
-        NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN)
+        let share = all / nodes + usize::from(node < all % nodes);
+        let count = NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN);
+        let pin_from = next;
+        next = next.map(|first| first + count.get());
+        Threads { count, pin_from }
     })
 }
 
@@ -123,10 +128,11 @@ mod tests {
     #[test]
     fn threads_are_divided_evenly_and_every_node_has_one() {
         let shares = |threads, nodes| {
-            shares(NonZeroUsize::new(threads).unwrap(), nodes).map(NonZeroUsize::get).collect::<Vec<_>>()
+            let threads = Threads { count: NonZeroUsize::new(threads).unwrap(), pin_from: Some(0) };
+            shares(threads, nodes).map(|share| (share.count.get(), share.pin_from.unwrap())).collect::<Vec<_>>()
         };
-        assert_eq!(shares(8, 3), [3, 3, 2]);
-        assert_eq!(shares(2, 2), [1, 1]);
-        assert_eq!(shares(2, 3), [1, 1, 1]);
+        assert_eq!(shares(8, 3), [(3, 0), (3, 3), (2, 6)]);
+        assert_eq!(shares(2, 2), [(1, 0), (1, 1)]);
+        assert_eq!(shares(2, 3), [(1, 0), (1, 1), (1, 2)]);
     }
 }

@@ -43,10 +43,10 @@ impl View {
     pub(super) fn show(&mut self, event: &Event) -> anyhow::Result<()> {
         match self {
             Self::Json => print(serde_json::to_string(event)?),
-            Self::Plain => line(event).map_or(Ok(()), print),
+            Self::Plain => line(event, 64).map_or(Ok(()), print),
             Self::Live(live) => {
                 live.update(event);
-                match line(event) {
+                match line(event, 16) {
                     Some(line) => live.lines.suspend(|| print(line)),
                     None => Ok(()),
                 }
@@ -65,15 +65,15 @@ impl View {
     /// Takes the picture away.
     pub(super) fn end(&mut self) {
         if let Self::Live(live) = self {
-            let _ = live.lines.clear();
+            live.nodes.values().map(|line| &line.bar).chain([&live.cluster]).for_each(ProgressBar::finish_and_clear);
         }
     }
 }
 
-/// What a person wants to read of an event, if anything.
-fn line(event: &Event) -> Option<String> {
+/// What a person wants to read of an event, if anything; so many digits of a hash.
+fn line(event: &Event, digits: usize) -> Option<String> {
     match event {
-        Event::Started { node, listen, kernel, threads } => {
+        Event::Started { node, listen, kernel, threads, .. } => {
             let s = if *threads == 1 { "" } else { "s" };
             Some(format!("node {node} listens on {listen}, kernel {kernel}, {threads} thread{s}"))
         }
@@ -81,7 +81,9 @@ fn line(event: &Event) -> Option<String> {
         Event::Leader { node, leader, epoch } if node == leader => Some(format!("node {leader} leads (epoch {epoch})")),
         Event::Block { height, hash, nonce, zeros, found_by, status, .. } => Some(match status {
             Outcome::Success => {
-                format!("block {height} found by node {found_by}: nonce {nonce}, {zeros} zeros, {hash}")
+                let hash = &hash.to_string()[..digits];
+                let more = if digits < 64 { "…" } else { "" };
+                format!("block {height} found by node {found_by}: nonce {nonce}, {zeros} zeros, {hash}{more}")
             }
             Outcome::Stale => format!("block {height}: the solution of node {found_by} was stale"),
             Outcome::Wrong => format!("block {height}: the source calls the nonce {nonce} of node {found_by} wrong"),

@@ -11,11 +11,13 @@
 //! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test`] catches the former
 //! before a kernel is used.
 
+mod choice;
 mod portable;
 mod self_test;
 
 use std::fmt;
 
+pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, self_test};
 
 use crate::work::{Job, NonceRange};
@@ -74,37 +76,7 @@ impl fmt::Debug for dyn Kernel {
     }
 }
 
-/// Why no kernel could be had.
-#[derive(Debug, thiserror::Error)]
-pub enum KernelError {
-    /// No kernel of that name on this CPU.
-    #[error("no kernel {name:?} on this CPU; there are: {available}")]
-    Unknown {
-        /// What was asked for.
-        name: String,
-        /// What there is, separated by commas.
-        available: String,
-    },
-    /// The kernel gave a wrong answer.
-    #[error(transparent)]
-    SelfTest(#[from] SelfTestError),
-}
-
-/// Every kernel that this CPU can run, fastest first.
+/// Every kernel that this CPU can run, the one first that is fastest on most.
 pub fn available() -> Vec<&'static dyn Kernel> {
     vec![&portable::PORTABLE]
-}
-
-/// The kernel called `name`, or the fastest one, after its self-test.
-pub fn choose(name: Option<&str>) -> Result<&'static dyn Kernel, KernelError> {
-    let kernels = available();
-    let kernel = match name {
-        None => kernels[0],
-        Some(name) => *kernels.iter().find(|kernel| kernel.name() == name).ok_or_else(|| KernelError::Unknown {
-            name: name.to_owned(),
-            available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
-        })?,
-    };
-    self_test(kernel)?;
-    Ok(kernel)
 }

@@ -59,6 +59,25 @@ fn zero_bits(bits: u32) -> Target {
     }))
 }
 
+/// A header job with few solutions, for measuring.
+pub(super) fn measuring_job() -> Job {
+    header(0)
+}
+
+/// Bitcoin's first block, with a target of 32 zero bits.
+fn header(version_mask: u32) -> Job {
+    let header = Header {
+        version: 1,
+        prev_blockhash: Digest::default(),
+        merkle_root: GENESIS_MERKLE_ROOT,
+        time: 0x495f_ab29,
+        bits: 0x1d00_ffff,
+        nonce: 0,
+    };
+    let puzzle = Puzzle::Header(HeaderPuzzle { header, version_mask });
+    Job { height: 0, puzzle, target: zero_bits(32), search: Search::Every }
+}
+
 fn cases() -> Vec<Case> {
     let text = |hashing, bits| Job {
         height: 0,
@@ -68,22 +87,6 @@ fn cases() -> Vec<Case> {
             hashing,
         }),
         target: zero_bits(bits),
-        search: Search::Every,
-    };
-    let header = |version_mask| Job {
-        height: 0,
-        puzzle: Puzzle::Header(HeaderPuzzle {
-            header: Header {
-                version: 1,
-                prev_blockhash: Digest::default(),
-                merkle_root: GENESIS_MERKLE_ROOT,
-                time: 0x495f_ab29,
-                bits: 0x1d00_ffff,
-                nonce: 0,
-            },
-            version_mask,
-        }),
-        target: zero_bits(32),
         search: Search::Every,
     };
     vec![

@@ -21,6 +21,8 @@ pub enum Event {
         kernel: &'static str,
         /// Hashing threads.
         threads: usize,
+        /// Why this kernel.
+        choice: String,
     },
     /// Another node's state has changed.
     Peer {
@@ -149,9 +151,10 @@ mod tests {
                 node: node(1),
                 listen: ([127, 0, 0, 1], 7701).into(),
                 kernel: "sha-ni",
-                threads: 2
+                threads: 2,
+                choice: "sha-ni, as asked for".to_owned()
             }),
-            r#"{"event":"started","node":1,"listen":"127.0.0.1:7701","kernel":"sha-ni","threads":2}"#
+            r#"{"event":"started","node":1,"listen":"127.0.0.1:7701","kernel":"sha-ni","threads":2,"choice":"sha-ni, as asked for"}"#
         );
         assert_eq!(
             line(&Event::Peer { node: node(2), peer: node(1), state: PeerState::Suspect }),

@@ -20,7 +20,6 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +29,8 @@ pub use run::run;
 pub use status::Status;
 
 use crate::cluster::NodeId;
-use crate::kernel::Kernel;
+use crate::kernel::Choice;
+use crate::scan::Threads;
 use crate::source::BlockSource;
 use crate::transport::Transport;
 
@@ -51,10 +51,10 @@ pub struct Config {
     pub peers: Peers,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
-    /// How it hashes.
-    pub kernel: &'static dyn Kernel,
+    /// How it hashes, and why so.
+    pub kernel: Choice,
     /// On how many threads.
-    pub threads: NonZeroUsize,
+    pub threads: Threads,
     /// Where blocks come from, in order of preference.
     pub sources: Vec<Arc<dyn BlockSource>>,
     /// How it reaches the others.

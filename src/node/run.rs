@@ -13,6 +13,7 @@ use super::feed::{Feed, News};
 use super::meter::Meter;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
 use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
+use crate::kernel::Choice;
 use crate::scan::{self, ScanError, Scanner};
 use crate::source::{Template, Verdict};
 use crate::transport::Transport;
@@ -39,7 +40,7 @@ pub async fn run(config: Config, events: mpsc::Sender<Event>, stop: Cancellation
     let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
     let (told, mut news) = mpsc::channel(NEWS);
     let transport = Arc::clone(&config.transport);
-    let scanner = Scanner::start(config.kernel, config.threads, move |event| {
+    let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
     let mut node = Node::new(config, scanner, events, told);
@@ -99,7 +100,7 @@ pub(super) enum Wake {
 struct Node {
     id: NodeId,
     heartbeat: Duration,
-    kernel: &'static str,
+    kernel: Choice,
     threads: usize,
     cluster: Cluster,
     scanner: Scanner,
@@ -150,8 +151,8 @@ impl Node {
         Self {
             id: config.id,
             heartbeat: config.heartbeat,
-            kernel: config.kernel.name(),
-            threads: config.threads.get(),
+            kernel: config.kernel,
+            threads: config.threads.count.get(),
             cluster: Cluster::new(rules, now),
             scanner,
             transport: config.transport,
@@ -177,7 +178,8 @@ impl Node {
 
     async fn start(&mut self) {
         let listen = self.transport.local_address();
-        self.tell(Event::Started { node: self.id, listen, kernel: self.kernel, threads: self.threads });
+        let (kernel, choice) = (self.kernel.kernel.name(), self.kernel.to_string());
+        self.tell(Event::Started { node: self.id, listen, kernel, threads: self.threads, choice });
         if let Some(registered) = self.registered() {
             self.peers = registered;
         }
@@ -326,7 +328,8 @@ impl Node {
             epoch: self.cluster.epoch().map_or(0, |epoch| epoch.counter),
             height: job.map(|job| job.height),
             zeros: job.map(|job| job.target.zeros()),
-            kernel: self.kernel.to_owned(),
+            kernel: self.kernel.kernel.name().to_owned(),
+            choice: self.kernel.to_string(),
             threads: self.threads,
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),

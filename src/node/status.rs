@@ -19,6 +19,8 @@ pub struct Status {
     pub zeros: Option<u32>,
     /// Its kernel.
     pub kernel: String,
+    /// Why this kernel.
+    pub choice: String,
     /// Its hashing threads.
     pub threads: usize,
     /// Nonces hashed since it started.

@@ -17,12 +17,14 @@ mod meter;
 mod queue;
 mod solutions;
 mod thread;
+mod worth;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 pub use queue::Ticket;
 pub use solutions::Solutions;
+pub use worth::threads_worth;
 
 use crate::kernel::{Kernel, Prepared};
 use crate::work::{Job, NonceRange};
@@ -56,6 +58,21 @@ pub struct ScanError {
     problem: rayon::ThreadPoolBuildError,
 }
 
+/// Hashing threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Threads {
+    /// How many.
+    pub count: NonZeroUsize,
+    /// Pin each to a CPU of its own, beginning with this one of those that the process may run on (Linux; ignored elsewhere).
+    pub pin_from: Option<usize>,
+}
+
+impl From<NonZeroUsize> for Threads {
+    fn from(count: NonZeroUsize) -> Self {
+        Self { count, pin_from: None }
+    }
+}
+
 /// A box's cores at work on a queue of ranges.
 pub struct Scanner {
     kernel: &'static dyn Kernel,
@@ -66,20 +83,26 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Starts `threads` threads, which wait for work. `on_event` is called on them: it may block, and then hashing waits.
+    /// Starts hashing threads, which wait for work. `on_event` is called on them: it may block, and then hashing waits.
     ///
     /// # Errors
     /// When the system refuses that many threads.
     pub fn start(
         kernel: &'static dyn Kernel,
-        threads: NonZeroUsize,
+        threads: impl Into<Threads>,
         on_event: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, ScanError> {
-        let threads = threads.get();
+        let Threads { count, pin_from } = threads.into();
+        let threads = count.get();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|thread| format!("scan-{thread}"))
-            .start_handler(|_| thread::lower_priority())
+            .start_handler(move |index| {
+                thread::lower_priority();
+                if let Some(first) = pin_from {
+                    thread::pin(first + index);
+                }
+            })
             .build()
             .map_err(|problem| ScanError { threads, problem })?;
         let queue = Arc::new(Queue::new(threads));

@@ -2,12 +2,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::{Event, ScanError, Scanner};
+use super::{Event, ScanError, Scanner, Threads};
 use crate::kernel::Kernel;
 use crate::work::{Job, NonceRange, Search};
 
@@ -29,13 +28,13 @@ pub struct Solutions {
 }
 
 impl Solutions {
-    /// Starts to search `range` on `threads` threads.
+    /// Starts to search `range` on threads of its own.
     ///
     /// # Errors
     /// When the system refuses that many threads.
     pub fn start(
         kernel: &'static dyn Kernel,
-        threads: NonZeroUsize,
+        threads: impl Into<Threads>,
         job: Job,
         range: NonceRange,
     ) -> Result<Self, ScanError> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, unbounded};
 
 use super::*;
-use crate::kernel::choose;
+use crate::kernel::available;
 use crate::work::{Hashing, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
 
-fn job(zeros: i64, search: Search) -> Job {
+pub(super) fn job(zeros: i64, search: Search) -> Job {
     Job {
         height: 0,
         puzzle: Puzzle::Text(TextPuzzle {
@@ -28,7 +28,7 @@ fn threads(count: usize) -> NonZeroUsize {
 
 fn scanner(count: usize) -> (Scanner, Receiver<Event>) {
     let (sender, events) = unbounded();
-    let scanner = Scanner::start(choose(None).unwrap(), threads(count), move |event| {
+    let scanner = Scanner::start(available()[0], threads(count), move |event| {
         let _ = sender.send(event); // a test that has seen enough has dropped the receiver
     });
     (scanner.unwrap(), events)
@@ -45,7 +45,7 @@ fn every_solution_is_found_whatever_the_threads() {
     let expected: Vec<_> = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();
     assert!(expected.len() > 1000, "so many that every piece has some");
     for count in 1..=4 {
-        let found: Vec<_> = Solutions::start(choose(None).unwrap(), threads(count), job, range).unwrap().collect();
+        let found: Vec<_> = Solutions::start(available()[0], threads(count), job, range).unwrap().collect();
         assert_eq!(found, expected, "{count} threads");
     }
 }
@@ -55,7 +55,7 @@ fn the_first_solution_is_the_lowest_whatever_the_threads() {
     for (zeros, first) in [(1, 2), (2, 319), (3, 4750), (4, 92579)] {
         for count in 1..=4 {
             let range = NonceRange::new(1, 2_000_000_001);
-            let search = Solutions::start(choose(None).unwrap(), threads(count), job(zeros, Search::First), range);
+            let search = Solutions::start(available()[0], threads(count), job(zeros, Search::First), range);
             assert_eq!(search.unwrap().collect::<Vec<_>>(), [first]);
         }
     }

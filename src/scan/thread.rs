@@ -18,6 +18,23 @@ pub(super) fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
+/// Keeps the calling thread on one CPU: the `number`th of those that it may run on, counted round and round. Where the system
+/// refuses, it stays free.
+pub(super) fn pin(number: usize) {
+    #[cfg(target_os = "linux")]
+    if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
+        use rustix::thread::CpuSet;
+        let cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
+        if let Some(cpu) = cpus.clone().nth(number) {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            let _ = rustix::thread::sched_setaffinity(None, &one);
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = number;
+}
+
 /// Scans pieces until the queue is closed.
 pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
     loop {

@@ -1,0 +1,122 @@
+//! How this box hashes: which kernel, on how many threads.
+
+use std::num::NonZeroUsize;
+use std::str::FromStr;
+use std::thread;
+use std::time::Instant;
+
+use serde::Deserialize;
+
+use super::{args, usage};
+use crate::kernel::{Choice, KernelError, choose};
+use crate::scan::{Threads, threads_worth};
+use crate::work::{Digest, Hashing, Job, Puzzle, Search, Target, TextPuzzle, Timestamp};
+
+/// How many threads the user wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub(super) enum ThreadCount {
+    Number(NonZeroUsize),
+    /// Of the CPUs that this process may run on; one thread at least.
+    PerCent(u8),
+}
+
+/// As it may stand in a config file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Number(i64),
+    Text(String),
+}
+
+impl TryFrom<Written> for ThreadCount {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written::Number(number) => number.to_string().parse(),
+            Written::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for ThreadCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let count = match text.strip_suffix('%') {
+            Some(share) => share.parse().ok().filter(|share| (1..=100).contains(share)).map(Self::PerCent),
+            None => text.parse().ok().map(Self::Number),
+        };
+        count.ok_or_else(|| format!("expected threads as a number from 1 or as 1% to 100% of all CPUs, got {text:?}"))
+    }
+}
+
+impl ThreadCount {
+    /// The number, where so many CPUs may be used.
+    pub(super) fn of(self, cpus: NonZeroUsize) -> NonZeroUsize {
+        match self {
+            Self::Number(count) => count,
+            Self::PerCent(share) => {
+                NonZeroUsize::new(cpus.get() * usize::from(share) / 100).unwrap_or(NonZeroUsize::MIN)
+            }
+        }
+    }
+}
+
+/// The kernel and the threads that were asked for, or those that are fastest.
+pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)> {
+    let begin = now();
+    let clock = move || now().duration_since(begin);
+    let choice = choose(args.kernel.as_deref(), &clock).map_err(|error| match error {
+        KernelError::Unknown { .. } => usage(error),
+        KernelError::SelfTest(_) => error.into(),
+    })?;
+    for refused in &choice.refused {
+        tracing::warn!("{refused}");
+    }
+    let cpus = cpus();
+    let count = match args.threads {
+        Some(threads) => threads.of(cpus),
+        None => threads_worth(choice.kernel, measuring_job(), cpus, &clock),
+    };
+    Ok((choice, Threads { count, pin_from: args.affinity.then_some(0) }))
+}
+
+/// How many threads this process may run at once.
+pub(super) fn cpus() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Any job without solutions.
+fn measuring_job() -> Job {
+    let puzzle = TextPuzzle {
+        prev: Digest::default(),
+        timestamp: Timestamp::from_seconds(1_000_000_000),
+        hashing: Hashing::Double,
+    };
+    let target = Target::from_be_bytes([0; 32]);
+    Job { height: 0, puzzle: Puzzle::Text(puzzle), target, search: Search::Every }
+}
+
+#[allow(clippy::disallowed_methods)] // measuring is what the time is for
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_numbers_or_shares() {
+        let number = |number| NonZeroUsize::new(number).unwrap();
+        assert_eq!("3".parse(), Ok(ThreadCount::Number(number(3))));
+        assert_eq!("50%".parse(), Ok(ThreadCount::PerCent(50)));
+        assert_eq!(ThreadCount::PerCent(50).of(number(16)), number(8));
+        assert_eq!(ThreadCount::PerCent(1).of(number(16)), number(1));
+        for wrong in ["0", "-1", "0%", "101%", "half", "", "%", "1.5"] {
+            assert!(wrong.parse::<ThreadCount>().unwrap_err().contains("expected threads"), "{wrong}");
+        }
+    }
+}

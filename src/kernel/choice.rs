@@ -1,0 +1,195 @@
+//! Which kernel to use: one that gives the right answers, and of those the fastest here and now.
+//!
+//! No table of CPU names: cores differ in ways that no table has, and the same core differs with its neighbours. So each kernel that
+//! passes its self-test hashes for a moment, in turns, and the best turn counts.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::self_test::measuring_job;
+use super::{Kernel, Prepared, SelfTestError, available, self_test};
+use crate::work::NonceRange;
+
+/// A turn: long enough for the clock, short enough that four kernels and five turns take some ten milliseconds.
+const TURN: Duration = Duration::from_micros(500);
+
+/// The first turns warm caches and clocks up; disturbances are shorter than all of them.
+const TURNS: usize = 5;
+
+/// Tells the time since some fixed moment.
+pub type Clock<'a> = &'a dyn Fn() -> Duration;
+
+/// A kernel, and why this one.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// The kernel.
+    pub kernel: &'static dyn Kernel,
+    /// Whether the user named it.
+    pub named: bool,
+    /// What each kernel that works did on one thread, in nonces per second, fastest first.
+    pub measured: Vec<(&'static str, f64)>,
+    /// Kernels that gave a wrong answer and are left out.
+    pub refused: Vec<SelfTestError>,
+}
+
+/// Why no kernel could be had.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// No kernel of that name on this CPU.
+    #[error("no kernel {name:?} on this CPU; there are: {available}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is, separated by commas.
+        available: String,
+    },
+    /// The kernel that was asked for gave a wrong answer, or every kernel did.
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
+}
+
+/// The kernel called `name`, or the one that is fastest by `clock`; after its self-test.
+///
+/// # Errors
+/// When there is none of that name, or it fails its self-test, or all do.
+pub fn choose(name: Option<&str>, clock: Clock) -> Result<Choice, KernelError> {
+    choose_from(&available(), name, clock)
+}
+
+fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock) -> Result<Choice, KernelError> {
+    if let Some(name) = name {
+        let kernel = *kernels.iter().find(|kernel| kernel.name() == name).ok_or_else(|| KernelError::Unknown {
+            name: name.to_owned(),
+            available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
+        })?;
+        self_test(kernel)?;
+        return Ok(Choice { kernel, named: true, measured: Vec::new(), refused: Vec::new() });
+    }
+    let (mut good, mut refused) = (Vec::new(), Vec::new());
+    for &kernel in kernels {
+        match self_test(kernel) {
+            Ok(()) => good.push((kernel, 0.0)),
+            Err(error) => refused.push(error),
+        }
+    }
+    for _ in 0..TURNS {
+        for (kernel, best) in &mut good {
+            *best = rate(*kernel, clock).max(*best);
+        }
+    }
+    good.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    match (good.first(), refused.first()) {
+        (Some(&(kernel, _)), _) => {
+            let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
+            Ok(Choice { kernel, named: false, measured, refused })
+        }
+        (None, Some(error)) => Err(error.clone().into()),
+        (None, None) => Err(KernelError::Unknown { name: "any".to_owned(), available: "none".to_owned() }),
+    }
+}
+
+/// Nonces per second of one turn.
+fn rate(kernel: &dyn Kernel, clock: Clock) -> f64 {
+    let prepared = Prepared::new(kernel, measuring_job());
+    let mut rest = NonceRange::new(1_000_000_000, 2_000_000_000);
+    let (begin, mut hashes) = (clock(), 0);
+    loop {
+        let batch = rest.take_front(kernel.batch());
+        prepared.scan(batch);
+        hashes += batch.len();
+        let time = clock().saturating_sub(begin);
+        if time >= TURN || rest.is_empty() {
+            return hashes as f64 / time.as_secs_f64().max(1e-9);
+        }
+    }
+}
+
+/// For the log and `headframe status`.
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.named {
+            return write!(f, "{}, as asked for", self.kernel.name());
+        }
+        let rates: Vec<_> = self.measured.iter().map(|(name, rate)| format!("{name} {:.1} MH/s", rate / 1e6)).collect();
+        write!(f, "{}, the fastest of: {} a thread", self.kernel.name(), rates.join(", "))?;
+        self.refused.iter().try_for_each(|error| write!(f, "; left out: {error}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::kernel::Candidates;
+    use crate::kernel::portable::PORTABLE;
+    use crate::work::Job;
+
+    /// Ticks a microsecond at each look.
+    fn ticking() -> impl Fn() -> Duration {
+        let ticks = Cell::new(0);
+        move || {
+            ticks.set(ticks.get() + 1);
+            Duration::from_micros(ticks.get())
+        }
+    }
+
+    /// Right, but in batches of another size: by a clock that ticks at each look, faster or slower.
+    struct Sized(&'static str, u64);
+
+    impl Kernel for Sized {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn batch(&self) -> u64 {
+            self.1
+        }
+
+        fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
+            PORTABLE.prepare(job)
+        }
+    }
+
+    struct Wrong;
+
+    impl Kernel for Wrong {
+        fn name(&self) -> &'static str {
+            "wrong"
+        }
+
+        fn batch(&self) -> u64 {
+            1 << 20
+        }
+
+        fn prepare(&self, _: &Job) -> Box<dyn Candidates> {
+            Box::new(Self)
+        }
+    }
+
+    impl Candidates for Wrong {
+        fn scan(&self, _: NonceRange, _: &mut Vec<u64>) {}
+    }
+
+    #[test]
+    fn the_fastest_right_kernel_is_chosen() {
+        static SLOW: Sized = Sized("slow", 10);
+        static FAST: Sized = Sized("fast", 20);
+        let choice = choose_from(&[&Wrong, &SLOW, &FAST], None, &ticking()).unwrap();
+        assert_eq!(choice.kernel.name(), "fast");
+        assert_eq!(choice.measured.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["fast", "slow"]);
+        assert_eq!(choice.refused.len(), 1);
+        assert!(choice.to_string().contains("left out: kernel wrong failed its self-test"), "{choice}");
+    }
+
+    #[test]
+    fn a_named_kernel_is_used_if_it_is_there_and_right() {
+        static SLOW: Sized = Sized("slow", 10);
+        let kernels: [&'static dyn Kernel; 2] = [&Wrong, &SLOW];
+        assert_eq!(choose_from(&kernels, Some("slow"), &ticking()).unwrap().kernel.name(), "slow");
+        assert!(matches!(choose_from(&kernels, Some("wrong"), &ticking()), Err(KernelError::SelfTest(_))));
+        let unknown = choose_from(&kernels, Some("gpu"), &ticking()).unwrap_err();
+        assert_eq!(unknown.to_string(), "no kernel \"gpu\" on this CPU; there are: wrong, slow");
+        assert!(matches!(choose_from(&[&Wrong], None, &ticking()), Err(KernelError::SelfTest(_))));
+    }
+}
