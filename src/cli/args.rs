@@ -352,7 +352,7 @@ mod tests {
             ("certs", "--nodes"),
             ("solve --prev 00 --timestamp 1 --zeros 1", "expected 64 lower-case hex digits, got 2 characters"),
             ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
-            ("mine", "unexpected argument 'mine'"),
+            ("mine", "unrecognized subcommand 'mine'"),
         ] {
             let words = ["headframe"].into_iter().chain(line.split(' '));
             let error = Cli::try_parse_from(words).expect_err(line);
