@@ -1,5 +1,6 @@
 //! What can be typed.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -15,12 +16,26 @@ use crate::work::{Digest, Header, Timestamp};
 ///
 /// Without a command: `up`, an embedded block service and two nodes that mine on it.
 #[derive(Debug, Parser)]
-#[command(name = "headframe", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
+#[command(name = "headframe", version, override_usage = "headframe [COMMAND] [OPTIONS]", after_help = EXAMPLES)]
 pub(super) struct Cli {
     #[command(subcommand)]
-    pub(super) command: Option<Command>,
-    #[command(flatten)]
-    pub(super) up: Up,
+    pub(super) command: Command,
+}
+
+impl Cli {
+    /// What was typed: `words` with the program's name first. Without a command, options are those of `up`.
+    pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut words: Vec<_> = words.into_iter().collect();
+        let for_all = ["-h", "--help", "-V", "--version"];
+        let is_up = |word: &OsString| {
+            let word = word.to_string_lossy();
+            word.starts_with('-') && !for_all.contains(&&*word)
+        };
+        if words.get(1).is_none_or(is_up) {
+            words.insert(1.min(words.len()), "up".into());
+        }
+        Self::try_parse_from(words)
+    }
 }
 
 const EXAMPLES: &str = "Examples:
@@ -330,9 +345,14 @@ mod tests {
 
     #[test]
     fn no_command_is_up() {
-        let cli = Cli::parse_from(["headframe", "--nodes", "3"]);
-        assert!(cli.command.is_none());
-        assert_eq!((cli.up.nodes, cli.up.heartbeat), (3, Duration::from_secs(5)));
+        for words in [vec!["headframe"], vec!["headframe", "--nodes", "2"], vec!["headframe", "up"]] {
+            let Command::Up(up) = Cli::read(words.into_iter().map(OsString::from)).unwrap().command else {
+                panic!("another command")
+            };
+            assert_eq!((up.nodes, up.heartbeat), (2, Duration::from_secs(5)));
+        }
+        let help = Cli::read(["headframe", "--help"].map(OsString::from)).unwrap_err();
+        assert_eq!(help.kind(), clap::error::ErrorKind::DisplayHelp);
     }
 
     #[test]
@@ -354,8 +374,8 @@ mod tests {
             ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
             ("mine", "unrecognized subcommand 'mine'"),
         ] {
-            let words = ["headframe"].into_iter().chain(line.split(' '));
-            let error = Cli::try_parse_from(words).expect_err(line);
+            let words = ["headframe"].into_iter().chain(line.split(' ')).map(OsString::from);
+            let error = Cli::read(words).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
             assert!(error.to_string().contains(told), "{line}: {error}");
         }

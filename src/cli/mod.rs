@@ -19,7 +19,6 @@ use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
 
 use args::{Cli, Command};
 
@@ -44,8 +43,8 @@ fn usage(problem: impl ToString) -> anyhow::Error {
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
     log::start();
-    let cli = Cli::parse();
-    let result = match cli.command.unwrap_or(Command::Up(cli.up)) {
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let result = match cli.command {
         Command::Up(args) => up::run(args),
         Command::Node(args) => node::run(args),
         Command::Service(args) => service::run(&args),

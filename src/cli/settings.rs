@@ -140,7 +140,7 @@ mod tests {
     use crate::cli::args::{Cli, Command};
 
     fn resolve(words: &[&str]) -> anyhow::Result<NodeSettings> {
-        let Some(Command::Node(args)) = Cli::parse_from(["headframe", "node"].iter().chain(words)).command else {
+        let Command::Node(args) = Cli::parse_from(["headframe", "node"].iter().chain(words)).command else {
             panic!("not a node")
         };
         NodeSettings::resolve(args)
