@@ -22,7 +22,7 @@ fn messages() -> [(&'static str, Message); 2] {
     let range = |at: u64| NonceRange::new(1 + at * 2 * UNIT, 1 + (at * 2 + 1) * UNIT);
     let process = Process { epoch, lease: 17, round: 3, job, range: range(3) };
     let done = vec![JobDone { job, ranges: (0..200).map(range).collect() }];
-    let heartbeat = Heartbeat { incarnation: 5, epoch: Some(epoch), done, unsettled: vec![] };
+    let heartbeat = Heartbeat { incarnation: 5, sent: 6, echo: None, epoch: Some(epoch), done, unsettled: vec![] };
     [("Process", Message::Process(process)), ("HeartbeatRequest with 200 ranges", Message::HeartbeatRequest(heartbeat))]
 }
 

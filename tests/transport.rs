@@ -46,7 +46,7 @@ fn epoch() -> Epoch {
 }
 
 fn round(round: u64) -> Message {
-    Message::ProcessInterrupt(ProcessInterrupt { epoch: epoch(), round })
+    Message::ProcessInterrupt(ProcessInterrupt { epoch: epoch(), round, settled: None })
 }
 
 /// One message of every kind, nothing in it empty.
@@ -65,6 +65,8 @@ fn every_kind() -> Vec<Message> {
     let solution = Solution { job, nonce: 4711 };
     let beat = Heartbeat {
         incarnation: 5,
+        sent: 6,
+        echo: Some(7),
         epoch: Some(epoch()),
         done: vec![JobDone { job, ranges: vec![range, NonceRange::new(200_001, 300_001)] }],
         unsettled: vec![Unsettled { solution, found_by: id(2) }],

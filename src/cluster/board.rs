@@ -5,6 +5,7 @@
 use rangemap::RangeSet;
 
 use super::JobDone;
+use super::ledger::has_room;
 use crate::work::{Job, JobId, NonceRange};
 
 /// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
@@ -30,8 +31,11 @@ impl Board {
                 None => RangeSet::new(),
             };
             let space = job.space();
-            let ranges = ranges.iter().map(|range| range.intersection(&space)).filter(|range| !range.is_empty());
-            done.extend(ranges.map(|range| range.start..range.end));
+            for range in ranges.iter().map(|range| range.intersection(&space)).filter(|range| !range.is_empty()) {
+                if has_room(&done, range) {
+                    done.insert(range.start..range.end);
+                }
+            }
             self.jobs.push((*job, done));
         }
     }

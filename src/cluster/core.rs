@@ -1,17 +1,20 @@
 //! One node's state machine.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::board::Board;
-use super::leading::Leading;
-use super::liveness::Peers;
+use super::leading::{Leading, MAX_UNSETTLED};
+use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::worker::Worker;
 use super::{
     Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Ticket, Unsettled, board,
 };
 use crate::work::{Job, Solution};
+
+/// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
+const MAX_EPOCHS_MISSED: u64 = 1 << 32;
 
 /// One node's part of the cluster. See the [module](super) for how to drive it.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub struct Cluster {
     unsettled: Vec<Unsettled>,
     /// The leader and epoch last put out.
     told: Option<(NodeId, Epoch)>,
+    started: Instant,
     next_heartbeat: Instant,
     left: bool,
     out: Outbox,
@@ -48,6 +52,7 @@ impl Cluster {
             board: Board::default(),
             unsettled: Vec::new(),
             told: None,
+            started: now,
             next_heartbeat: now,
             left: false,
             out: Outbox::new(config.id),
@@ -118,7 +123,7 @@ impl Cluster {
         // A timer that fires late means that this node was slow, not that its peers are gone.
         let late = now - due;
         if late > self.config.answer_time() {
-            self.peers.excuse(late);
+            self.peers.excuse(late, now);
         }
         for (peer, state) in self.peers.expire(now) {
             self.peer_changed(now, peer, state);
@@ -176,7 +181,7 @@ impl Cluster {
             gone.into_iter().for_each(|id| leading.forget(now, id, &mut self.out));
         }
         for peer in fresh {
-            self.send_heartbeat(peer);
+            self.send_heartbeat(now, peer);
         }
         self.settle(now);
     }
@@ -196,8 +201,11 @@ impl Cluster {
             leading.handle_leave(now, self.config.id, request, &mut self.out);
         }
         self.worker.stop_all(&mut self.out);
+        if let Some(leader) = self.leader {
+            self.worker.offer_pending(leader, &mut self.out);
+        }
         let peers: Vec<_> = self.peers.ids().collect();
-        let heartbeat = self.heartbeat();
+        let heartbeat = self.heartbeat(now);
         for peer in peers {
             self.out.send(peer, Message::Leave(heartbeat.clone(), request.clone()));
         }
@@ -224,24 +232,28 @@ impl Cluster {
     fn apply(&mut self, now: Instant, from: NodeId, message: Message) {
         match message {
             Message::HeartbeatRequest(heartbeat) => {
-                let known = !self.peers.restarted(from, heartbeat.incarnation)
-                    && self.peers.state(from) == Some(PeerState::Alive);
+                let is_alive = self.peers.is_alive(from, heartbeat.incarnation);
+                let echo = Some(heartbeat.sent);
                 self.hear(from, heartbeat);
                 let request = self.request().filter(|_| self.leader == Some(from));
-                self.out.send(from, Message::HeartbeatReply(self.heartbeat(), request));
-                if !known {
-                    self.send_heartbeat(from); // it is there: find out at once whether it hears this node too
+                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now) }, request));
+                if !is_alive {
+                    self.send_heartbeat(now, from); // it is there: find out at once whether it hears this node too
                 }
             }
             Message::HeartbeatReply(heartbeat, request) => {
-                if self.peers.restarted(from, heartbeat.incarnation) {
-                    // Whatever the earlier run held is lost.
-                    if let Some(leading) = &mut self.leading {
-                        leading.forget(now, from, &mut self.out);
+                let asked = self.started + Duration::from_millis(heartbeat.echo.unwrap_or(0).min(self.uptime(now)));
+                match self.peers.answered(from, heartbeat.incarnation, asked, now) {
+                    Answered::Late => return,
+                    Answered::Alive { news, restarted } => {
+                        if restarted && let Some(leading) = &mut self.leading {
+                            leading.forget(now, from, &mut self.out); // whatever the earlier run held is lost
+                        }
+                        if news {
+                            self.peer_changed(now, from, PeerState::Alive);
+                            self.elect(now); // whom it names counts if it leads now
+                        }
                     }
-                }
-                if let Some(state) = self.peers.answered(from, heartbeat.incarnation, now) {
-                    self.peer_changed(now, from, state);
                 }
                 self.hear(from, heartbeat);
                 if let (Some(leading), Some(request)) = (&mut self.leading, request) {
@@ -254,8 +266,8 @@ impl Cluster {
                 }
             }
             Message::Process(process) => {
-                if process.epoch.leader == from && Some(process.epoch) >= self.epoch {
-                    self.see_epoch(process.epoch);
+                if self.obeys(from, process.epoch) {
+                    self.see_epoch(from, process.epoch);
                     self.worker.handle_process(process, &mut self.out);
                 }
             }
@@ -270,18 +282,20 @@ impl Cluster {
                 }
             }
             Message::ProcessInterrupt(interrupt) => {
-                if interrupt.epoch.leader == from && Some(interrupt.epoch) >= self.epoch {
-                    self.see_epoch(interrupt.epoch);
-                    self.worker.handle_interrupt(interrupt, &mut self.out);
-                    self.ask(self.leader);
+                if self.obeys(from, interrupt.epoch) {
+                    self.see_epoch(from, interrupt.epoch);
+                    if self.worker.handle_interrupt(interrupt, &mut self.out) {
+                        self.ask(self.leader);
+                    }
                 }
             }
             Message::Leave(heartbeat, request) => {
+                let incarnation = heartbeat.incarnation;
                 self.hear(from, heartbeat);
-                if let (Some(leading), Some(request)) = (&mut self.leading, request) {
-                    leading.handle_leave(now, from, request, &mut self.out);
-                }
-                if let Some(state) = self.peers.gone(from) {
+                if let Some(state) = self.peers.left(from, incarnation) {
+                    if let (Some(leading), Some(request)) = (&mut self.leading, request) {
+                        leading.handle_leave(now, from, request, &mut self.out);
+                    }
                     self.peer_changed(now, from, state);
                 }
             }
@@ -290,22 +304,42 @@ impl Cluster {
 
     /// Takes in what another node's heartbeat says of the epoch and of what is done.
     fn hear(&mut self, from: NodeId, heartbeat: Heartbeat) {
-        let Some(epoch) = heartbeat.epoch else { return };
-        self.see_epoch(epoch);
+        let is_newest = self.peers.is_newest(from, heartbeat.incarnation, heartbeat.sent);
+        let Some(epoch) = heartbeat.epoch.filter(|_| is_newest) else { return };
+        self.see_epoch(from, epoch);
         if self.epoch == Some(epoch) && epoch.leader == from && from != self.config.id {
             self.board.merge(&heartbeat.done);
             self.unsettled = heartbeat.unsettled;
+            self.unsettled.truncate(MAX_UNSETTLED);
             self.worker.confirm(&self.board);
         }
     }
 
+    /// Whether leases and interrupts of `epoch` count when `from` sends them: only one's own leader's, and no older ones.
+    fn obeys(&self, from: NodeId, epoch: Epoch) -> bool {
+        epoch.leader == from && Some(from) == self.leader && Some(epoch) >= self.epoch && self.heeds(from, epoch)
+    }
+
+    /// Whether this node believes that there is such an epoch. A follower believes only in its leader's, so that two nodes which
+    /// both lead (a link is cut, or works one way) do not drive each other to ever newer ones through those in between. A
+    /// leader has to surpass what others believe in, but not a lower id that is just coming back: that one will lead itself.
+    fn heeds(&self, from: NodeId, epoch: Epoch) -> bool {
+        let id = self.config.id;
+        let is_node = epoch.leader == id || self.peers.contains(epoch.leader);
+        let is_near = epoch.counter <= self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(MAX_EPOCHS_MISSED);
+        let is_ours = match self.leader {
+            None => true,
+            Some(leader) if leader == id => from == id || from != epoch.leader || epoch.leader > id,
+            Some(leader) => epoch.leader == leader,
+        };
+        is_node && is_near && is_ours
+    }
+
     /// A newer epoch ends one's own: its leases are void, though what was done stays known.
-    fn see_epoch(&mut self, epoch: Epoch) {
-        if Some(epoch) > self.epoch {
+    fn see_epoch(&mut self, from: NodeId, epoch: Epoch) {
+        if Some(epoch) > self.epoch && self.heeds(from, epoch) {
             self.epoch = Some(epoch);
-            if epoch.leader != self.config.id || epoch.incarnation != self.config.incarnation {
-                self.step_down();
-            }
+            self.step_down();
         }
     }
 
@@ -321,7 +355,7 @@ impl Cluster {
         match state {
             PeerState::Alive => {}
             // One more chance before it counts as down.
-            PeerState::Suspect => self.send_heartbeat(peer),
+            PeerState::Suspect => self.send_heartbeat(now, peer),
             PeerState::Down => {
                 if let Some(leading) = &mut self.leading {
                     leading.forget(now, peer, &mut self.out);
@@ -330,7 +364,7 @@ impl Cluster {
         }
     }
 
-    /// After every event: who leads now? And whatever this node has told itself.
+    /// After every event: who leads now? And whatever this node has told itself, and what others should not wait for.
     fn settle(&mut self, now: Instant) {
         if self.left {
             return;
@@ -339,6 +373,9 @@ impl Cluster {
         while let Some(message) = self.out.to_self.pop_front() {
             self.apply(now, self.config.id, message);
         }
+        if self.leading.as_mut().is_some_and(Leading::take_news) {
+            self.send_heartbeats(now);
+        }
     }
 
     fn elect(&mut self, now: Instant) {
@@ -346,13 +383,15 @@ impl Cluster {
             return; // it has just started, and whoever leads may be about to say so
         }
         let leader = self.peers.leader();
-        self.leader = Some(leader);
-        if leader == self.config.id && self.leading.is_none() {
-            self.lead(now);
-        } else if leader != self.config.id && self.leading.is_some() {
-            // A lower id is back: it hears of everything, begins a newer epoch, and this node asks it for work.
-            self.send_heartbeat(leader);
+        let is_new = self.leader.replace(leader) != Some(leader);
+        if leader == self.config.id {
+            if self.leading.is_none() {
+                self.lead(now);
+            }
+        } else if is_new {
             self.step_down();
+            // It hears of everything, and says what its epoch is; with that known, this node asks it for work.
+            self.send_heartbeat(now, leader);
         }
         if let Some(epoch) = self.epoch
             && epoch.leader == leader
@@ -360,8 +399,8 @@ impl Cluster {
         {
             self.told = Some((leader, epoch));
             self.out.push(Output::Leader { leader, epoch });
-            self.ask(Some(leader));
             self.worker.offer_pending(leader, &mut self.out);
+            self.ask(Some(leader));
         }
     }
 
@@ -377,7 +416,7 @@ impl Cluster {
         let live = live.chain([self.config.id]).collect();
         let mut leading = Leading::new(self.config, epoch, &self.board, live, now, &mut self.out);
         for unsettled in std::mem::take(&mut self.unsettled) {
-            leading.handle_solution(unsettled.found_by, unsettled.solution, &mut self.out);
+            leading.resume(unsettled, &mut self.out);
         }
         self.leading = Some(leading);
         self.next_heartbeat = now + self.config.heartbeat;
@@ -386,36 +425,46 @@ impl Cluster {
 
     /// Everything that happens once a heartbeat.
     fn beat(&mut self, now: Instant) {
-        let peers: Vec<_> = self.peers.ids().collect();
-        let heartbeat = self.heartbeat();
-        for peer in peers {
-            self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
-        }
+        self.send_heartbeats(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
             leading.save(&mut self.board);
             self.worker.confirm(&self.board);
         }
-        if self.worker.is_idle() || self.leading.is_some() {
-            self.ask(self.leader);
-        }
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
         }
+        if self.worker.is_idle() || self.leading.is_some() {
+            self.ask(self.leader);
+        }
     }
 
-    fn heartbeat(&self) -> Heartbeat {
+    fn send_heartbeats(&mut self, now: Instant) {
+        let heartbeat = self.heartbeat(now);
+        for peer in self.peers.ids().collect::<Vec<_>>() {
+            self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
+        }
+    }
+
+    /// Milliseconds since the start.
+    fn uptime(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    fn heartbeat(&self, now: Instant) -> Heartbeat {
         let leading = self.leading.as_ref();
         Heartbeat {
             incarnation: self.config.incarnation,
+            sent: self.uptime(now),
+            echo: None,
             epoch: self.epoch,
             done: leading.map(Leading::done).unwrap_or_default(),
             unsettled: leading.map(|leading| leading.unsettled().to_vec()).unwrap_or_default(),
         }
     }
 
-    fn send_heartbeat(&mut self, to: NodeId) {
-        let heartbeat = self.heartbeat();
+    fn send_heartbeat(&mut self, now: Instant, to: NodeId) {
+        let heartbeat = self.heartbeat(now);
         self.out.send(to, Message::HeartbeatRequest(heartbeat));
     }
 

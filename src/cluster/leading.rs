@@ -26,6 +26,15 @@ const FIRST_LEASE: u64 = 10 * UNIT;
 /// Solutions that await the source's final word. Only jobs that go on after a solution have more than one.
 pub(super) const MAX_UNSETTLED: usize = 16;
 
+/// A node has so many solutions waiting until the source has named the block to find.
+const MAX_UNJUDGED: usize = 4;
+
+/// A node has at most so many leases of a job.
+const MAX_LEASES: usize = 32;
+
+/// Ranges that a node can report as finished at once.
+const MAX_FINISHED: usize = 256;
+
 /// So many settled solutions are remembered, so that one which is offered again is not submitted again.
 const MAX_SETTLED: usize = 64;
 
@@ -43,6 +52,11 @@ pub(super) struct Leading {
     unsettled: Vec<Unsettled>,
     /// The last solutions that the source has said its final word on.
     settled: VecDeque<Solution>,
+    /// The source's last job: the block to find and the terms. None until the source was heard in this reign.
+    terms: Option<Job>,
+    /// Solutions that came before.
+    unjudged: Vec<Unsettled>,
+    is_news: bool,
     /// Nodes at work in this epoch and their speed in nonces per second.
     rates: BTreeMap<NodeId, u64>,
     /// Nodes that asked for more than there was.
@@ -75,6 +89,9 @@ impl Leading {
             asked: false,
             unsettled: Vec::new(),
             settled: VecDeque::new(),
+            terms: None,
+            unjudged: Vec::new(),
+            is_news: false,
             rates: BTreeMap::new(),
             hungry: BTreeSet::new(),
         };
@@ -115,25 +132,30 @@ impl Leading {
 
     /// A job from the source: more of the block under way, or the end of its round.
     pub(super) fn handle_job(&mut self, now: Instant, job: Job, out: &mut Outbox) {
-        if self
-            .unsettled
-            .iter()
-            .any(|unsettled| unsettled.ends_round() && unsettled.solution.job.block() == job.block())
-        {
+        let found = |unsettled: &Unsettled| unsettled.ends_round() && unsettled.solution.job.block() == job.block();
+        if self.unsettled.iter().any(found) {
             return; // a solution of this very block is with the source
         }
         self.asked = false;
-        if self.ledgers.iter().any(|ledger| ledger.id() == job.id()) {
-            return; // nothing new; nodes that go hungry will ask again
-        }
         if self.current().is_some_and(|current| !current.is_same_search(&job)) {
             self.end_round(None, out);
         }
-        if self.ledgers.len() == MAX_JOBS {
-            return;
+        self.terms = Some(job);
+        let is_known = self.ledgers.iter().any(|ledger| ledger.id() == job.id());
+        if !is_known && self.ledgers.len() < MAX_JOBS {
+            self.is_news |= self.ledgers.is_empty();
+            self.ledgers.push_back(Ledger::new(job, Default::default()));
         }
-        self.ledgers.push_back(Ledger::new(job, Default::default()));
+        // Now it can be said which of the solutions that came before are for this block.
+        for Unsettled { solution, found_by } in std::mem::take(&mut self.unjudged) {
+            self.judge(found_by, solution, out);
+        }
         self.feed(now, out);
+    }
+
+    /// Whether there is news that the other nodes should not have to wait for until the next heartbeat.
+    pub(super) fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.is_news)
     }
 
     /// When [`Leading::handle_timeout`] has something to do.
@@ -160,7 +182,7 @@ impl Leading {
 
     /// Ends the round under way: all its leases are over, and everyone but `finder` hears it.
     fn end_round(&mut self, finder: Option<NodeId>, out: &mut Outbox) {
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round };
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round, settled: None };
         for &node in self.rates.keys().filter(|node| Some(**node) != finder) {
             out.send(node, Message::ProcessInterrupt(interrupt));
         }
@@ -168,11 +190,13 @@ impl Leading {
         self.ledgers.clear();
         self.gather_until = None; // whatever was held before is over
         self.hungry = self.rates.keys().copied().collect();
+        self.is_news = true;
     }
 
-    /// Tells `node` that everything before this round is over.
-    fn interrupt(&self, node: NodeId, out: &mut Outbox) {
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1 };
+    /// Tells `node` that everything before this round is over, and if so that its solution is settled.
+    fn interrupt(&self, node: NodeId, settled: Option<&Solution>, out: &mut Outbox) {
+        let settled = settled.map(Solution::id);
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1, settled };
         out.send(node, Message::ProcessInterrupt(interrupt));
     }
 
@@ -181,14 +205,14 @@ impl Leading {
             return; // from before this epoch: the sender will hear of it and ask again
         }
         self.rates.insert(from, request.rate);
-        for &(job, range) in &request.finished {
+        for &(job, range) in request.finished.iter().take(MAX_FINISHED) {
             if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == job) {
                 ledger.mark_done(range);
                 ledger.reclaim(|lease| lease.node == from && range.covers(&lease.rest));
             }
         }
         let mut outdated = false;
-        for held in &request.held {
+        for held in request.held.iter().take(MAX_LEASES) {
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.job) else {
                 outdated = true;
                 continue;
@@ -199,14 +223,16 @@ impl Leading {
             }
             // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
             let number = self.next_lease;
-            if ledger.adopt(number, from, held.rest, now) {
+            let has_room = ledger.leases().iter().filter(|lease| lease.node == from).count() < MAX_LEASES;
+            if has_room && ledger.adopt(number, from, held.rest, now) {
                 self.next_lease += 1;
                 let job = *ledger.job();
                 out.send(from, self.process(number, job, held.rest));
             }
         }
-        if outdated {
-            self.interrupt(from, out);
+        // Before the source has named the block to find, a job that this leader does not know may well be for it.
+        if outdated && self.terms.is_some() {
+            self.interrupt(from, None, out);
         }
         self.resend(now, from, &request, out);
         self.hungry.insert(from);
@@ -236,38 +262,59 @@ impl Leading {
             return;
         }
         self.rates.insert(from, answer.rate);
-        let ledger = self.ledgers.iter_mut().find(|ledger| ledger.id() == answer.job);
-        if ledger.is_none_or(|ledger| !ledger.complete(answer.lease, from)) {
-            return; // of a round that is over, or taken from the node long ago
+        if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == answer.job) {
+            ledger.complete(answer.lease, from);
         }
         self.top_up(now, from, out);
     }
 
-    /// Takes a solution that some node found in whatever epoch: it speaks for itself.
+    /// Takes a solution that some node found in whatever epoch. It speaks for itself, but for which block is wanted and on
+    /// what terms is for the source to say.
     pub(super) fn handle_solution(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
         if solution.verify().is_none() {
             out.push(Output::Refused { from, solution });
             return;
         }
-        if self.unsettled.iter().any(|unsettled| unsettled.solution == solution) || self.settled.contains(&solution) {
-            return;
+        if self.terms.is_some() {
+            self.judge(from, solution, out);
+        } else if self.unjudged.iter().filter(|unjudged| unjudged.found_by == from).count() < MAX_UNJUDGED
+            && !self.unjudged.iter().any(|unjudged| unjudged.solution == solution)
+        {
+            self.unjudged.push(Unsettled { solution, found_by: from });
         }
-        let block = solution.job.block();
-        let over = match self.current() {
-            Some(current) => current.block() != block,
-            None => self.settled.iter().any(|settled| settled.job.block() == block),
-        };
-        if over {
-            self.interrupt(from, out);
+    }
+
+    /// Takes over a solution that the last leader had accepted, and perhaps submitted.
+    pub(super) fn resume(&mut self, Unsettled { solution, found_by }: Unsettled, out: &mut Outbox) {
+        if solution.verify().is_some() && self.unsettled.len() < MAX_UNSETTLED {
+            self.accept(found_by, solution, out);
+        }
+    }
+
+    fn judge(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
+        if self.unsettled.iter().any(|unsettled| unsettled.solution == solution) {
+            return; // it is with the source
+        }
+        let is_wanted = self.terms.is_some_and(|terms| terms.is_same_search(&solution.job));
+        let is_found =
+            self.ledgers.is_empty() && self.settled.iter().any(|other| other.job.block() == solution.job.block());
+        if !is_wanted || is_found || self.settled.contains(&solution) {
+            self.interrupt(from, Some(&solution), out);
             return;
         }
         let ends_round = solution.job.search == Search::First;
-        if self.unsettled.len() == MAX_UNSETTLED || ends_round && self.unsettled.iter().any(Unsettled::ends_round) {
-            return; // one is enough; the finder offers it again
-        }
+        let same_block =
+            |unsettled: &Unsettled| unsettled.ends_round() && unsettled.solution.job.block() == solution.job.block();
+        if self.unsettled.len() < MAX_UNSETTLED && !(ends_round && self.unsettled.iter().any(same_block)) {
+            self.accept(from, solution, out);
+        } // otherwise one is enough; the finder offers it again
+    }
+
+    fn accept(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
         self.unsettled.push(Unsettled { solution, found_by: from });
         out.push(Output::Submit { solution, found_by: from });
-        if ends_round {
+        let ends_round = solution.job.search == Search::First;
+        if ends_round && self.current().is_some_and(|current| current.block() == solution.job.block()) {
             self.end_round(Some(from), out);
         }
     }
@@ -280,9 +327,8 @@ impl Leading {
             self.settled.pop_front();
         }
         self.settled.push_back(*solution);
+        self.interrupt(found_by, Some(solution), out);
         if solution.job.search == Search::First {
-            // Now the finder may forget it.
-            self.interrupt(found_by, out);
             self.asked = false;
             self.ask_for_job(out);
         }
@@ -334,8 +380,9 @@ impl Leading {
             Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
         };
         let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
-        let mut held: u64 = leases.map(|lease| lease.rest.len()).sum();
-        while held < depth {
+        let (mut held, mut count) =
+            leases.fold((0u64, 0), |(held, count), lease| (held.saturating_add(lease.rest.len()), count + 1));
+        while held < depth && count < MAX_LEASES {
             let number = self.next_lease;
             let grant = self.ledgers.iter_mut().find_map(|ledger| {
                 let range = ledger.grant(number, node, lease, now)?;
@@ -343,13 +390,14 @@ impl Leading {
             });
             let Some((job, range)) = grant else {
                 self.hungry.insert(node);
-                if self.unsettled.is_empty() {
+                if !self.unsettled.iter().any(Unsettled::ends_round) {
                     self.ask_for_job(out);
                 }
                 return;
             };
             self.next_lease += 1;
-            held += range.len();
+            count += 1;
+            held = held.saturating_add(range.len());
             out.send(node, self.process(number, job, range));
         }
     }

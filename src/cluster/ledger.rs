@@ -9,6 +9,16 @@ use rangemap::RangeSet;
 use super::NodeId;
 use crate::work::{Job, JobId, NonceRange, UNIT};
 
+/// Done ranges that do not touch each other: many more than a leader's leases make. Beyond, new ones are forgotten, which costs
+/// repeated hashing; else a node that reports nonce by nonce could fill the memory of all.
+const MAX_ISLANDS: usize = 10_000;
+
+/// Whether `range` may be added to what is done.
+pub(super) fn has_room(done: &RangeSet<u64>, range: NonceRange) -> bool {
+    let touching = range.start.saturating_sub(1)..range.end.saturating_add(1);
+    done.len() < MAX_ISLANDS || done.overlaps(&touching)
+}
+
 /// One job's nonces.
 #[derive(Clone, Debug)]
 pub(super) struct Ledger {
@@ -54,10 +64,10 @@ impl Ledger {
         &self.leases
     }
 
-    /// Whether every nonce was searched.
+    /// Whether every nonce was searched, and nobody is at it any more.
     pub(super) fn is_exhausted(&self) -> bool {
         let space = self.job.space();
-        self.done.gaps(&(space.start..space.end)).next().is_none()
+        self.leases.is_empty() && self.done.gaps(&(space.start..space.end)).next().is_none()
     }
 
     /// Leases the first free nonces, about `nonces` of them in whole units, in one piece.
@@ -90,7 +100,7 @@ impl Ledger {
     /// The nonces were searched, whoever did it.
     pub(super) fn mark_done(&mut self, range: NonceRange) {
         let range = range.intersection(&self.job.space());
-        if !range.is_empty() {
+        if !range.is_empty() && has_room(&self.done, range) {
             self.done.insert(range.start..range.end);
             self.taken.insert(range.start..range.end);
         }

@@ -24,9 +24,28 @@ struct Peer {
     state: PeerState,
     /// Not heard of yet, and still worth waiting for until then.
     awaited: Option<Instant>,
-    /// When it last answered.
+    /// When it was last known to be alive.
     answered: Instant,
-    incarnation: Option<u64>,
+    /// Its newest run that was heard of; 0 for none.
+    incarnation: u64,
+    /// The run that said goodbye.
+    left: Option<u64>,
+    /// Incarnation and `sent` of the newest heartbeat taken in.
+    newest: (u64, u64),
+}
+
+/// What an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// Nothing: it says of too long ago, or of an earlier run.
+    Late,
+    /// The peer is alive.
+    Alive {
+        /// Which was not known before.
+        news: bool,
+        /// And runs anew since it was last alive.
+        restarted: bool,
+    },
 }
 
 /// Every peer.
@@ -48,7 +67,10 @@ impl Peers {
             ids.iter().copied().filter(|id| *id != self.config.id && !self.peers.contains_key(id)).collect();
         for &id in &fresh {
             let awaited = Some(now + self.config.listen_time());
-            self.peers.insert(id, Peer { state: PeerState::Down, awaited, answered: now, incarnation: None });
+            self.peers.insert(
+                id,
+                Peer { state: PeerState::Down, awaited, answered: now, incarnation: 0, left: None, newest: (0, 0) },
+            );
         }
         fresh
     }
@@ -59,10 +81,6 @@ impl Peers {
 
     pub(super) fn contains(&self, id: NodeId) -> bool {
         self.peers.contains_key(&id)
-    }
-
-    pub(super) fn state(&self, id: NodeId) -> Option<PeerState> {
-        self.peers.get(&id).map(|peer| peer.state)
     }
 
     pub(super) fn states(&self) -> impl Iterator<Item = (NodeId, PeerState)> + '_ {
@@ -80,25 +98,42 @@ impl Peers {
         self.peers.values().any(|peer| peer.awaited.is_some())
     }
 
-    /// `id` has answered. Gives its state if that is new.
-    pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, now: Instant) -> Option<PeerState> {
-        let peer = self.peers.get_mut(&id)?;
-        peer.answered = now;
+    /// `id`, running as `incarnation`, has answered what it was asked at the time `asked`: it was alive then.
+    pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, asked: Instant, now: Instant) -> Answered {
+        let down_after = self.config.down_after();
+        let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
+        if incarnation < peer.incarnation || peer.left == Some(incarnation) {
+            return Answered::Late; // from an earlier run, or overtaken by its goodbye
+        }
+        let restarted = peer.incarnation != 0 && incarnation > peer.incarnation;
+        peer.incarnation = incarnation;
         peer.awaited = None;
-        peer.incarnation = Some(incarnation);
+        peer.answered = peer.answered.max(asked.min(now));
+        if now.saturating_duration_since(peer.answered) >= down_after {
+            return Answered::Late;
+        }
         let news = peer.state != PeerState::Alive;
         peer.state = PeerState::Alive;
-        news.then_some(PeerState::Alive)
+        Answered::Alive { news, restarted }
     }
 
-    /// `id` says that it runs as `incarnation`. True if that means that it has restarted since it last answered.
-    pub(super) fn restarted(&self, id: NodeId, incarnation: u64) -> bool {
-        self.peers.get(&id).is_some_and(|peer| peer.incarnation.is_some_and(|known| known != incarnation))
+    /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.
+    pub(super) fn is_newest(&mut self, id: NodeId, incarnation: u64, sent: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let newest = (incarnation, sent) >= peer.newest;
+        peer.newest = peer.newest.max((incarnation, sent));
+        newest
     }
 
-    /// `id` is gone for sure. Gives its state if that is new.
-    pub(super) fn gone(&mut self, id: NodeId) -> Option<PeerState> {
-        let peer = self.peers.get_mut(&id)?;
+    /// Whether this run of `id` is known to be alive.
+    pub(super) fn is_alive(&self, id: NodeId, incarnation: u64) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.state == PeerState::Alive && peer.incarnation == incarnation)
+    }
+
+    /// `id` has said goodbye. Gives its state if that is new.
+    pub(super) fn left(&mut self, id: NodeId, incarnation: u64) -> Option<PeerState> {
+        let peer = self.peers.get_mut(&id).filter(|peer| incarnation >= peer.incarnation)?;
+        (peer.incarnation, peer.left) = (incarnation, Some(incarnation));
         peer.awaited = None;
         let news = peer.state != PeerState::Down;
         peer.state = PeerState::Down;
@@ -106,9 +141,9 @@ impl Peers {
     }
 
     /// This node itself was not running for `pause`, so nobody could have been heard: that time does not count.
-    pub(super) fn excuse(&mut self, pause: Duration) {
+    pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
         for peer in self.peers.values_mut() {
-            peer.answered += pause;
+            peer.answered = (peer.answered + pause).min(now);
             peer.awaited = peer.awaited.map(|until| until + pause);
         }
     }
@@ -153,6 +188,9 @@ mod tests {
     use super::*;
     use crate::cluster::tests::{clock, config, node};
 
+    const ALIVE: Answered = Answered::Alive { news: false, restarted: false };
+    const NEWS: Answered = Answered::Alive { news: true, restarted: false };
+
     #[test]
     fn silence_makes_suspect_then_down_and_an_answer_alive() {
         let start = clock();
@@ -160,21 +198,55 @@ mod tests {
         let mut peers = Peers::new(config(2));
         assert_eq!(peers.set(&[node(1), node(2), node(3)], start), [node(1), node(3)]);
         assert!(peers.is_listening(), "nobody was heard yet");
-        assert_eq!(peers.answered(node(1), 7, start), Some(PeerState::Alive));
-        assert_eq!(peers.answered(node(1), 7, start), None);
-        assert_eq!(peers.answered(node(3), 7, start), Some(PeerState::Alive));
+        assert_eq!(peers.answered(node(1), 7, start, start), NEWS);
+        assert_eq!(peers.answered(node(1), 7, start, start), ALIVE);
+        assert_eq!(peers.answered(node(3), 7, start, start), NEWS);
         assert!(!peers.is_listening());
         assert_eq!(peers.leader(), node(1));
-        peers.answered(node(3), 7, after(5000));
+        peers.answered(node(3), 7, after(5000), after(5000));
         assert_eq!(peers.next_change(), Some(after(7500)));
         assert_eq!(peers.expire(after(7500)), [(node(1), PeerState::Suspect)]);
         assert_eq!(peers.leader(), node(1), "a suspect still leads");
         assert_eq!(peers.next_change(), Some(after(10_750)));
-        peers.answered(node(3), 7, after(10_000));
+        peers.answered(node(3), 7, after(10_000), after(10_000));
         assert_eq!(peers.expire(after(10_750)), [(node(1), PeerState::Down)]);
         assert_eq!(peers.leader(), node(2));
-        assert_eq!(peers.answered(node(1), 8, after(11_000)), Some(PeerState::Alive));
+        let back = peers.answered(node(1), 8, after(11_000), after(11_000));
+        assert_eq!(back, Answered::Alive { news: true, restarted: true });
         assert_eq!(peers.leader(), node(1));
+    }
+
+    #[test]
+    fn late_answers_prove_nothing() {
+        let start = clock();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut peers = Peers::new(config(2));
+        peers.set(&[node(1)], start);
+        peers.answered(node(1), 7, start, start);
+        peers.expire(after(20_000));
+        assert_eq!(peers.answered(node(1), 7, after(5000), after(20_000)), Answered::Late, "of long ago");
+        assert_eq!(peers.answered(node(1), 7, after(19_000), after(20_000)), NEWS);
+        assert_eq!(peers.answered(node(1), 6, after(20_000), after(20_000)), Answered::Late, "of an earlier run");
+        assert_eq!(peers.left(node(1), 6), None);
+        assert_eq!(peers.left(node(1), 7), Some(PeerState::Down));
+        assert_eq!(
+            peers.answered(node(1), 7, after(20_000), after(20_000)),
+            Answered::Late,
+            "overtaken by its goodbye"
+        );
+        assert_eq!(
+            peers.answered(node(1), 8, after(20_000), after(20_000)),
+            Answered::Alive { news: true, restarted: true }
+        );
+    }
+
+    #[test]
+    fn older_heartbeats_are_known_as_such() {
+        let mut peers = Peers::new(config(2));
+        peers.set(&[node(1)], clock());
+        for (incarnation, sent, newest) in [(7, 10, true), (7, 10, true), (7, 9, false), (8, 1, true), (7, 99, false)] {
+            assert_eq!(peers.is_newest(node(1), incarnation, sent), newest, "{incarnation} {sent}");
+        }
     }
 
     #[test]
@@ -192,10 +264,14 @@ mod tests {
     #[test]
     fn the_time_of_ones_own_pause_does_not_count() {
         let start = clock();
+        let after = |millis| start + Duration::from_millis(millis);
         let mut peers = Peers::new(config(2));
-        peers.set(&[node(1)], start);
-        peers.answered(node(1), 7, start);
-        peers.excuse(Duration::from_secs(60));
-        assert_eq!(peers.expire(start + Duration::from_secs(62)), []);
+        peers.set(&[node(1), node(3)], start);
+        peers.answered(node(1), 7, start, start);
+        peers.answered(node(3), 7, after(61_000), after(61_000));
+        peers.excuse(Duration::from_secs(60), after(61_000));
+        assert_eq!(peers.expire(after(62_000)), []);
+        // An answer that came in meanwhile does not count twice.
+        assert_eq!(peers.expire(after(61_000 + 10_750)), [(node(1), PeerState::Down), (node(3), PeerState::Down)]);
     }
 }

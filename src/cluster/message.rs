@@ -8,7 +8,7 @@
 //! | `Process` | leader, node | search this range of this job |
 //! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
 //! | `ProcessAnswerYes` | node, leader | here is a nonce |
-//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced |
+//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced; or: that solution is settled |
 //! | `Leave` | node, every other | I am going: a last heartbeat, and what I hold comes back |
 //!
 //! Every message may be lost, late or doubled. Those that speak of leases carry the epoch in which they were granted.
@@ -35,8 +35,12 @@ pub enum Message {
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// A number that the sender drew when it started: another one means that it has restarted since.
+    /// When the sender started, by its own clock: a greater one means that it has restarted since.
     pub incarnation: u64,
+    /// Milliseconds from then to now, as the sender counts them. Tells the order of its heartbeats.
+    pub sent: u64,
+    /// In a reply: what the request said there. So the asker knows since when the other must have been alive.
+    pub echo: Option<u64>,
     /// The newest epoch that the sender has seen.
     pub epoch: Option<Epoch>,
     /// From a leader: the jobs under way and what is done of each, so that the next leader goes on from there.
@@ -144,4 +148,6 @@ pub struct ProcessInterrupt {
     pub epoch: Epoch,
     /// The last round that is over.
     pub round: u64,
+    /// A solution of the receiver's on which the last word is spoken: it may forget it.
+    pub settled: Option<(JobId, u64)>,
 }

@@ -344,6 +344,9 @@ fn a_solution_survives_the_leader_that_it_was_given_to() {
     net.kill(1);
     net.act(finder, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
     net.run(seconds(11));
+    assert!(net.member(2).submitted.is_empty(), "for which block it is has to be heard from the source first");
+    let more = Job { puzzle: job_of(1, 11).puzzle, ..first };
+    net.act(2, |cluster, now| cluster.handle_job(now, more));
     assert_eq!(net.member(2).submitted, [planted]);
 }
 
@@ -469,7 +472,7 @@ fn a_wrong_nonce_is_refused_and_changes_nothing() {
     let now = clock();
     let mut cluster = Cluster::new(config(1), now);
     cluster.set_peers(now, &[node(2)]);
-    let reply = |epoch| Heartbeat { incarnation: 9, epoch, done: vec![], unsettled: vec![] };
+    let reply = |epoch| Heartbeat { incarnation: 9, sent: 0, echo: Some(0), epoch, done: vec![], unsettled: vec![] };
     cluster.handle_message(now, node(2), Message::HeartbeatReply(reply(None), None));
     cluster.handle_job(now, job(1));
     while cluster.poll_output().is_some() {}
@@ -486,7 +489,10 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     let mut cluster = Cluster::new(config(2), now);
     cluster.set_peers(now, &[node(1)]);
     let epoch = |counter, leader| Epoch { counter, leader: node(leader), incarnation: 1 };
-    let beat = |epoch| Heartbeat { incarnation: 1, epoch: Some(epoch), done: vec![], unsettled: vec![] };
+    let beat = |epoch| {
+        let echo = Some(0);
+        Heartbeat { incarnation: 1, sent: 0, echo, epoch: Some(epoch), done: vec![], unsettled: vec![] }
+    };
     cluster.handle_message(now, node(1), Message::HeartbeatReply(beat(epoch(5, 1)), None));
     while cluster.poll_output().is_some() {}
     let process = |epoch, round| {
@@ -501,7 +507,7 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     // Twice the same, then an interrupt, then late mail from the round that is over.
     cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
     assert_eq!(cluster.poll_output(), None);
-    let interrupt = ProcessInterrupt { epoch: epoch(5, 1), round: 1 };
+    let interrupt = ProcessInterrupt { epoch: epoch(5, 1), round: 1, settled: None };
     cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt));
     assert_eq!(cluster.poll_output(), Some(Output::Stop { ticket: 1 }));
     assert!(matches!(cluster.poll_output(), Some(Output::Send { message: Message::ProcessRequest(_), .. })));
@@ -509,8 +515,138 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     assert_eq!(cluster.poll_output(), None);
     cluster.handle_message(now, node(1), process(epoch(5, 1), 2));
     assert!(matches!(cluster.poll_output(), Some(Output::Scan { ticket: 2, .. })));
-    // The interrupt again does not touch the new round.
+    // The interrupt again does not touch the new round, and is no reason to ask.
     cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt));
-    assert!(matches!(cluster.poll_output(), Some(Output::Send { message: Message::ProcessRequest(_), .. })));
     assert_eq!(cluster.poll_output(), None);
+}
+
+#[test]
+fn a_solution_outlives_a_board_that_is_a_block_behind() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job_of(1, 1)));
+    net.run(seconds(6));
+    // The next block begins, and its leader dies before anyone but the finder hears of it.
+    net.cut = vec![(1, 2)];
+    let next = job_solved_by(2, 7, 350_000_000);
+    net.act(1, |cluster, now| cluster.handle_job(now, next));
+    net.run(MS * 5);
+    net.kill(1);
+    net.cut.clear();
+    let planted = Solution { job: next, nonce: 350_000_000 };
+    let ticket = net.member(3).scans.iter().find(|scan| scan.job == next).expect("a lease of the new block").ticket;
+    net.act(3, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
+    net.run(seconds(12));
+    assert_eq!(net.leaders(), [(2, 2), (3, 2)]);
+    let more = Job { puzzle: job_of(2, 8).puzzle, ..next };
+    net.act(2, |cluster, now| cluster.handle_job(now, more));
+    net.run(MS * 5);
+    assert_eq!(net.member(2).submitted, [planted]);
+}
+
+#[test]
+fn a_solution_on_other_terms_ends_nothing() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(MS * 5);
+    let epoch = net.member(1).leader.unwrap().1;
+    for easy in [
+        Job { target: Target::MAX, ..job(1) },
+        Job { target: Target::MAX, search: Search::Every, ..job(1) },
+        Job { target: Target::MAX, ..job_of(9, 1) },
+    ] {
+        let answer = ProcessAnswerYes { epoch, solution: Solution { job: easy, nonce: 1 } };
+        net.act(1, |cluster, now| cluster.handle_message(now, node(2), Message::ProcessAnswerYes(answer)));
+    }
+    net.run(MS * 5);
+    assert!(net.member(1).submitted.is_empty());
+    assert!(net.members.values().all(|member| member.scans.iter().all(|scan| scan.job == job(1))));
+}
+
+#[test]
+fn a_settled_solution_is_forgotten_by_its_finder_and_never_submitted_again() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    let first = job_solved_by(1, 10, 150_000_000);
+    net.act(1, |cluster, now| cluster.handle_job(now, first));
+    net.run(MS * 5);
+    let planted = Solution { job: first, nonce: 150_000_000 };
+    let ticket = net.member(1).scans[0].ticket;
+    net.act(1, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
+    net.run(seconds(11));
+    assert_eq!(net.member(1).submitted, [planted], "offered again, submitted once");
+    // The source calls it wrong: the same block goes on with another job.
+    net.act(1, |cluster, now| cluster.handle_settled(now, &planted));
+    net.act(1, |cluster, now| cluster.handle_job(now, Job { puzzle: job_of(1, 11).puzzle, ..first }));
+    net.run(seconds(11));
+    assert_eq!(net.member(1).submitted, [planted]);
+    assert!(net.members.values().all(|member| !member.scans.is_empty()));
+}
+
+#[test]
+fn a_link_that_works_one_way_makes_two_leaders_but_no_race_of_epochs() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(1));
+    net.cut = vec![(2, 1)];
+    net.run(seconds(60));
+    assert_eq!(net.leaders(), [(1, 1), (2, 2), (3, 1)]);
+    let counters: Vec<_> = net.members.values().map(|member| member.leader.unwrap().1.counter).collect();
+    assert!(counters.iter().all(|&counter| counter < 10), "{counters:?}");
+    assert!(net.member(3).scans.iter().all(|scan| scan.job == job(1)) && !net.member(3).scans.is_empty());
+    net.cut.clear();
+    net.run(seconds(11));
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+}
+
+#[test]
+fn absurd_epochs_are_made_up() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    let before = net.member(2).leader;
+    for (counter, leader, incarnation) in [(u64::MAX, 1, u64::MAX), (u64::MAX, 2, 0), (1 << 40, 1, 1), (5, 9, 1)] {
+        let epoch = Some(Epoch { counter, leader: node(leader), incarnation });
+        let heartbeat = Heartbeat { incarnation: 2, sent: 50, echo: None, epoch, done: vec![], unsettled: vec![] };
+        for (to, from) in [(1, 2), (2, 1)] {
+            let message = Message::HeartbeatRequest(heartbeat.clone());
+            net.act(to, |cluster, now| cluster.handle_message(now, node(from), message));
+        }
+    }
+    net.run(seconds(11));
+    assert_eq!(net.member(2).leader, before);
+}
+
+#[test]
+fn a_leader_that_was_told_that_everything_is_done_goes_on() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.act(1, |cluster, now| cluster.handle_job(now, job(2)));
+    net.run(MS * 5);
+    let epoch = net.member(1).leader.unwrap().1;
+    let finished = vec![(job(1).id(), NonceRange::new(0, u64::MAX)), (job(1).id(), NonceRange::new(9, 3))];
+    let request = ProcessRequest { epoch, rate: u64::MAX, held: vec![], finished };
+    net.act(1, |cluster, now| cluster.handle_message(now, node(2), Message::ProcessRequest(request)));
+    net.run(seconds(30));
+    let mail = net.mail.len();
+    assert!(mail < 20, "{mail} messages under way");
+    assert_eq!(net.leaders(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_restarted_leader_takes_its_place_again() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(seconds(3));
+    net.kill(1);
+    net.run(seconds(1));
+    net.start(1, &[1, 2, 3]);
+    net.run(MS * 50);
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(2)));
+    net.run(seconds(1));
+    assert!(net.members.values().all(|member| member.cluster.job() == Some(&job(2))));
 }

@@ -40,6 +40,13 @@ struct Pending {
     solution: Solution,
 }
 
+impl Pending {
+    /// Whether `job`'s block needs no more search, for all that this node knows.
+    fn ends_round_of(&self, job: &Job) -> bool {
+        self.solution.job.search == Search::First && self.solution.job.is_same_search(job)
+    }
+}
+
 /// A node's work in hand.
 #[derive(Debug, Default)]
 pub(super) struct Worker {
@@ -88,15 +95,17 @@ impl Worker {
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
         let is_finished = self.finished.iter().any(|&(other, done)| other == id && done.covers(&range));
-        if is_over || is_known || is_finished || range.is_empty() || !job.space().covers(&range) {
+        let is_solved = self.pending.iter().any(|pending| pending.ends_round_of(&job) && round <= pending.round);
+        if is_over || is_known || is_finished || is_solved || range.is_empty() || !job.space().covers(&range) {
             return;
         }
-        // A node works on one block: the newest that it was told of.
+        // A node works on one block: the newest that it was told of. A newer round of one reign ends the older ones, too.
         let other_block = |lease: &Lease| !lease.job.is_same_search(&job);
+        let older_round = |lease: &Lease| lease.round.0 == epoch && lease.round < round;
         if self.leases.iter().any(|lease| other_block(lease) && lease.round > round) {
             return;
         }
-        self.stop(other_block, out);
+        self.stop(|lease| other_block(lease) || older_round(lease), out);
         let continues = |lease: &&mut Lease| {
             lease.round.0 < epoch
                 && lease.id == id
@@ -116,15 +125,20 @@ impl Worker {
         out.push(Output::Scan { ticket, job, range });
     }
 
-    /// All rounds up to one are over, and with them their leases and solutions.
-    pub(super) fn handle_interrupt(&mut self, interrupt: ProcessInterrupt, out: &mut Outbox) {
-        let over = (interrupt.epoch, interrupt.round);
-        self.over = self.over.max(Some(over));
-        self.stop(|lease| lease.round <= over, out);
-        self.pending.retain(|pending| pending.round > over);
+    /// All rounds up to one are over, and with them their leases. True if that was news.
+    pub(super) fn handle_interrupt(&mut self, interrupt: ProcessInterrupt, out: &mut Outbox) -> bool {
+        if let Some(settled) = interrupt.settled {
+            self.pending.retain(|pending| pending.solution.id() != settled);
+        }
+        let over = Some((interrupt.epoch, interrupt.round));
+        let news = over > self.over;
+        self.over = self.over.max(over);
+        self.stop(|lease| Some(lease.round) <= over, out) || news
     }
 
-    fn stop(&mut self, over: impl Fn(&Lease) -> bool, out: &mut Outbox) {
+    /// Stops the leases that are over. True if there were any.
+    fn stop(&mut self, over: impl Fn(&Lease) -> bool, out: &mut Outbox) -> bool {
+        let before = self.leases.len();
         self.leases.retain(|lease| {
             let stopped = over(lease);
             if stopped {
@@ -132,6 +146,7 @@ impl Worker {
             }
             !stopped
         });
+        self.leases.len() != before
     }
 
     /// Stops everything, for good.

@@ -84,6 +84,11 @@ impl Job {
 }
 
 impl Solution {
+    /// Names the solution: its job and its nonce.
+    pub fn id(&self) -> (JobId, u64) {
+        (self.job.id(), self.nonce)
+    }
+
     /// The digest, if the nonce is one of the job's and does solve it.
     pub fn verify(&self) -> Option<Digest> {
         if !self.job.space().contains(self.nonce) {

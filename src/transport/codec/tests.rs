@@ -56,8 +56,16 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let done = (jobs(), vec(ranges(), 0..20)).prop_map(|(job, ranges)| JobDone { job, ranges });
     let unsettled = (solutions(), 1..=u32::MAX)
         .prop_map(|(solution, id)| Unsettled { solution, found_by: NodeId::try_from(id).unwrap() });
-    (any::<u64>(), option::of(epochs()), vec(done, 0..4), vec(unsettled, 0..3))
-        .prop_map(|(incarnation, epoch, done, unsettled)| Heartbeat { incarnation, epoch, done, unsettled })
+    (any::<(u64, u64, Option<u64>)>(), option::of(epochs()), vec(done, 0..4), vec(unsettled, 0..3)).prop_map(
+        |((incarnation, sent, echo), epoch, done, unsettled)| Heartbeat {
+            incarnation,
+            sent,
+            echo,
+            epoch,
+            done,
+            unsettled,
+        },
+    )
 }
 
 fn requests() -> impl Strategy<Value = ProcessRequest> {
@@ -77,7 +85,7 @@ fn messages() -> impl Strategy<Value = Message> {
     let yes = (epochs(), solutions())
         .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
     let interrupt = (epochs(), any::<u64>())
-        .prop_map(|(epoch, round)| Message::ProcessInterrupt(ProcessInterrupt { epoch, round }));
+        .prop_map(|(epoch, round)| Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None }));
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
         (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::HeartbeatReply(beat, request)),
@@ -135,17 +143,17 @@ proptest! {
 
 fn interrupt() -> Message {
     let epoch = Epoch { counter: 1, leader: NodeId::try_from(2).unwrap(), incarnation: 3 };
-    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4 })
+    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4, settled: None })
 }
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 6, 1, 7, 1, 2, 3, 4]);
+    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 7, 1, 7, 1, 2, 3, 4, 0]);
 }
 
 #[test]
 fn node_id_zero_is_refused() {
-    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4])), Err(CodecError::Body { kind: 7, .. })));
+    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4, 0])), Err(CodecError::Body { kind: 7, .. })));
 }
 
 #[test]
@@ -153,8 +161,8 @@ fn an_unknown_kind_is_an_error_now_and_passed_over_from_newer_versions() {
     assert!(matches!(decode(&frame(VERSION, 0, &[])), Err(CodecError::Kind(0))));
     assert!(matches!(decode(&frame(VERSION, 9, &[1, 2])), Err(CodecError::Kind(9))));
     assert_eq!(decode(&frame(VERSION + 1, 9, &[1, 2])).unwrap(), None);
-    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4])).unwrap(), Some(interrupt()));
-    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4])), Err(CodecError::Version(0))));
+    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4, 0])).unwrap(), Some(interrupt()));
+    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4, 0])), Err(CodecError::Version(0))));
 }
 
 #[test]
