@@ -114,7 +114,7 @@ The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" 
 kernel, affinity, heartbeat = \"5s\", blocks, pool. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// This server's id: 1, 2, 3 …; the lowest live one leads
-    #[arg(long, env = "HEADFRAME_ID")]
+    #[arg(long, env = "HEADFRAME_ID", allow_negative_numbers = true)]
     pub(super) id: Option<NodeId>,
     /// Where to listen for the others [default: 127.0.0.1, port 7700 + id]
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_LISTEN")]
@@ -177,7 +177,7 @@ pub(super) struct Certs {
     #[arg(long, value_name = "N", required_unless_present = "add", conflicts_with = "add", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) nodes: Option<u32>,
     /// Add one node to the cluster whose CA is in the folder
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     pub(super) add: Option<NodeId>,
     /// Where to put them; existing files are never overwritten
     #[arg(long, value_name = "DIR", default_value = "certs", env = "HEADFRAME_CERTS")]
@@ -269,8 +269,8 @@ pub(super) struct Hashing {
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
     pub(super) threads: Option<ThreadCount>,
     /// Pin each hashing thread to a CPU of its own
-    #[arg(long, env = "HEADFRAME_AFFINITY")]
-    pub(super) affinity: bool,
+    #[arg(long, value_name = "true|false", env = "HEADFRAME_AFFINITY", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(super) affinity: Option<bool>,
 }
 
 #[derive(Args, Debug)]

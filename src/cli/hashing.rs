@@ -12,6 +12,9 @@ use crate::kernel::{Choice, KernelError, choose};
 use crate::scan::{Threads, threads_worth};
 use crate::work::{Digest, Hashing, Job, Puzzle, Search, Target, TextPuzzle, Timestamp};
 
+/// More threads than any box has CPUs; a slip of the finger should not bring the box down.
+const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
 /// How many threads the user wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Written")]
@@ -46,9 +49,11 @@ impl FromStr for ThreadCount {
     fn from_str(text: &str) -> Result<Self, String> {
         let count = match text.strip_suffix('%') {
             Some(share) => share.parse().ok().filter(|share| (1..=100).contains(share)).map(Self::PerCent),
-            None => text.parse().ok().map(Self::Number),
+            None => text.parse().ok().filter(|count| *count <= MOST).map(Self::Number),
         };
-        count.ok_or_else(|| format!("expected threads as a number from 1 or as 1% to 100% of all CPUs, got {text:?}"))
+        let wrong =
+            || format!("expected threads as a number from 1 to {MOST} or as 1% to 100% of all CPUs, got {text:?}");
+        count.ok_or_else(wrong)
     }
 }
 
@@ -80,7 +85,7 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
         Some(threads) => threads.of(cpus),
         None => threads_worth(choice.kernel, measuring_job(), cpus, &clock),
     };
-    Ok((choice, Threads { count, pin_from: args.affinity.then_some(0) }))
+    Ok((choice, Threads { count, pin_from: args.affinity.unwrap_or(false).then_some(0) }))
 }
 
 /// How many threads this process may run at once.
@@ -115,7 +120,7 @@ mod tests {
         assert_eq!("50%".parse(), Ok(ThreadCount::PerCent(50)));
         assert_eq!(ThreadCount::PerCent(50).of(number(16)), number(8));
         assert_eq!(ThreadCount::PerCent(1).of(number(16)), number(1));
-        for wrong in ["0", "-1", "0%", "101%", "half", "", "%", "1.5"] {
+        for wrong in ["0", "-1", "4097", "0%", "101%", "half", "", "%", "1.5"] {
             assert!(wrong.parse::<ThreadCount>().unwrap_err().contains("expected threads"), "{wrong}");
         }
     }

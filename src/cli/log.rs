@@ -1,6 +1,6 @@
 //! Messages for the operator, on standard error.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 
 use tracing_subscriber::EnvFilter;
 
@@ -13,7 +13,7 @@ const DEFAULT: &str = "warn,headframe=info";
 pub(super) fn start() {
     let asked = std::env::var("HEADFRAME_LOG").unwrap_or_default();
     let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT } else { &asked }).unwrap_or_else(|error| {
-        eprintln!("headframe: HEADFRAME_LOG: expected a level like warn or debug: {error}");
+        let _ = writeln!(io::stderr(), "headframe: HEADFRAME_LOG: expected a level like warn or debug: {error}");
         EnvFilter::new(DEFAULT)
     });
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

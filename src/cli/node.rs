@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
-
-use super::run::{nodes, now, runtime, seconds_since_1970, sources};
+use super::run::{nodes, now, runtime, seconds_since_1970, sources, until_signal};
 use super::settings::NodeSettings;
 use super::view::View;
 use super::{Outcome, args, hashing};
@@ -23,6 +21,7 @@ pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
 
 async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, pool, .. } = settings;
+    let stop = until_signal()?;
     let (kernel, threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let sources = sources(&urls, &pool)?;
@@ -41,5 +40,5 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         registration,
         blocks,
     };
-    nodes(vec![config], View::new(json), None, CancellationToken::new()).await
+    nodes(vec![config], View::new(json), None, stop).await
 }

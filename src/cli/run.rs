@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ const EVENTS: usize = 1024;
 const POLL: Duration = Duration::from_secs(1);
 
 /// Nodes have so long to say goodbye after a signal; users are promised two seconds.
-const GOODBYE: Duration = Duration::from_millis(1500);
+const GOODBYE: Duration = Duration::from_millis(1000);
 
 /// The runtime for everything but hashing.
 pub(super) fn runtime() -> anyhow::Result<Runtime> {
@@ -35,27 +35,31 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the network threads")
 }
 
-/// Cancels `stop` when the user or the system wants the process to end.
-pub(super) async fn until_signal(stop: CancellationToken) {
+/// Cancelled when the user or the system wants the process to end; heard from when this returns, so call it before there is
+/// anything that must not be left behind.
+pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        match (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) {
-            (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+        tokio::spawn(async move {
+            tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-            },
-            (Err(problem), _) | (_, Err(problem)) => {
-                tracing::warn!("cannot listen for signals, so only SIGKILL ends this process: {problem}");
-                return;
             }
-        }
+            stopping.cancel();
+        });
     }
     #[cfg(not(unix))]
-    if tokio::signal::ctrl_c().await.is_err() {
-        return;
-    }
-    stop.cancel();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            stopping.cancel();
+        }
+    });
+    Ok(stop)
 }
 
 /// The block service at each URL.
@@ -80,12 +84,14 @@ pub(super) async fn nodes(
         running.spawn(node::run(config, tell.clone(), stop.clone()));
     }
     drop(tell);
-    tokio::spawn(until_signal(stop.clone()));
-    let mut accepted = 0;
-    let mut shown = Ok(());
-    let show = async {
+    let stopped = stop.clone();
+    // On a thread of its own: whoever reads may stop reading, and then the writing waits for ever.
+    let (show, shown) = oneshot::channel();
+    std::thread::spawn(move || {
+        let mut accepted = 0;
+        let mut shown = Ok(());
         // Ends when the last node has dropped its end.
-        while let Some(event) = events.recv().await {
+        while let Some(event) = events.blocking_recv() {
             if matches!(event, Event::Block { status: Outcome::Success, .. }) {
                 accepted += 1;
                 if Some(accepted) == blocks {
@@ -99,20 +105,29 @@ pub(super) async fn nodes(
                 }
             }
         }
+        view.end();
+        let _ = show.send(shown);
+    });
+    let ended = async {
+        let mut first = Ok(());
+        while let Some(ended) = running.join_next().await {
+            let ended = ended.context("a node ended unexpectedly").and_then(|ended| Ok(ended?));
+            if ended.is_err() {
+                stopped.cancel(); // the others are of no use to the user without it
+            }
+            first = first.and(ended);
+        }
+        first.and(shown.await.context("the output ended unexpectedly")?)
     };
     let too_late = async {
-        stop.cancelled().await;
+        stopped.cancelled().await;
         tokio::time::sleep(GOODBYE).await;
     };
     tokio::select! {
-        () = show => {}
-        () = too_late => tracing::warn!("stopped before every node had said goodbye"),
+        ended = ended => ended,
+        // Not all is told, and nobody reads what could be said of that.
+        () = too_late => Ok(()),
     }
-    view.end();
-    while let Some(ended) = running.try_join_next() {
-        ended.context("a node ended unexpectedly")??;
-    }
-    shown
 }
 
 /// The time of day, for certificates and the registry.

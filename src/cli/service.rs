@@ -2,12 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
-use tokio_util::sync::CancellationToken;
-
 use super::run::{runtime, until_signal};
 use super::{Outcome, args, print, usage};
 use crate::service::{Service, ServiceConfig, ServiceError, Zeros};
+use anyhow::Context;
 
 /// One block each so many seconds, unless the user says otherwise.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -16,9 +14,8 @@ pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
     let zeros = zeros(args.zeros, args.interval);
     runtime()?.block_on(async {
         let service = bind(ServiceConfig { listen: args.listen, store: args.store.clone(), zeros })?;
+        let stop = until_signal()?;
         print(format_args!("block service at http://{}", service.local_addr()))?;
-        let stop = CancellationToken::new();
-        tokio::spawn(until_signal(stop.clone()));
         service.run(stop).await;
         Ok(Outcome::Done)
     })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
 use super::usage;
-use crate::cluster::NodeId;
+use crate::cluster::{NodeId, NodeIdError};
 
 /// Where a block service is by default.
 const SOURCE: &str = "http://127.0.0.1:8480";
@@ -47,17 +48,17 @@ struct File {
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
-    #[serde(default)]
-    affinity: bool,
+    affinity: Option<bool>,
     heartbeat: Option<String>,
-    blocks: Option<u64>,
+    blocks: Option<NonZeroU64>,
     pool: Option<String>,
 }
 
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
-        let text = fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+        let text = fs::read_to_string(path)
+            .map_err(|error| named(format!("expected a config file that can be read: {error}")))?;
         toml::from_str(&text).map_err(|error| named(error.to_string()))
     }
 }
@@ -70,11 +71,20 @@ impl NodeSettings {
     /// be read or says something unknown.
     pub(super) fn resolve(args: args::Node) -> anyhow::Result<Self> {
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
-        let from_file = file.id.map(NodeId::try_from).transpose().map_err(usage)?;
+        let in_file = |error: NodeIdError| {
+            let path = args.config.as_deref().unwrap_or(Path::new("")).display();
+            usage(format_args!("{path}: {error}"))
+        };
+        let from_file = file.id.map(NodeId::try_from).transpose().map_err(in_file)?;
         let id = args.id.or(from_file).ok_or_else(|| usage("expected --id ID, this server's number from 1"))?;
         let named = match args.peers.is_empty() {
             false => args.peers,
-            true => file.peers.iter().map(|(id, address)| peer(id, address)).collect::<anyhow::Result<_>>()?,
+            true => {
+                let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
+                    Ok(PeerAddress { id: id.parse().map_err(in_file)?, address: address.clone() })
+                };
+                file.peers.iter().map(peer).collect::<anyhow::Result<_>>()?
+            }
         };
         let peers = peers(named)?;
         let listen = args.listen.or(file.listen).or(peers.get(&id).copied()).unwrap_or(default_listen(id));
@@ -98,17 +108,13 @@ impl NodeSettings {
             hashing: args::Hashing {
                 threads: args.hashing.threads.or(file.threads),
                 kernel: args.hashing.kernel.or(file.kernel),
-                affinity: args.hashing.affinity || file.affinity,
+                affinity: args.hashing.affinity.or(file.affinity),
             },
             heartbeat,
-            blocks: args.blocks.or(file.blocks),
+            blocks: args.blocks.or(file.blocks.map(NonZeroU64::get)),
             pool: args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned()),
         })
     }
-}
-
-fn peer(id: &str, address: &str) -> anyhow::Result<PeerAddress> {
-    Ok(PeerAddress { id: id.parse().map_err(usage)?, address: address.to_owned() })
 }
 
 /// Looks every address up.

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::args::TransportKind;
-use super::run::{nodes, now, runtime, seconds_since_1970, sources};
+use super::run::{nodes, now, runtime, seconds_since_1970, sources, until_signal};
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
@@ -34,6 +34,7 @@ pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
 }
 
 async fn up(args: args::Up) -> anyhow::Result<()> {
+    let stop = until_signal()?;
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
@@ -70,7 +71,7 @@ async fn up(args: args::Up) -> anyhow::Result<()> {
             blocks: args.blocks,
         });
     }
-    let result = nodes(configs, view, args.blocks, CancellationToken::new()).await;
+    let result = nodes(configs, view, args.blocks, stop).await;
     stop_service.cancel();
     if let Some(embedded) = embedded {
         let _ = embedded.await;
@@ -101,7 +102,7 @@ fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
         let zeros = service::zeros(args.zeros, None);
         service::bind(ServiceConfig { listen, store: args.store.clone(), zeros })
     };
-    let is_taken = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ServiceError::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse);
+    let is_taken = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ServiceError::Listen { reason, .. }) if reason.kind() == io::ErrorKind::AddrInUse);
     match args.service_listen {
         Some(listen) => bind(listen),
         None => bind(SERVICE).or_else(|error| if is_taken(&error) { bind(ANY_PORT) } else { Err(error) }),

@@ -149,7 +149,9 @@ impl Live {
             Event::Job { height, zeros, .. } => (self.height, self.zeros) = (height, zeros),
             Event::Block { found_by, status: Outcome::Success, .. } => {
                 self.blocks += 1;
-                self.node(found_by).found += 1;
+                if let Some(line) = self.nodes.get_mut(&found_by) {
+                    line.found += 1;
+                }
             }
             Event::Peer { peer, state, .. } => {
                 if let Some(line) = self.nodes.get_mut(&peer) {
@@ -192,14 +194,16 @@ pub(super) fn hash_rate(rate: f64) -> String {
 pub(super) struct BesideLive;
 
 impl Write for BesideLive {
+    // Never an error: a log that nobody reads any more is no reason to stop, and the subscriber would panic on it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match LIVE.get() {
-            Some(lines) => lines.suspend(|| io::stderr().write(bytes)),
-            None => io::stderr().write(bytes),
-        }
+        let _ = match LIVE.get() {
+            Some(lines) => lines.suspend(|| io::stderr().write_all(bytes)),
+            None => io::stderr().write_all(bytes),
+        };
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }

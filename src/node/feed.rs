@@ -1,6 +1,7 @@
 //! A leader's traffic with its sources: templates in, solutions out. Runs in tasks of its own, so that a slow source never holds
 //! up a heartbeat.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +10,13 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::cluster::NodeId;
 use crate::source::{Backoff, BlockSource, Template, Verdict};
-use crate::work::Solution;
+use crate::work::{BlockId, Solution};
 
 /// While a source that is not the preferred one serves, the preferred one is asked again this often.
 const RETRY_PREFERRED: Duration = Duration::from_secs(30);
+
+/// More blocks than a leader has solutions of under way.
+const MAX_ORIGINS: usize = 16;
 
 /// What the sources have to say.
 #[derive(Debug)]
@@ -34,11 +38,23 @@ pub(super) struct Feed {
     seed: u64,
     watch: Option<JoinHandle<()>>,
     submissions: JoinSet<()>,
+    /// Solutions under way, so that none is submitted twice at once.
+    under_way: Vec<Solution>,
+    /// Which source the last blocks were from: solutions go back there.
+    origins: VecDeque<(BlockId, usize)>,
 }
 
 impl Feed {
     pub(super) fn new(sources: Vec<Arc<dyn BlockSource>>, seed: u64, news: mpsc::Sender<News>) -> Self {
-        Self { sources: sources.into(), news, seed, watch: None, submissions: JoinSet::new() }
+        Self {
+            sources: sources.into(),
+            news,
+            seed,
+            watch: None,
+            submissions: JoinSet::new(),
+            under_way: Vec::new(),
+            origins: VecDeque::new(),
+        }
     }
 
     /// Whether there is more than one source.
@@ -60,12 +76,42 @@ impl Feed {
         }
     }
 
-    /// Hands in a solution, again and again until the source has said its final word.
-    pub(super) fn submit(&mut self, source: usize, solution: Solution, found_by: NodeId) {
+    /// `block` is what `source` wants to have built on.
+    pub(super) fn note_origin(&mut self, block: BlockId, source: usize) {
+        if self.origins.contains(&(block, source)) {
+            return;
+        }
+        if self.origins.len() == MAX_ORIGINS {
+            self.origins.pop_front();
+        }
+        self.origins.push_back((block, source));
+    }
+
+    /// Hands in a solution, again and again until its source has said its final word. If it is not known which that is (it may come
+    /// from the last leader), all are tried.
+    pub(super) fn submit(&mut self, solution: Solution, found_by: NodeId) {
+        if self.under_way.contains(&solution) {
+            return;
+        }
+        self.under_way.push(solution);
         while self.submissions.try_join_next().is_some() {}
-        let Some(source) = self.sources.get(source).or(self.sources.first()).cloned() else { return };
+        let block = solution.job.block();
+        let sources: Vec<_> = match self.origins.iter().rev().find(|(other, _)| *other == block) {
+            Some(&(_, source)) => vec![Arc::clone(&self.sources[source])],
+            None => self.sources.to_vec(),
+        };
         let (news, backoff) = (self.news.clone(), self.backoff());
-        self.submissions.spawn(submit(source, news, backoff, solution, found_by));
+        self.submissions.spawn(submit(sources, news, backoff, solution, found_by));
+    }
+
+    /// The final word on a solution has been heard.
+    pub(super) fn settled(&mut self, solution: &Solution) {
+        self.under_way.retain(|other| other != solution);
+    }
+
+    /// Whether a solution is under way.
+    pub(super) fn is_submitting(&self) -> bool {
+        !self.under_way.is_empty()
     }
 
     fn backoff(&mut self) -> Backoff {
@@ -122,7 +168,7 @@ async fn watch(sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, m
 }
 
 async fn submit(
-    source: Arc<dyn BlockSource>,
+    sources: Vec<Arc<dyn BlockSource>>,
     news: mpsc::Sender<News>,
     mut backoff: Backoff,
     solution: Solution,
@@ -130,17 +176,28 @@ async fn submit(
 ) {
     let mut told = None;
     loop {
-        match source.submit(&solution).await {
-            Ok(verdict) => {
+        let (mut refusal, mut problem) = (None, None);
+        for source in &sources {
+            match source.submit(&solution).await {
+                Ok(verdict @ Verdict::Success(_)) => {
+                    let _ = news.send(News::Settled { solution, found_by, verdict }).await;
+                    return;
+                }
+                Ok(verdict) => refusal = Some(verdict),
+                Err(error) => problem = Some(error.to_string()),
+            }
+        }
+        match (refusal, problem) {
+            (Some(verdict), None) => {
                 let _ = news.send(News::Settled { solution, found_by, verdict }).await;
                 return;
             }
-            Err(problem) => {
-                let problem = problem.to_string();
-                if told.as_ref() != Some(&problem) {
-                    let _ = news.send(News::Trouble(Some(problem.clone()))).await;
+            // It may belong to the source that did not answer.
+            (_, problem) => {
+                if told != problem {
+                    let _ = news.send(News::Trouble(problem.clone())).await;
                     let _ = news.send(News::Delayed).await;
-                    told = Some(problem);
+                    told = problem;
                 }
                 tokio::time::sleep(backoff.next_delay()).await;
             }

@@ -11,12 +11,14 @@
 //! One wait returns one [`Wake`](run::Wake); one synchronous owner applies it. This is where time comes from: everything below is
 //! told what time it is.
 
+mod chain;
 mod event;
 mod feed;
 mod meter;
 mod registry;
 mod run;
 mod status;
+mod teller;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

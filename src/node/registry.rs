@@ -48,7 +48,9 @@ pub enum RegistryError {
         address: String,
     },
     /// The folder belongs to somebody else or others may write to it.
-    #[error("{0}: expected a folder of this user with mode 0700; remove it, or name another with HEADFRAME_RUN_DIR")]
+    #[error(
+        "{0}: expected a folder that only this user can write to (mode 0700); remove it, or name another with HEADFRAME_RUN_DIR"
+    )]
     Unsafe(PathBuf),
     /// The system refused.
     #[error("{path}: {problem}")]
@@ -87,11 +89,13 @@ impl Registry {
 
     /// The registry in `folder`.
     pub fn at(folder: PathBuf) -> Result<Self, RegistryError> {
-        create_private(&folder).map_err(|problem| RegistryError::Io { path: folder.clone(), problem })?;
-        if !is_private(&folder) {
-            return Err(RegistryError::Unsafe(folder));
+        match create_private(&folder) {
+            Ok(()) if is_private(&folder) => Ok(Self { folder }),
+            Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
+                Err(RegistryError::Io { path: folder, problem })
+            }
+            _ => Err(RegistryError::Unsafe(folder)), // also what is there and is no folder
         }
-        Ok(Self { folder })
     }
 
     /// Puts a server in.

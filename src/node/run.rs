@@ -9,8 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::chain::ChainWatch;
 use super::feed::{Feed, News};
 use super::meter::Meter;
+use super::teller::Teller;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
 use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
@@ -31,6 +33,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the registry is read and written.
 const REGISTRY_EVERY: Duration = Duration::from_millis(500);
 
+/// Solutions under way to the source when the node has to stop have so long to arrive.
+const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
+
 /// Runs a server until `stop` is cancelled or it has seen enough blocks. It then hands its leases back, says goodbye and takes its
 /// address out of the registry.
 ///
@@ -44,7 +49,7 @@ pub async fn run(config: Config, events: mpsc::Sender<Event>, stop: Cancellation
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
     let mut node = Node::new(config, scanner, events, told);
-    node.start().await;
+    node.start();
 
     let mut look = every(LOOK_EVERY);
     let mut registry = every(REGISTRY_EVERY);
@@ -63,18 +68,22 @@ pub async fn run(config: Config, events: mpsc::Sender<Event>, stop: Cancellation
         };
         let wake = tokio::select! {
             biased;
+            // Messages last: peers can send as many as they like, everything else is rare.
             () = stop.cancelled() => break,
             () = timer => Wake::Timer,
-            Some((from, message)) = transport.recv() => Wake::Message(from, message),
-            Some(event) = scans.recv() => Wake::Scan(event),
-            Some(news) = news.recv() => Wake::News(news),
             _ = look.tick() => Wake::Look,
             _ = registry.tick() => Wake::Registry,
             _ = report.tick() => Wake::Report,
+            Some(event) = scans.recv() => Wake::Scan(event),
+            Some(news) = news.recv() => Wake::News(news),
+            Some((from, message)) = transport.recv() => Wake::Message(from, message),
         };
-        node.apply(wake).await;
+        node.apply(wake);
     }
-    node.stop().await;
+    while let Ok(event) = scans.try_recv() {
+        node.apply(Wake::Scan(event)); // a solution may be among them
+    }
+    node.stop(news).await;
     Ok(())
 }
 
@@ -111,7 +120,6 @@ struct Node {
     feed: Feed,
     /// The block to find and the source it is from, while this node leads.
     template: Option<(usize, Template)>,
-    needs_job: bool,
     /// The last job made, as its block and its seconds since 1970: each job of a block gets another timestamp.
     last_job: Option<(BlockId, u64)>,
     meter: Meter,
@@ -119,24 +127,13 @@ struct Node {
     /// Scans told to stop whose last hash is not done yet.
     stopping: BTreeSet<Ticket>,
     chain: ChainWatch,
-    events: mpsc::Sender<Event>,
-    outbox: Vec<Event>,
-}
-
-/// Counts the blocks that were accepted since the node started, whoever found them.
-#[derive(Debug, Default)]
-struct ChainWatch {
-    first: Option<u64>,
-    blocks: u64,
-    wanted: Option<u64>,
-}
-
-impl ChainWatch {
-    /// The chain is at least so high.
-    fn see(&mut self, height: u64) {
-        let first = *self.first.get_or_insert(height);
-        self.blocks = self.blocks.max(height.saturating_sub(first));
-    }
+    /// What the sources' trouble was when it was last told.
+    trouble: Option<String>,
+    teller: Teller,
+    /// Whether the registry could be used when last tried; its troubles are told once.
+    registry_works: bool,
+    /// End after so many blocks.
+    blocks_wanted: Option<u64>,
 }
 
 impl Node {
@@ -161,22 +158,23 @@ impl Node {
             peers,
             feed: Feed::new(config.sources, incarnation, news),
             template: None,
-            needs_job: false,
             last_job: None,
             meter: Meter::new(now),
             job: None,
             stopping: BTreeSet::new(),
-            chain: ChainWatch { wanted: config.blocks, ..ChainWatch::default() },
-            events,
-            outbox: Vec::new(),
+            chain: ChainWatch::default(),
+            trouble: None,
+            teller: Teller::new(events),
+            registry_works: true,
+            blocks_wanted: config.blocks,
         }
     }
 
     fn is_done(&self) -> bool {
-        self.chain.wanted.is_some_and(|wanted| self.chain.blocks >= wanted)
+        self.blocks_wanted.is_some_and(|wanted| self.chain.blocks() >= wanted)
     }
 
-    async fn start(&mut self) {
+    fn start(&mut self) {
         let listen = self.transport.local_address();
         let (kernel, choice) = (self.kernel.kernel.name(), self.kernel.to_string());
         self.tell(Event::Started { node: self.id, listen, kernel, threads: self.threads, choice });
@@ -184,12 +182,19 @@ impl Node {
             self.peers = registered;
         }
         self.set_peers();
-        self.drain().await;
+        self.drain();
     }
 
-    async fn apply(&mut self, wake: Wake) {
+    fn apply(&mut self, wake: Wake) {
         match wake {
-            Wake::Message(from, message) => self.cluster.handle_message(now(), from, message),
+            Wake::Message(from, message) => {
+                // A server that was away may be back at another address, and what it is told has to go there.
+                let is_alive = self.cluster.peers().any(|peer| peer == (from, PeerState::Alive));
+                if matches!(message, Message::HeartbeatRequest(_)) && !is_alive {
+                    self.look_at_registry();
+                }
+                self.cluster.handle_message(now(), from, message);
+            }
             Wake::Scan(event) => self.apply_scan(event),
             Wake::News(news) => self.apply_news(news),
             Wake::Timer => self.cluster.handle_timeout(now()),
@@ -204,7 +209,7 @@ impl Node {
                 self.tell(Event::Rate { node: self.id, hashes, hashes_per_second });
             }
         }
-        self.drain().await;
+        self.drain();
     }
 
     fn apply_scan(&mut self, event: scan::Event) {
@@ -233,14 +238,17 @@ impl Node {
     fn apply_news(&mut self, news: News) {
         match news {
             News::Template { source, template } => {
-                self.chain.see(template.prev.height);
-                self.template = Some((source, template));
+                self.tell_trouble(None);
                 if self.cluster.is_leading() {
+                    self.chain.see(template.prev.hash);
+                    self.template = Some((source, template));
                     self.make_job();
                 }
             }
             News::Settled { solution, found_by, verdict } => {
+                self.tell_trouble(None);
                 self.tell_block(&solution, found_by, &verdict);
+                self.feed.settled(&solution);
                 self.template = None;
                 self.cluster.handle_settled(now(), &solution);
                 if self.cluster.is_leading() {
@@ -253,17 +261,14 @@ impl Node {
                     self.feed.watch();
                 }
             }
-            News::Trouble(problem) => self.tell(Event::Source { node: self.id, problem }),
+            News::Trouble(problem) => self.tell_trouble(problem),
         }
     }
 
-    /// Hands the leader's rules another job of the block to find.
+    /// Hands the leader's rules another job of the block to find; if that is not known yet, as soon as it is.
     fn make_job(&mut self) {
-        let Some((_, template)) = &self.template else {
-            self.needs_job = true;
-            return;
-        };
-        self.needs_job = false;
+        let Some((source, template)) = &self.template else { return };
+        self.feed.note_origin(template.prev, *source);
         let earliest = match self.last_job {
             Some((block, seconds)) if block == template.prev => seconds + 1,
             _ => 0,
@@ -289,7 +294,9 @@ impl Node {
         match registry.servers() {
             Ok(servers) => Some(servers.into_iter().map(|entry| (entry.id, entry.address)).collect()),
             Err(problem) => {
-                tracing::warn!("cannot read the registry, so the list of servers stays as it is: {problem}");
+                if std::mem::take(&mut self.registry_works) {
+                    tracing::warn!("cannot use the registry, so the list of servers stays as it is: {problem}");
+                }
                 None
             }
         }
@@ -303,6 +310,10 @@ impl Node {
                 peers.entry(id).or_insert(address);
             }
             if peers != self.peers {
+                // A server at another address is another run of it: forget the old one, then greet the new one.
+                let stayed = self.peers.iter().filter(|(id, address)| peers.get(id) == Some(address));
+                let stayed: Vec<_> = stayed.map(|(&id, _)| id).collect();
+                self.cluster.set_peers(now(), &stayed);
                 self.peers = peers;
                 self.set_peers();
             }
@@ -333,23 +344,31 @@ impl Node {
             threads: self.threads,
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),
-            blocks: self.chain.blocks,
+            blocks: self.chain.blocks(),
             peers: self.cluster.peers().map(|(id, peer)| (id, state(peer).to_owned())).collect(),
             at: since_1970().as_secs(),
         };
-        if let Err(problem) = self.registration.set_status(status) {
+        let written = self.registration.set_status(status);
+        if let Err(problem) = written
+            && std::mem::take(&mut self.registry_works)
+        {
             tracing::warn!("cannot write this server's status to the registry: {problem}");
         }
     }
 
     /// Does what the rules ask for, and tells what there is to tell.
-    async fn drain(&mut self) {
+    fn drain(&mut self) {
+        if !self.cluster.is_leading() {
+            self.template = None;
+            self.feed.unwatch();
+        }
         while let Some(output) = self.cluster.poll_output() {
             self.act(output);
         }
-        for event in std::mem::take(&mut self.outbox) {
-            let _ = self.events.send(event).await; // fails when nobody listens any more
+        if self.cluster.job().is_none() {
+            self.meter.note(now(), self.scanner.hashes(), false);
         }
+        self.teller.flush();
     }
 
     fn act(&mut self, output: Output) {
@@ -362,9 +381,11 @@ impl Node {
             }
             Output::NeedJob => self.make_job(),
             Output::Submit { solution, found_by } => {
-                let source = self.template.take().map_or(0, |(source, _)| source);
-                self.feed.unwatch();
-                self.feed.submit(source, solution, found_by);
+                if self.template.as_ref().is_some_and(|(_, template)| template.prev == solution.job.block()) {
+                    self.template = None;
+                    self.feed.unwatch(); // its next block is asked for once this solution is settled
+                }
+                self.feed.submit(solution, found_by);
             }
             Output::Peer { peer, state } => self.tell(Event::Peer { node: self.id, peer, state }),
             Output::Leader { leader, epoch } => {
@@ -372,8 +393,6 @@ impl Node {
                 self.template = None;
                 if leader == self.id {
                     self.feed.watch();
-                } else {
-                    self.feed.unwatch();
                 }
             }
             Output::Refused { from, solution } => {
@@ -386,7 +405,7 @@ impl Node {
         let id = job.id();
         if self.job != Some(id) {
             self.job = Some(id);
-            self.chain.see(job.height);
+            self.chain.see(job.puzzle.prev());
             self.tell(Event::Job {
                 node: self.id,
                 height: job.height,
@@ -396,13 +415,13 @@ impl Node {
             });
         }
         self.scanner.push(ticket, job, range);
-        let busy = true;
-        self.meter.note(now(), self.scanner.hashes(), busy);
+        self.meter.note(now(), self.scanner.hashes(), true);
     }
 
     fn tell_block(&mut self, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
         let job = &solution.job;
         let BlockId { height: before, hash: prev } = job.block();
+        let hash = job.puzzle.digest(solution.nonce);
         let (height, status) = match verdict {
             Verdict::Success(height) => (*height, Outcome::Success),
             Verdict::Stale => (before + 1, Outcome::Stale),
@@ -413,14 +432,14 @@ impl Node {
             }
         };
         if status == Outcome::Success {
-            self.chain.see(before);
-            self.chain.see(height);
+            self.chain.see(prev);
+            self.chain.see(hash);
         }
         self.tell(Event::Block {
             node: self.id,
             height,
             prev,
-            hash: job.puzzle.digest(solution.nonce),
+            hash,
             nonce: solution.nonce,
             timestamp: timestamp(&job.puzzle),
             zeros: job.target.zeros(),
@@ -429,20 +448,39 @@ impl Node {
         });
     }
 
+    /// Told when it begins, changes or ends, whichever of the requests that are under way meets it.
+    fn tell_trouble(&mut self, problem: Option<String>) {
+        if self.trouble != problem {
+            self.trouble.clone_from(&problem);
+            self.tell(Event::Source { node: self.id, problem });
+        }
+    }
+
     fn tell(&mut self, event: Event) {
-        self.outbox.push(event);
+        self.teller.tell(event);
     }
 
     /// Hands everything back and takes the address out of the registry.
-    async fn stop(mut self) {
+    async fn stop(mut self, mut news: mpsc::Receiver<News>) {
         self.look();
         self.cluster.leave(now());
-        self.drain().await;
-        self.feed.unwatch();
-        self.transport.close().await;
-        let (id, events) = (self.id, self.events.clone());
-        drop(self); // with it the registration
-        let _ = events.send(Event::Stopped { node: id }).await;
+        self.drain();
+        let transport = Arc::clone(&self.transport);
+        let settle = async {
+            while self.feed.is_submitting()
+                && let Some(news) = news.recv().await
+            {
+                if let News::Settled { solution, found_by, verdict } = news {
+                    self.tell_block(&solution, found_by, &verdict);
+                    self.feed.settled(&solution);
+                }
+            }
+        };
+        let _ = tokio::join!(tokio::time::timeout(LAST_SUBMISSIONS, settle), transport.close());
+        self.teller.tell(Event::Stopped { node: self.id });
+        let Self { teller, registration, .. } = self;
+        drop(registration); // takes the address out
+        teller.end().await;
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::NodeId;
 
-/// A server's account of itself, renewed every second.
+/// A server's account of itself, renewed twice a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// Who leads, as far as it knows.

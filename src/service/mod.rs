@@ -55,12 +55,12 @@ pub enum ServiceError {
     #[error("expected an interval of at least one millisecond between blocks, got {0:?}")]
     Interval(std::time::Duration),
     /// The address is in use, not of this machine, or not allowed.
-    #[error("cannot listen on {address}: {source}; choose another address, or stop what listens there")]
+    #[error("cannot listen on {address}: {reason}; choose another address, or stop what listens there")]
     Listen {
         /// The address that was asked for.
         address: SocketAddr,
         /// The system's reason.
-        source: io::Error,
+        reason: io::Error,
     },
     /// The chain's file cannot be used.
     #[error(transparent)]
@@ -86,7 +86,7 @@ impl Service {
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Result<Self, ServiceError> {
         config.zeros.check()?;
-        let refused = |source| ServiceError::Listen { address: config.listen, source };
+        let refused = |reason| ServiceError::Listen { address: config.listen, reason };
         let listener = TcpListener::bind(config.listen).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Connection, ConnectionError, RecvStream, SendStream};
+use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadToEndError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -45,7 +45,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, 
 struct Outgoing {
     link: Link,
     letters: mpsc::Receiver<Letter>,
-    streams: JoinSet<()>,
+    /// What is on its way; gives back what was lost with its connection.
+    streams: JoinSet<Option<Letter>>,
 }
 
 /// The connection, or the attempts to get one.
@@ -73,7 +74,11 @@ impl Outgoing {
                 letter = self.letters.recv() => letter,
                 () = closing.cancelled() => self.letters.try_recv().ok(),
                 () = self.link.lost() => continue,
-                Some(_) = self.streams.join_next() => continue,
+                // A restarted peer's old connection dies of the first letter; the letter is none the worse for it.
+                Some(ended) = self.streams.join_next() => match ended.ok().flatten() {
+                    Some(letter) => Some(letter),
+                    None => continue,
+                },
             };
             match letter {
                 Some(letter) => self.send(letter).await,
@@ -91,8 +96,8 @@ impl Outgoing {
             if let Some(stream) = self.link.open(letter.awaits.is_some()).await {
                 let (shared, peer) = (self.link.shared.clone(), self.link.peer);
                 match stream {
-                    Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter.frame)),
-                    Stream::Request(send, answer) => self.streams.spawn(ask(shared, peer, send, answer, letter.frame)),
+                    Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter)),
+                    Stream::Request(send, answer) => self.streams.spawn(ask(shared, peer, send, answer, letter)),
                 };
                 return;
             }
@@ -165,6 +170,7 @@ impl Link {
                 }
                 Err(_) => tracing::debug!("peer {} at {} does not answer", self.peer, self.address),
             },
+            Err(ConnectError::EndpointStopping) => {} // it is this node that leaves
             Err(error) => self.warn("cannot be dialled", &error),
         }
     }
@@ -190,39 +196,57 @@ impl Link {
 }
 
 /// Sends a frame and waits until the peer has it, so that `close` knows.
-pub(super) async fn deliver(stream: &mut SendStream, frame: &[u8]) -> Result<(), quinn::WriteError> {
+pub(super) async fn deliver(stream: &mut SendStream, frame: &[u8]) -> Result<(), WriteError> {
     stream.write_all(frame).await?;
     // Fails only for a stream that was finished before.
     let _ = stream.finish();
     match stream.stopped().await {
         Ok(None) => Ok(()),
-        Ok(Some(code)) => Err(quinn::WriteError::Stopped(code)),
+        Ok(Some(code)) => Err(WriteError::Stopped(code)),
         Err(error) => Err(error.into()),
     }
 }
 
-async fn tell(mut stream: SendStream, frame: Vec<u8>) {
-    let _ = deliver(&mut stream, &frame).await;
+/// Whether the connection died without a word, so that what was written to it may never have arrived.
+fn is_lost(error: &ConnectionError) -> bool {
+    matches!(error, ConnectionError::Reset | ConnectionError::TimedOut)
 }
 
-async fn ask(shared: Arc<Shared>, peer: NodeId, mut send: SendStream, mut answer: RecvStream, frame: Vec<u8>) {
+async fn tell(mut stream: SendStream, letter: Letter) -> Option<Letter> {
+    match deliver(&mut stream, &letter.frame).await {
+        Err(WriteError::ConnectionLost(error)) if is_lost(&error) => Some(letter),
+        _ => None,
+    }
+}
+
+async fn ask(
+    shared: Arc<Shared>,
+    peer: NodeId,
+    mut send: SendStream,
+    mut answer: RecvStream,
+    letter: Letter,
+) -> Option<Letter> {
     let answered = async {
-        // An empty answer says that there is none.
-        if let Ok(Ok(frame)) = timeout(shared.heartbeat, answer.read_to_end(codec::MAX_FRAME)).await
-            && !frame.is_empty()
-            && let Some(message) = shared.decode(peer, &frame)
-        {
-            shared.deliver(peer, message).await;
+        match timeout(shared.heartbeat, answer.read_to_end(codec::MAX_FRAME)).await {
+            // An empty answer says that there is none.
+            Ok(Ok(frame)) if !frame.is_empty() => {
+                if let Some(message) = shared.decode(peer, &frame) {
+                    shared.deliver(peer, message).await;
+                }
+                false
+            }
+            Ok(Err(ReadToEndError::Read(ReadError::ConnectionLost(error)))) => is_lost(&error),
+            _ => false,
         }
     };
     let closed = async {
         // When the transport closes, only the request itself still has to arrive.
-        let delivered = deliver(&mut send, &frame).await;
+        let _ = deliver(&mut send, &letter.frame).await;
         shared.closing.cancelled().await;
-        delivered
     };
-    tokio::select! {
-        () = answered => {}
-        _ = closed => {}
-    }
+    let lost = tokio::select! {
+        lost = answered => lost,
+        () = closed => false,
+    };
+    lost.then_some(letter)
 }
