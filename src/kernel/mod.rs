@@ -11,9 +11,20 @@
 //! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test`] catches the former
 //! before a kernel is used.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocks;
 mod choice;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 mod portable;
+#[cfg(test)]
+mod program;
 mod self_test;
+#[cfg(target_arch = "x86_64")]
+mod sha_ni;
 
 use std::fmt;
 
@@ -78,5 +89,13 @@ impl fmt::Debug for dyn Kernel {
 
 /// Every kernel that this CPU can run, the one first that is fastest on most.
 pub fn available() -> Vec<&'static dyn Kernel> {
-    vec![&portable::PORTABLE]
+    let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        kernels.extend(avx512::get());
+        kernels.extend(sha_ni::get());
+        kernels.extend(avx2::get());
+    }
+    kernels.push(&portable::PORTABLE);
+    kernels
 }

@@ -11,11 +11,9 @@
 //! 2. text nonces count up in ASCII, in place;
 //! 3. of the digest only one word is compared.
 
-use sha2::compress256;
-use sha2::digest::generic_array::GenericArray;
-
+use super::blocks::{Block, INITIAL, compress, digest_block, header_block, header_midstate, text_block, text_midstate};
 use super::{Candidates, Kernel};
-use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, Target, TextPuzzle};
+use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
 /// The portable kernel.
 pub(super) static PORTABLE: Portable = Portable;
@@ -36,20 +34,10 @@ impl Kernel for Portable {
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
         let limit = job.target.high_word();
         match job.puzzle {
-            Puzzle::Text(puzzle) => Box::new(Text::new(&puzzle, job.target)),
+            Puzzle::Text(puzzle) => Box::new(Text { puzzle, midstate: text_midstate(&puzzle), limit }),
             Puzzle::Header(puzzle) => Box::new(HeaderScan { puzzle, limit }),
         }
     }
-}
-
-/// FIPS 180-4, section 5.3.3.
-const INITIAL: [u32; 8] =
-    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
-
-type Block = [u8; 64];
-
-fn compress(state: &mut [u32; 8], block: &Block) {
-    compress256(state, std::slice::from_ref(GenericArray::from_slice(block)));
 }
 
 /// The state after the first hash, hashed again.
@@ -62,42 +50,10 @@ fn second_hash(first: &[u32; 8], block: &mut Block) -> [u32; 8] {
     state
 }
 
-/// A second-hash block: room for a digest, then padding and the length of 32 bytes (FIPS 180-4, section 5.1.1).
-fn digest_block() -> Block {
-    let mut block = [0; 64];
-    block[32] = 0x80;
-    block[62] = 1;
-    block
-}
-
 struct Text {
+    puzzle: TextPuzzle,
     midstate: [u32; 8],
-    timestamp: Vec<u8>,
-    hashing: Hashing,
     limit: u32,
-}
-
-impl Text {
-    fn new(puzzle: &TextPuzzle, target: Target) -> Self {
-        let mut midstate = INITIAL;
-        compress(&mut midstate, &puzzle.prev.to_hex_bytes());
-        Self {
-            midstate,
-            timestamp: puzzle.timestamp.as_bytes().to_vec(),
-            hashing: puzzle.hashing,
-            limit: target.high_word(),
-        }
-    }
-
-    /// The second block for nonces of `digits` digits, with the nonce's place left open.
-    fn block(&self, digits: usize) -> Block {
-        let mut block = [0; 64];
-        let end = digits + self.timestamp.len();
-        block[digits..end].copy_from_slice(&self.timestamp);
-        block[end] = 0x80;
-        block[56..].copy_from_slice(&((64 + end as u64) * 8).to_be_bytes());
-        block
-    }
 }
 
 impl Candidates for Text {
@@ -108,13 +64,13 @@ impl Candidates for Text {
             // One pass for each length of nonce.
             let first = nonce.to_string();
             let digits = first.len();
-            let mut block = self.block(digits);
+            let mut block = text_block(&self.puzzle, digits);
             block[..digits].copy_from_slice(first.as_bytes());
             let end = 10u64.checked_pow(digits as u32).unwrap_or(u64::MAX).min(range.end);
             while nonce < end {
                 let mut state = self.midstate;
                 compress(&mut state, &block);
-                if self.hashing == Hashing::Double {
+                if self.puzzle.hashing == Hashing::Double {
                     state = second_hash(&state, &mut second);
                 }
                 if state[0] <= self.limit {
@@ -143,36 +99,17 @@ struct HeaderScan {
     limit: u32,
 }
 
-impl HeaderScan {
-    fn midstate(&self, nonce: u64) -> [u32; 8] {
-        let header = self.puzzle.at(nonce).to_bytes();
-        let mut midstate = INITIAL;
-        compress(&mut midstate, &std::array::from_fn(|i| header[i]));
-        midstate
-    }
-
-    /// The last 16 bytes of the header, padding and the length of 80 bytes.
-    fn block(&self) -> Block {
-        let header = self.puzzle.header.to_bytes();
-        let mut block = [0; 64];
-        block[..16].copy_from_slice(&header[64..]);
-        block[16] = 0x80;
-        block[56..].copy_from_slice(&640u64.to_be_bytes());
-        block
-    }
-}
-
 impl Candidates for HeaderScan {
     fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         let group = 1 << self.puzzle.group_bits();
         // So many consecutive nonces share the versions that stand above the nonce field.
         let stretch = group << 32;
-        let mut block = self.block();
+        let mut block = header_block(&self.puzzle);
         let mut second = digest_block();
         let mut nonce = range.start;
         while nonce < range.end {
             let base = nonce - nonce % stretch;
-            let midstates: Vec<_> = (0..group).map(|version| self.midstate(base + version)).collect();
+            let midstates: Vec<_> = (0..group).map(|version| header_midstate(&self.puzzle, base + version)).collect();
             let end = range.end.min(base + stretch);
             while nonce < end {
                 block[12..16].copy_from_slice(&self.puzzle.field(nonce).to_le_bytes());

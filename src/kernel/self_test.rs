@@ -28,15 +28,35 @@ struct Case {
     nonces: &'static [u64],
 }
 
-/// Lets `kernel` search a few thousand nonces whose solutions are known (a few milliseconds).
+/// Lets `kernel` search a few thousand nonces whose solutions are known, and every lane of it some hundred that the reference path
+/// searches too (a few milliseconds).
 pub fn self_test(kernel: &dyn Kernel) -> Result<(), SelfTestError> {
     for Case { name, job, range, nonces } in cases() {
-        let got = Prepared::new(kernel, job).scan(range);
-        if got != nonces {
-            return Err(SelfTestError { kernel: kernel.name(), case: name, expected: nonces.to_vec(), got });
-        }
+        check(kernel, name, job, range, nonces.to_vec())?;
+    }
+    for (name, job) in [("every lane, text", text(Hashing::Double, 1)), ("every lane, header", dense(header(0)))] {
+        // From a place where the fast path runs, and long enough to feed a pipeline of wide vectors.
+        let range = NonceRange::new(123_456_789, 123_456_789 + 300);
+        let nonces = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();
+        check(kernel, name, job, range, nonces)?;
     }
     Ok(())
+}
+
+fn check(
+    kernel: &dyn Kernel,
+    case: &'static str,
+    job: Job,
+    range: NonceRange,
+    expected: Vec<u64>,
+) -> Result<(), SelfTestError> {
+    let got = Prepared::new(kernel, job).scan(range);
+    if got == expected { Ok(()) } else { Err(SelfTestError { kernel: kernel.name(), case, expected, got }) }
+}
+
+/// The same with a target that half of all hashes meet.
+fn dense(job: Job) -> Job {
+    Job { target: zero_bits(1), ..job }
 }
 
 /// `00000004fa2e…d5db`, the previous hash of the exercise's check values.
@@ -59,9 +79,16 @@ fn zero_bits(bits: u32) -> Target {
     }))
 }
 
-/// A header job with few solutions, for measuring.
+/// A job with next to no solutions in the form that sources give, for measuring.
 pub(super) fn measuring_job() -> Job {
-    header(0)
+    text(Hashing::Double, 32)
+}
+
+/// The exercise's check text.
+fn text(hashing: Hashing, bits: u32) -> Job {
+    let timestamp = "1550766000000".parse::<Timestamp>().expect("13 digits");
+    let puzzle = Puzzle::Text(TextPuzzle { prev: CHECK_PREV, timestamp, hashing });
+    Job { height: 0, puzzle, target: zero_bits(bits), search: Search::Every }
 }
 
 /// Bitcoin's first block, with a target of 32 zero bits.
@@ -79,16 +106,6 @@ fn header(version_mask: u32) -> Job {
 }
 
 fn cases() -> Vec<Case> {
-    let text = |hashing, bits| Job {
-        height: 0,
-        puzzle: Puzzle::Text(TextPuzzle {
-            prev: CHECK_PREV,
-            timestamp: "1550766000000".parse::<Timestamp>().expect("13 digits"),
-            hashing,
-        }),
-        target: zero_bits(bits),
-        search: Search::Every,
-    };
     vec![
         Case {
             name: "text, double hash",

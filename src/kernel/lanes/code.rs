@@ -1,0 +1,157 @@
+//! Generated scan code, and what one pass through it is given.
+
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::mem::offset_of;
+
+use super::vectors::Vectors;
+
+/// How many inputs a job has: the state after the first block, the second block's words, the mask of the digest word's bits
+/// that must be zero.
+pub(crate) const INPUTS: usize = 25;
+
+/// A job's words for the scan.
+#[repr(C, align(64))]
+#[derive(Clone)]
+pub(crate) struct Table(pub(crate) [u32; 192]);
+
+/// What the generator says of a piece of code.
+#[derive(Clone, Copy)]
+pub(crate) struct Shape {
+    /// In how many stages it is cut: a batch's candidates are known so many passes after it began, less one.
+    pub(crate) stages: usize,
+    /// How many vectors a frame has.
+    pub(crate) slots: usize,
+    /// How many vectors a pass is given.
+    pub(crate) vectors: usize,
+    /// How many vectors a pass puts out; none if it puts out candidates.
+    pub(crate) stores: usize,
+    /// Fills the table from the job's inputs.
+    pub(crate) fill: fn(&[u32; INPUTS], &mut Table),
+}
+
+/// The code's entry: the pass that the first stage begins with, how many passes, two frames, the results.
+pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass<'_>, usize, *mut u32, *mut u8);
+
+/// One pass of one stage, as the code reads it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    table: *const Table,
+    vectors: *const u32,
+    word: u32,
+    /// How many words there are from `vectors` on.
+    length: u32,
+    borrowed: PhantomData<(&'a Table, &'a Vectors)>,
+}
+
+// The generated code knows where these are.
+const _: () = {
+    assert!(size_of::<Pass<'_>>() == 24);
+    assert!(offset_of!(Pass<'_>, table) == 0 && offset_of!(Pass<'_>, vectors) == 8 && offset_of!(Pass<'_>, word) == 16);
+};
+
+impl<'a> Pass<'a> {
+    /// A pass with `table`, the vectors from the word `first` on, and the word for all lanes.
+    pub(super) fn new(table: &'a Table, vectors: &'a Vectors, first: usize, word: u32) -> Self {
+        let length = vectors.len().checked_sub(first).expect("the first word is one of the vectors'");
+        Self {
+            table,
+            vectors: vectors.as_ptr().wrapping_add(first),
+            word,
+            length: u32::try_from(length).unwrap_or(u32::MAX),
+            borrowed: PhantomData,
+        }
+    }
+}
+
+/// Scan code that this CPU can run.
+#[derive(Clone, Copy)]
+pub(crate) struct Code {
+    entry: Entry,
+    shape: Shape,
+    lanes: usize,
+}
+
+impl Code {
+    /// # Safety
+    /// `entry` is generated code of that shape for so many lanes, and the CPU has the instructions it uses.
+    pub(crate) unsafe fn new(entry: Entry, shape: Shape, lanes: usize) -> Self {
+        assert!(lanes.is_power_of_two() && lanes <= 16, "vectors of lanes are aligned within a cache line");
+        Self { entry, shape, lanes }
+    }
+
+    pub(super) fn lanes(&self) -> usize {
+        self.lanes
+    }
+
+    pub(super) fn stages(&self) -> usize {
+        self.shape.stages
+    }
+
+    /// Words in the vectors that a pass is given.
+    pub(super) fn words(&self) -> usize {
+        self.shape.vectors * self.lanes
+    }
+
+    /// Words in the vectors that a pass puts out.
+    pub(super) fn stored(&self) -> usize {
+        self.shape.stores * self.lanes
+    }
+
+    /// Two frames.
+    pub(super) fn frames(&self) -> Vectors {
+        Vectors::new(2 * self.shape.slots * self.lanes)
+    }
+
+    /// The table of a job.
+    pub(super) fn table(&self, job: &[u32; INPUTS]) -> Table {
+        let mut table = Table([0; 192]);
+        (self.shape.fill)(job, &mut table);
+        table
+    }
+
+    /// Lets the first stage begin with each pass but the first `stages - 1`, which are those that the last run ended with, and
+    /// notes for each which lanes of the pass that leaves the last stage are candidates. An even number of passes.
+    pub(super) fn candidates(&self, passes: &[Pass<'_>], frames: &mut Vectors, masks: &mut [u16]) {
+        assert_eq!(passes.len(), masks.len() + self.shape.stages - 1, "a mask for each pass that begins");
+        assert!(!masks.is_empty() && masks.len().is_multiple_of(2), "frames are exchanged after each pass");
+        assert_eq!(self.shape.stores, 0, "code that puts out candidates");
+        self.run(passes, frames, masks.as_mut_ptr().cast());
+    }
+
+    /// Runs the single stage over `passes`, and writes each one's vectors to `stored`, one after the other.
+    pub(super) fn store(&self, passes: &[Pass<'_>], stored: &mut Vectors, first: usize) {
+        let room = stored.len().checked_sub(first).expect("the first word is one of the vectors'");
+        assert!(!passes.is_empty() && self.shape.stages == 1, "passes of a single stage");
+        assert!(self.shape.stores > 0, "code that puts out vectors");
+        assert!(room >= passes.len() * self.stored(), "room for what is put out");
+        assert!(first.is_multiple_of(self.lanes), "vectors begin where a vector begins");
+        self.run(passes, &mut self.frames(), stored.as_mut_ptr().wrapping_add(first).cast());
+    }
+
+    /// Whether the pass has as many vectors as the code reads, and where vectors begin.
+    fn fits(&self, pass: &Pass<'_>) -> bool {
+        pass.length as usize >= self.words() && pass.vectors.addr() & (4 * self.lanes - 1) == 0
+    }
+
+    fn run(&self, passes: &[Pass<'_>], frames: &mut Vectors, results: *mut u8) {
+        let begun = self.shape.stages - 1;
+        assert!(passes.iter().all(|pass| self.fits(pass)), "every pass has its vectors");
+        assert!(frames.len() >= 2 * self.shape.slots * self.lanes, "room for two frames");
+        assert!(passes.len() > begun, "the passes before the first one, and at least that one");
+        // SAFETY:
+        // - The CPU has the instructions: the constructor's caller saw to it.
+        // - The code reads `passes[begun - stage..][..passes.len() - begun]` for each stage, all of it in `passes`, through a
+        //   pointer that comes from the slice `passes` (asserted to reach that far).
+        // - Of each pass it reads a table, borrowed by the pass, and `words()` words of vectors, borrowed too;
+        //   there are as many, and they are aligned (asserted).
+        // - It writes `slots` vectors to each of two frames, which are `frames` (asserted), aligned by `Vectors`.
+        // - It writes the results: 16 bits a pass, or `stores` vectors; the two callers have checked that there is room.
+        // - It keeps the registers that the calling convention preserves.
+        unsafe {
+            (self.entry)(passes.as_ptr().add(begun), passes.len() - begun, frames.as_mut_ptr(), results);
+        }
+    }
+}

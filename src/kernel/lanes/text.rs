@@ -1,0 +1,142 @@
+//! The text puzzle, double hash, nonces of 8 to 10 digits: all but 0.5 % of its space.
+//!
+//! The lowest four digits differ from lane to lane. They stand in words 1 and 2 of the second block, whatever the number of
+//! digits, so one program serves them all: their ASCII digits come from a table of the 10,000 four-digit groups, one for each
+//! number of digits, which the whole process shares; everything else is worked out once for 10,000 nonces.
+//!
+//! Shorter nonces, and single hashes, go the portable way.
+
+use std::sync::OnceLock;
+
+use super::code::{Code, INPUTS, Table};
+use super::pipeline::{Batch, Pipeline, name_lanes};
+use super::vectors::Vectors;
+use crate::kernel::Candidates;
+use crate::kernel::blocks::{text_block, text_midstate, words};
+use crate::work::{NonceRange, TextPuzzle};
+
+/// The nonces that one table serves.
+const ROW: u64 = 10_000;
+
+/// Tables that are made at once: 8 KB of them.
+const ROWS: usize = 16;
+
+/// The first nonce of so many digits.
+const fn first_of(digits: usize) -> u64 {
+    10u64.pow(digits as u32 - 1)
+}
+
+/// A text job for a kernel of lanes.
+pub(super) struct Text {
+    pub(super) code: Code,
+    pub(super) digits: &'static Digits,
+    pub(super) puzzle: TextPuzzle,
+    /// The digest word's bits that must be zero.
+    pub(super) mask: u32,
+    /// For all other nonces.
+    pub(super) portable: Box<dyn Candidates>,
+}
+
+impl Candidates for Text {
+    fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
+        let below = range.intersection(&NonceRange::new(0, first_of(Digits::FEWEST)));
+        if !below.is_empty() {
+            self.portable.scan(below, candidates);
+        }
+        for digits in Digits::FEWEST..=Digits::MOST {
+            let part = range.intersection(&NonceRange::new(first_of(digits), first_of(digits + 1)));
+            if !part.is_empty() {
+                self.scan_digits(digits, part, candidates);
+            }
+        }
+        let above = range.intersection(&NonceRange::new(first_of(Digits::MOST + 1), u64::MAX));
+        if !above.is_empty() {
+            self.portable.scan(above, candidates);
+        }
+    }
+}
+
+impl Text {
+    fn scan_digits(&self, digits: usize, range: NonceRange, candidates: &mut Vec<u64>) {
+        let lanes = self.code.lanes() as u64;
+        let vectors = self.digits.vectors(digits);
+        let mut found = |batch, mask| {
+            name_lanes(batch, mask, 1, |nonce| candidates.extend(range.contains(nonce).then_some(nonce)));
+        };
+        let mut pipeline = Pipeline::new(&self.code);
+        let midstate = text_midstate(&self.puzzle);
+        let mut rest = range;
+        while !rest.is_empty() {
+            let rows = rest.take_front(ROWS as u64 * ROW - rest.start % ROW);
+            let first = rows.start / ROW;
+            let tables: Vec<_> =
+                (first..rows.end.div_ceil(ROW)).map(|row| self.table(digits, &midstate, row)).collect();
+            // Rows are whole vectors, so batches do not straddle them.
+            let mut next = Batch {
+                table: 0,
+                vectors: 2 * (rows.start % ROW - rows.start % lanes) as u32,
+                word: 0,
+                nonce: rows.start - rows.start % lanes,
+            };
+            let batches = std::iter::from_fn(|| {
+                let batch = next;
+                next.nonce += lanes;
+                next.vectors += 2 * lanes as u32;
+                if next.vectors == 2 * ROW as u32 {
+                    next.vectors = 0;
+                    next.table += 1;
+                }
+                (batch.nonce < rows.end).then_some(batch)
+            });
+            pipeline.feed(batches, &tables, vectors, &mut found);
+            pipeline.drain(&tables, vectors, &mut found);
+        }
+    }
+
+    /// The table for the nonces that begin with the digits of `row`.
+    fn table(&self, digits: usize, midstate: &[u32; 8], row: u64) -> Table {
+        let mut block = text_block(&self.puzzle, digits);
+        let mut high = row;
+        for byte in block[..digits - 4].iter_mut().rev() {
+            *byte = b'0' + (high % 10) as u8;
+            high /= 10;
+        }
+        let mut inputs = [0; INPUTS];
+        inputs[..8].copy_from_slice(midstate);
+        inputs[8..24].copy_from_slice(&words(&block));
+        inputs[24] = self.mask;
+        self.code.table(&inputs)
+    }
+}
+
+/// The ASCII digits of the four-digit groups as they stand in words 1 and 2: a vector of each word for each batch of groups.
+pub(crate) struct Digits {
+    lanes: usize,
+    tables: [OnceLock<Vectors>; Self::MOST - Self::FEWEST + 1],
+}
+
+impl Digits {
+    /// Nonces of fewer digits have their lowest four elsewhere.
+    const FEWEST: usize = 8;
+    /// As many as the text puzzle's nonces have.
+    const MOST: usize = 10;
+
+    /// For so many lanes.
+    pub(crate) const fn new(lanes: usize) -> Self {
+        Self { lanes, tables: [const { OnceLock::new() }; Self::MOST - Self::FEWEST + 1] }
+    }
+
+    /// The vectors for nonces of so many digits.
+    fn vectors(&self, digits: usize) -> &Vectors {
+        self.tables[digits - Self::FEWEST].get_or_init(|| {
+            Vectors::from_fn(2 * ROW as usize, |place| {
+                let (vector, lane) = (place / self.lanes, place % self.lanes);
+                let group = vector / 2 * self.lanes + lane;
+                // The digits begin in word 1, and end in word 2 if there are more than eight.
+                let ascii = format!("{group:04}").bytes().fold(0, |word, digit| word << 8 | u64::from(digit));
+                let both = ascii << (64 - 8 * (digits - 4));
+                if vector % 2 == 0 { (both >> 32) as u32 } else { both as u32 }
+            })
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! Generates the scan code for double SHA-256: a list of single-assignment operations, cut into pipeline stages, given
+//! registers and printed as assembler. The build script runs it; the tests run its programs on plain numbers.
+//!
+//! ```text
+//! sha256d, segments   op              mod (Program)   stage           allocate     print
+//! the algorithm for   builder: folds  lanes, job;     cut, interleave registers,   assembler; Rust for
+//! a puzzle            and shares      no dead code                    memory       the job's part
+//! ```
+//!
+//! A *job* is what stays for many nonces, a *pass* one run through the code with a vector of nonces, a *table* the words that a
+//! pass needs from its job. The code's interface is described where it is printed; the drivers are in `kernel/lanes`.
+//!
+//! **Why a generator.** A round's critical path is four operations with a latency of two cycles each, so one chain of
+//! rounds cannot keep four vector ports busy, and two whole hashes side by side do not fit the op cache. So the hash is cut
+//! into stages (a software pipeline): one pass through the code advances as many batches as there are stages, each by one
+//! stage, interleaved. Compilers' schedulers undo such an order. AVX2 needs twice the operations, so there even one hash is too
+//! long; its code is a loop, see `segments`.
+
+pub(crate) mod allocate;
+#[cfg(test)]
+mod interpret;
+pub(crate) mod op;
+pub(crate) mod print;
+pub(crate) mod segments;
+pub(crate) mod sha256d;
+pub(crate) mod stage;
+#[cfg(test)]
+mod tests;
+
+use op::{Builder, Op, Time, Value};
+
+/// What a pass leaves behind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Output {
+    /// A mask of the lanes whose `word` has no bit in common with `mask`.
+    Candidates {
+        /// A word of the digest.
+        word: Value,
+        /// The bits that must be zero.
+        mask: Value,
+    },
+    /// A vector.
+    Store(Value),
+}
+
+impl Output {
+    /// The word that is tested or stored.
+    pub(crate) fn word(&self) -> Value {
+        let (Self::Candidates { word, .. } | Self::Store(word)) = *self;
+        word
+    }
+
+    fn values(&self) -> Vec<Value> {
+        match *self {
+            Self::Candidates { word, mask } => vec![word, mask],
+            Self::Store(value) => vec![value],
+        }
+    }
+}
+
+/// A builder's operations without those that nothing needs, apart by the time when they are known.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Every operation of the builder; a value is its place here.
+    pub(crate) ops: Vec<Op>,
+    /// The operations of the scan, in the order in which they were made. Their inputs (vectors, the pass's word) and the
+    /// words of [`Program::table`] are not among them.
+    pub(crate) lanes: Vec<Value>,
+    /// The words that the scan needs from a job, in the order of their first use.
+    pub(crate) table: Vec<Value>,
+    /// The operations that make those words, in the order in which they were made.
+    pub(crate) job: Vec<Value>,
+    /// The results, in order.
+    pub(crate) outputs: Vec<Output>,
+}
+
+impl Program {
+    /// Keeps what `outputs` need.
+    pub(crate) fn new(builder: Builder, outputs: Vec<Output>) -> Self {
+        let ops = builder.ops();
+        let mut needed = vec![false; ops.len()];
+        for value in outputs.iter().flat_map(Output::values) {
+            needed[value.index()] = true;
+        }
+        for (i, op) in ops.iter().enumerate().rev() {
+            if needed[i] {
+                op.operands().iter().for_each(|value| needed[value.index()] = true);
+            }
+        }
+        let alive = || builder.values().filter(|value| needed[value.index()]);
+        let op = |value: Value| &ops[value.index()];
+        let lanes: Vec<_> = alive()
+            .filter(|&value| builder.time(value) == Time::Lane && !matches!(op(value), Op::Pass | Op::Lanes(_)))
+            .collect();
+        let mut table = Vec::new();
+        let used = lanes.iter().flat_map(|&value| op(value).operands()).chain(outputs.iter().flat_map(Output::values));
+        for value in used.filter(|&value| builder.time(value) != Time::Lane) {
+            if !table.contains(&value) {
+                table.push(value);
+            }
+        }
+        let job = alive().filter(|&value| builder.time(value) != Time::Lane).collect();
+        Self { ops: ops.to_vec(), lanes, table, job, outputs }
+    }
+
+    /// The operation that makes `value`.
+    pub(crate) fn op(&self, value: Value) -> &Op {
+        &self.ops[value.index()]
+    }
+}

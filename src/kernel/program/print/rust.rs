@@ -1,0 +1,83 @@
+//! Rust for what the drivers know of a program: its shape, and the function that fills its table from a job.
+
+use std::fmt::{Arguments, Write as _};
+
+use super::super::op::{Op, Truth, Value};
+use super::super::{Output, Program};
+
+/// Prints a constant of the type `Shape`, named like `name` in capitals, and the function that it refers to, which fills the table
+/// with the words of `programs` and then the numbers `constants`.
+pub(crate) fn shape(name: &str, [stages, slots]: [usize; 2], programs: &[&Program], constants: &[u32]) -> String {
+    let mut text = String::new();
+    let count = |what: fn(&Op) -> bool| programs[0].ops.iter().filter(|op| what(op)).count();
+    let vectors = count(|op| matches!(op, Op::Lanes(_)));
+    // What the last program puts out leaves the code.
+    let outputs = programs.iter().flat_map(|program| &program.outputs);
+    let candidates = outputs.clone().any(|output| matches!(output, Output::Candidates { .. }));
+    let stores = if candidates { 0 } else { outputs.count() };
+    line(&mut text, format_args!("const {}: Shape = Shape {{", name.to_uppercase()));
+    line(&mut text, format_args!("    stages: {stages}, slots: {slots}, vectors: {vectors}, stores: {stores},"));
+    line(&mut text, format_args!("    fill: fill_{name},"));
+    line(&mut text, format_args!("}};"));
+    line(&mut text, format_args!("fn fill_{name}(job: &[u32; INPUTS], table: &mut Table) {{"));
+    let mut first = 0;
+    for program in programs {
+        line(&mut text, format_args!("    {{"));
+        fill(&mut text, program, first);
+        line(&mut text, format_args!("    }}"));
+        first += program.table.len();
+    }
+    for (place, number) in constants.iter().enumerate() {
+        line(&mut text, format_args!("    table.0[{}] = {number:#x};", first + place));
+    }
+    line(&mut text, format_args!("}}"));
+    text
+}
+
+/// Fills the table from its word `first` on.
+fn fill(text: &mut String, program: &Program, first: usize) {
+    for &value in &program.job {
+        if let Some(expression) = expression(program, value) {
+            line(text, format_args!("    let v{} = {expression};", value.index()));
+        }
+    }
+    for (place, &value) in program.table.iter().enumerate() {
+        line(text, format_args!("    table.0[{}] = {};", first + place, operand(program, value)));
+    }
+}
+
+fn line(text: &mut String, content: Arguments<'_>) {
+    writeln!(text, "{content}").expect("a String takes everything");
+}
+
+/// `None` for what stands where it is used.
+fn expression(program: &Program, value: Value) -> Option<String> {
+    let word = |value| operand(program, value);
+    Some(match *program.op(value) {
+        Op::Constant(_) | Op::Job(_) => return None,
+        Op::Add(a, b) => format!("u32::wrapping_add({}, {})", word(a), word(b)),
+        Op::Rotate(a, by) => format!("u32::rotate_right({}, {by})", word(a)),
+        Op::Shift(a, by) => format!("{} >> {by}", word(a)),
+        Op::ShiftLeft(a, by) => format!("{} << {by}", word(a)),
+        Op::Xor(a, b) => format!("{} ^ {}", word(a), word(b)),
+        Op::And(a, b) => format!("{} & {}", word(a), word(b)),
+        Op::Logic(truth, operands) => {
+            let [a, b, c] = operands.map(word);
+            match truth {
+                Truth::CH => format!("({a} & {b}) ^ (!{a} & {c})"),
+                Truth::MAJ => format!("({a} & {b}) ^ ({a} & {c}) ^ ({b} & {c})"),
+                Truth::XOR => format!("{a} ^ {b} ^ {c}"),
+                Truth(table) => unreachable!("SHA-256 has no function {table:#x}"),
+            }
+        }
+        Op::Pass | Op::Lanes(_) => unreachable!("lanes are no part of the job"),
+    })
+}
+
+fn operand(program: &Program, value: Value) -> String {
+    match *program.op(value) {
+        Op::Constant(number) => format!("{number:#x}u32"),
+        Op::Job(place) => format!("job[{place}]"),
+        _ => format!("v{}", value.index()),
+    }
+}

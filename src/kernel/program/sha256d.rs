@@ -1,0 +1,238 @@
+//! Double SHA-256 as a program, written once for every puzzle, lane width and printer.
+//!
+//! Names follow FIPS 180-4, section 6.2.2: the working variables `a` to `h`, the message schedule `W`, the constants `K`.
+//!
+//! What saves operations:
+//! 1. everything that the job alone decides is worked out once a job (the first block's compression by the caller, the first
+//!    rounds, the constant parts of the schedule, `K + W` where `W` is constant): that is what [`Time`] is for;
+//! 2. in the second hash half the words are padding and the state is constant, so the same folding shortens it;
+//! 3. only one word of the digest is worked out, with its initial value folded into the last round's constant; what it does
+//!    not need is left out by [`Program`]'s dead-code elimination;
+//! 4. headers that differ in their first block only (rolled versions) share the schedule of the second: [`schedule`] and
+//!    [`rolled`].
+//!
+//! What keeps dependencies short: `h + K + W` is made a round ahead, which also makes `ch` the last user of `g`, so that it
+//! may overwrite it; and `ch` is added to it before `sigma1` is there, which leaves four operations from one `e` to the next.
+
+use super::op::{Builder, Instructions, Op, Sum, Time, Value};
+use super::{Output, Program};
+
+/// FIPS 180-4, section 5.3.3.
+pub(crate) const INITIAL: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+/// FIPS 180-4, section 4.2.2.
+#[rustfmt::skip]
+pub(crate) const K: [u32; 64] = [
+    0x428a_2f98, 0x7137_4491, 0xb5c0_fbcf, 0xe9b5_dba5, 0x3956_c25b, 0x59f1_11f1, 0x923f_82a4, 0xab1c_5ed5,
+    0xd807_aa98, 0x1283_5b01, 0x2431_85be, 0x550c_7dc3, 0x72be_5d74, 0x80de_b1fe, 0x9bdc_06a7, 0xc19b_f174,
+    0xe49b_69c1, 0xefbe_4786, 0x0fc1_9dc6, 0x240c_a1cc, 0x2de9_2c6f, 0x4a74_84aa, 0x5cb0_a9dc, 0x76f9_88da,
+    0x983e_5152, 0xa831_c66d, 0xb003_27c8, 0xbf59_7fc7, 0xc6e0_0bf3, 0xd5a7_9147, 0x06ca_6351, 0x1429_2967,
+    0x27b7_0a85, 0x2e1b_2138, 0x4d2c_6dfc, 0x5338_0d13, 0x650a_7354, 0x766a_0abb, 0x81c2_c92e, 0x9272_2c85,
+    0xa2bf_e8a1, 0xa81a_664b, 0xc24b_8b70, 0xc76c_51a3, 0xd192_e819, 0xd699_0624, 0xf40e_3585, 0x106a_a070,
+    0x19a4_c116, 0x1e37_6c08, 0x2748_774c, 0x34b0_bcb5, 0x391c_0cb3, 0x4ed8_aa4a, 0x5b9c_ca4f, 0x682e_6ff3,
+    0x748f_82ee, 0x78a5_636f, 0x84c8_7814, 0x8cc7_0208, 0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2,
+];
+
+/// Where a job's inputs stand: the state after the first block, the second block's words, the mask of the digest word's bits
+/// that must be zero. (The drivers' `INPUTS` is how many that are.)
+pub(crate) const STATE: usize = 0;
+const WORDS: usize = 8;
+const MASK: usize = 24;
+
+/// The header puzzle: word 3 of the second block, the nonce, is the sum of the pass's word and a vector.
+pub(crate) fn header() -> Program {
+    let mut b = Builder::new(Instructions::Ternary);
+    let mut message = Schedule::new(header_words(&mut b), K);
+    let first = first_hash(&mut b, |b, t| message.term(b, t));
+    header_candidates(b, first)
+}
+
+/// The part of the header puzzle that headers with the same second block share: a vector of `K + W` for each round whose
+/// word depends on the nonce.
+pub(crate) fn schedule() -> Program {
+    let mut b = Builder::new(Instructions::Ternary);
+    let mut message = Schedule::new(header_words(&mut b), K);
+    let mut outputs = Vec::new();
+    for t in 0..64 {
+        let term = message.term(&mut b, t);
+        if term.lanes.is_some() {
+            outputs.push(Output::Store(b.total(term)));
+        }
+    }
+    Program::new(b, outputs)
+}
+
+/// The rest of the header puzzle: the vectors are what [`schedule`] made.
+pub(crate) fn rolled() -> Program {
+    let mut b = Builder::new(Instructions::Ternary);
+    let mut message = Schedule::new(header_words(&mut b), K);
+    let mut vectors = 0;
+    let first = first_hash(&mut b, |b, t| {
+        let term = message.term(b, t);
+        if term.lanes.is_none() {
+            return term;
+        }
+        let vector = b.push(Op::Lanes(vectors));
+        vectors += 1;
+        b.sum(&[vector])
+    });
+    header_candidates(b, first)
+}
+
+/// The text puzzle: words 1 and 2 of the second block are sums of the job's words and a vector each.
+pub(crate) fn text() -> Program {
+    let mut b = Builder::new(Instructions::Ternary);
+    let mut message = Schedule::new(text_words(&mut b), K);
+    let first = first_hash(&mut b, |b, t| message.term(b, t));
+    // The leading hex digits are those of word 0: the whole of the last round's `a`.
+    let word = second_hash(&mut b, first, 64, 63, INITIAL[0])[0];
+    candidates(b, word)
+}
+
+/// The hash of the header's hash as far as its last word: that is `h` after round 63, `e` after round 60.
+fn header_candidates(mut b: Builder, first: [Value; 8]) -> Program {
+    let word = second_hash(&mut b, first, 61, 60, INITIAL[7])[4];
+    candidates(b, word)
+}
+
+pub(super) fn candidates(mut b: Builder, word: Value) -> Program {
+    let mask = b.push(Op::Job(MASK));
+    Program::new(b, vec![Output::Candidates { word, mask }])
+}
+
+pub(super) fn job_words(b: &mut Builder) -> [Value; 16] {
+    std::array::from_fn(|i| b.push(Op::Job(WORDS + i)))
+}
+
+pub(super) fn header_words(b: &mut Builder) -> [Value; 16] {
+    let mut words = job_words(b);
+    let (pass, lanes) = (b.push(Op::Pass), b.push(Op::Lanes(0)));
+    let nonce = b.sum(&[lanes, pass]);
+    words[3] = b.total(nonce);
+    words
+}
+
+pub(super) fn text_words(b: &mut Builder) -> [Value; 16] {
+    let mut words = job_words(b);
+    for (vector, word) in words[1..3].iter_mut().enumerate() {
+        let vector = b.push(Op::Lanes(vector));
+        let sum = b.sum(&[vector, *word]);
+        *word = b.total(sum);
+    }
+    words
+}
+
+/// The digest of the message whose first block left the job's state.
+fn first_hash(b: &mut Builder, term: impl FnMut(&mut Builder, usize) -> Sum) -> [Value; 8] {
+    let state = std::array::from_fn(|i| b.push(Op::Job(STATE + i)));
+    let last = rounds(b, state, 64, term);
+    std::array::from_fn(|i| {
+        let sum = b.sum(&[last[i], state[i]]);
+        b.total(sum)
+    })
+}
+
+/// The working variables of the digest's hash after `count` rounds, with `extra` added in round `at`.
+fn second_hash(b: &mut Builder, digest: [Value; 8], count: usize, at: usize, extra: u32) -> [Value; 8] {
+    let words = digest_words(b, digest);
+    let mut k = K;
+    k[at] = k[at].wrapping_add(extra);
+    let mut message = Schedule::new(words, k);
+    let state = INITIAL.map(|word| b.constant(word));
+    rounds(b, state, count, |b, t| message.term(b, t))
+}
+
+/// The digest as a message of one block.
+pub(super) fn digest_words(b: &mut Builder, digest: [Value; 8]) -> [Value; 16] {
+    let mut words = [b.constant(0); 16];
+    words[..8].copy_from_slice(&digest);
+    // FIPS 180-4, section 5.1.1: one bit, zeros, the length in bits.
+    words[8] = b.constant(1 << 31);
+    words[15] = b.constant(256);
+    words
+}
+
+/// The message schedule, worked out as far as asked for.
+pub(super) struct Schedule {
+    words: Vec<Value>,
+    k: [u32; 64],
+}
+
+impl Schedule {
+    pub(super) fn new(words: [Value; 16], k: [u32; 64]) -> Self {
+        Self { words: words.to_vec(), k }
+    }
+
+    /// `K + W` of round `t`.
+    pub(super) fn term(&mut self, b: &mut Builder, t: usize) -> Sum {
+        let word = self.word(b, t);
+        let k = b.constant(self.k[t]);
+        b.sum(&[word, k])
+    }
+
+    /// `W` of round `t`.
+    pub(super) fn word(&mut self, b: &mut Builder, t: usize) -> Value {
+        while self.words.len() <= t {
+            let word = |back: usize| self.words[self.words.len() - back];
+            let (old, recent) = (word(15), word(2));
+            let [rotated7, rotated18] = [7, 18].map(|by| b.rotate(old, by));
+            let shifted = b.push(Op::Shift(old, 3));
+            let sigma0 = b.xor([rotated7, rotated18, shifted]);
+            let [rotated17, rotated19] = [17, 19].map(|by| b.rotate(recent, by));
+            let shifted = b.push(Op::Shift(recent, 10));
+            let sigma1 = b.xor([rotated17, rotated19, shifted]);
+            let sum = b.sum(&[word(16), word(7), sigma0, sigma1]);
+            self.words.push(b.total(sum));
+        }
+        self.words[t]
+    }
+}
+
+/// `count` rounds on `state`; `term` gives `K + W` of a round.
+pub(super) fn rounds(
+    b: &mut Builder,
+    state: [Value; 8],
+    count: usize,
+    mut term: impl FnMut(&mut Builder, usize) -> Sum,
+) -> [Value; 8] {
+    let [mut a, mut bb, mut c, mut d, mut e, mut f, mut g, mut h] = state;
+    let first = term(b, 0);
+    let mut ahead = with(b, first, h);
+    for t in 0..count {
+        let sigma0 = sigma(b, a, [2, 13, 22]);
+        let sigma1 = sigma(b, e, [6, 11, 25]);
+        let mut x = ahead;
+        if b.time(d) == Time::Lane {
+            // Both the new `a` and the new `e` need it whole. In the first rounds, where `d` is known, the fixed parts fold
+            // into one number for each of the two.
+            x = Sum { fixed: b.constant(0), lanes: Some(b.total(x)) };
+        }
+        if t + 1 < count {
+            let next = term(b, t + 1);
+            ahead = with(b, next, g);
+        }
+        let ch = b.ch([e, f, g]);
+        let maj = b.maj([a, bb, c]);
+        let x_ch = with(b, x, ch);
+        let t1 = with(b, x_ch, sigma1);
+        let t2 = b.sum(&[maj, sigma0]);
+        let new_e = with(b, t1, d);
+        let new_a = b.sum_of(t1, t2);
+        (d, c, bb, h, g, f) = (c, bb, a, g, f, e);
+        e = b.total(new_e);
+        a = b.total(new_a);
+    }
+    [a, bb, c, d, e, f, g, h]
+}
+
+/// `sum` and one more term.
+fn with(b: &mut Builder, sum: Sum, term: Value) -> Sum {
+    let term = b.sum(&[term]);
+    b.sum_of(sum, term)
+}
+
+fn sigma(b: &mut Builder, word: Value, by: [u32; 3]) -> Value {
+    let rotations = by.map(|by| b.rotate(word, by));
+    b.xor(rotations)
+}

@@ -1,0 +1,206 @@
+//! Every program against `sha2`, as operations and as allocated code.
+
+use sha2::compress256;
+use sha2::digest::generic_array::GenericArray;
+
+use super::allocate::{Machine as Target, Operands, allocate};
+use super::interpret::{self, Machine, Pass};
+use super::segments;
+use super::sha256d::{self, INITIAL};
+use super::stage::{interleave, side_by_side};
+use super::{Program, print};
+
+/// Numbers without a pattern (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as u32
+    }
+}
+
+fn compress(mut state: [u32; 8], words: &[u32]) -> [u32; 8] {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    compress256(&mut state, std::slice::from_ref(GenericArray::from_slice(&bytes)));
+    state
+}
+
+/// The double hash of a message whose first block left `state`.
+fn reference(state: [u32; 8], words: &[u32]) -> [u32; 8] {
+    let mut second = compress(state, words).to_vec();
+    second.extend([1 << 31, 0, 0, 0, 0, 0, 0, 256]);
+    compress(INITIAL, &second)
+}
+
+fn job(numbers: &mut Numbers) -> Vec<u32> {
+    (0..25).map(|_| numbers.next()).collect()
+}
+
+fn state(job: &[u32]) -> [u32; 8] {
+    std::array::from_fn(|i| job[i])
+}
+
+/// A pass of the header puzzle, and word 7 of its digest.
+fn header_case(numbers: &mut Numbers) -> (Pass, u32) {
+    let pass = Pass { job: job(numbers), word: numbers.next(), vectors: vec![numbers.next()] };
+    let mut words = pass.job[8..24].to_vec();
+    words[3] = pass.word.wrapping_add(pass.vectors[0]);
+    let digest = reference(state(&pass.job), &words);
+    (pass, digest[7])
+}
+
+/// The same, its vectors made by the schedule program.
+fn rolled_case(numbers: &mut Numbers) -> (Pass, u32) {
+    let (pass, word) = header_case(numbers);
+    let vectors = interpret::program(&sha256d::schedule(), &pass);
+    (Pass { word: 0, vectors, ..pass }, word)
+}
+
+/// A pass of the text puzzle, and word 0 of its digest.
+fn text_case(numbers: &mut Numbers) -> (Pass, u32) {
+    let pass = Pass { job: job(numbers), word: 0, vectors: vec![numbers.next(), numbers.next()] };
+    let mut words = pass.job[8..24].to_vec();
+    words[1] = words[1].wrapping_add(pass.vectors[0]);
+    words[2] = words[2].wrapping_add(pass.vectors[1]);
+    let digest = reference(state(&pass.job), &words);
+    (pass, digest[0])
+}
+
+fn target(registers: u8) -> Target {
+    Target { registers, operands: Operands::Any }
+}
+
+type MakeCase = fn(&mut Numbers) -> (Pass, u32);
+
+type MakeProgram = fn() -> Program;
+
+const PUZZLES: [(&str, MakeProgram, MakeCase); 3] = [
+    ("header", sha256d::header, header_case),
+    ("rolled", sha256d::rolled, rolled_case),
+    ("text", sha256d::text, text_case),
+];
+
+#[test]
+fn programs_give_the_words_of_sha2() {
+    let mut numbers = Numbers(1);
+    for (name, program, make_case) in PUZZLES {
+        let program = program();
+        for _ in 0..20 {
+            let (pass, word) = make_case(&mut numbers);
+            assert_eq!(interpret::program(&program, &pass), [word], "{name}");
+        }
+    }
+}
+
+#[test]
+fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
+    let mut numbers = Numbers(2);
+    for (name, program, make_case) in PUZZLES {
+        let program = program();
+        for (stages, registers) in [(1, 32), (2, 32), (3, 32), (4, 32), (5, 32), (1, 16), (3, 16), (3, 8)] {
+            let code = allocate(&program, &interleave(&program, stages), stages, target(registers));
+            let mut machine = Machine::new(&program, &code);
+            let mut expected = Vec::new();
+            for pass in 0..3 * stages {
+                let (inputs, word) = make_case(&mut numbers);
+                expected.push(word);
+                let outputs = machine.pass(inputs);
+                // A batch comes out when it has passed the last stage.
+                if let Some(begun) = (pass + 1).checked_sub(stages) {
+                    assert_eq!(outputs, [expected[begun]], "{name}, {stages} stages, {registers} registers");
+                }
+            }
+        }
+    }
+}
+
+/// Runs the segments of a puzzle one after the other, each by `run`.
+fn run_segments(begin: Program, end: Program, pass: &Pass, run: impl Fn(&Program, &Pass) -> Vec<u32>) -> u32 {
+    let mut vectors = run(&begin, pass);
+    let bodies = |vectors: &mut Vec<u32>, count: usize| {
+        for body in 0..count {
+            let first = segments::FIRST_ROUND + body * segments::ROUNDS;
+            let job = sha256d::K[first..first + segments::ROUNDS].to_vec();
+            *vectors = run(&segments::body(), &Pass { job, word: 0, vectors: vectors.clone() });
+        }
+    };
+    bodies(&mut vectors, segments::BODIES[0]);
+    vectors = run(&segments::middle(), &Pass { vectors, ..pass.clone() });
+    bodies(&mut vectors, segments::BODIES[1]);
+    let [word] = run(&end, &Pass { vectors, ..pass.clone() })[..] else { panic!("one word of the digest") };
+    word
+}
+
+#[test]
+fn segments_give_the_words_of_sha2() {
+    let mut numbers = Numbers(4);
+    let puzzles: [(MakeProgram, MakeProgram, MakeCase); 2] = [
+        (segments::begin_header, segments::end_header, header_case),
+        (segments::begin_text, segments::end_text, text_case),
+    ];
+    for (begin, end, make_case) in puzzles {
+        for _ in 0..5 {
+            let (pass, word) = make_case(&mut numbers);
+            assert_eq!(run_segments(begin(), end(), &pass, interpret::program), word);
+            let allocated = |program: &Program, pass: &Pass| {
+                let machine = Target { registers: 16, operands: Operands::Vectors };
+                let code = allocate(program, &side_by_side(program, 2), 2, machine);
+                let mut outputs = Machine::new(program, &code).pass(pass.clone());
+                // Both copies have worked on the same pass.
+                let second = outputs.split_off(outputs.len() / 2);
+                assert_eq!(outputs, second);
+                outputs
+            };
+            assert_eq!(run_segments(begin(), end(), &pass, allocated), word);
+        }
+    }
+}
+
+#[test]
+fn the_schedule_survives_allocation() {
+    let program = sha256d::schedule();
+    let code = allocate(&program, &interleave(&program, 1), 1, target(32));
+    let (pass, _) = header_case(&mut Numbers(3));
+    assert_eq!(Machine::new(&program, &code).pass(pass.clone()), interpret::program(&program, &pass));
+}
+
+#[test]
+fn a_hash_takes_no_more_operations_than_it_did() {
+    let lengths =
+        [sha256d::header, sha256d::rolled, sha256d::text, sha256d::schedule].map(|program| program().lanes.len());
+    assert_eq!(lengths, [2853, 2386, 3028, 468]);
+}
+
+#[test]
+fn tables_are_within_reach_of_one_byte() {
+    for (name, program, _) in PUZZLES {
+        assert!(program().table.len() <= 128, "{name}");
+    }
+}
+
+#[test]
+fn every_instruction_and_every_table_word_is_printed() {
+    for (name, program, _) in PUZZLES {
+        let program = program();
+        let code = allocate(&program, &interleave(&program, 3), 3, target(32));
+        let assembler = print::avx512::print(&code);
+
+        let lines = assembler.lines().filter(|line| line.contains("zmm")).count();
+        assert_eq!(lines, code.instructions.len(), "{name}");
+        let rust = print::rust::shape(name, [3, code.slots], &[&program], &[]);
+        assert_eq!(rust.matches("    table.0[").count(), program.table.len(), "{name}");
+    }
+}
+
+#[test]
+fn segments_are_printed_once_each() {
+    let puzzle = print::avx2::Puzzle::new(segments::begin_header(), segments::end_header());
+    let assembler = puzzle.print();
+    // Six bodies and five, but one piece of code.
+    assert_eq!(assembler.matches("call 5f").count(), 2);
+    assert_eq!(assembler.matches("\n5:\n").count(), 1);
+    assert!(puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>() + 48 <= 192);
+}
