@@ -20,6 +20,9 @@ use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
 
+/// The share of slices that do better than what counts as the best: flukes of the clock.
+const BEST: f64 = 0.05;
+
 const SLICE: Duration = Duration::from_millis(2);
 
 /// Zeros of the targets: few hits, each of which costs a look by the reference path, but enough to see that all kernels agree.
@@ -118,13 +121,14 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
         let handles: Vec<_> = (0..threads.get() as u64).map(run).collect();
         handles.into_iter().map(|handle| handle.join().expect("a measuring thread never panics")).collect()
     });
-    let clock = runs.iter().filter_map(|(_, clock)| *clock).reduce(f64::max);
+    let mut clocks: Vec<_> = runs.iter().flat_map(|(_, clocks)| clocks.clone()).collect();
+    let clock = (!clocks.is_empty()).then(|| percentile(&mut clocks, BEST));
     let report = |(at, kernel): (usize, &&'static dyn Kernel)| {
         let runs: Vec<_> = runs.iter().map(|(runs, _)| &runs[at]).collect();
         let sum = |rate: fn(&Run) -> f64| runs.iter().map(|run| rate(run)).sum::<f64>();
         let seconds = sum(|run| run.seconds()) / threads.get() as f64;
         let hashes = runs.iter().map(|run| run.hashes()).sum();
-        let best = sum(|run| run.percentile(0.05));
+        let best = sum(|run| run.percentile(BEST));
         Report {
             kernel: kernel.name(),
             puzzle: match puzzle {
@@ -145,9 +149,9 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
     kernels.iter().enumerate().map(report).collect()
 }
 
-/// Slices of all kernels in turn until `end`; also the core's clock in hertz, measured in between.
-fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Option<f64>) {
-    let mut clock: Option<f64> = None;
+/// Slices of all kernels in turn until `end`; also the core's clock in hertz, measured in between as often.
+fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Vec<f64>) {
+    let mut clocks = Vec::new();
     for run in &mut runs {
         run.found = run.prepared.scan(NonceRange::new(run.next, run.next + SAMPLE)).len() as u64;
     }
@@ -155,9 +159,9 @@ fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Option<f64>) {
         for run in &mut runs {
             run.slice();
         }
-        clock = clock.into_iter().chain(hertz()).reduce(f64::max);
+        clocks.extend(hertz());
         if Instant::now() >= end {
-            return (runs, clock);
+            return (runs, clocks);
         }
     }
 }
@@ -210,9 +214,14 @@ impl Run {
     /// The rate that all but `share` of the slices stay below.
     fn percentile(&self, share: f64) -> f64 {
         let mut rates: Vec<_> = self.slices.iter().map(|&(count, seconds)| count as f64 / seconds.max(1e-9)).collect();
-        rates.sort_by(|a, b| b.total_cmp(a));
-        rates[((rates.len() - 1) as f64 * share).round() as usize]
+        percentile(&mut rates, share)
     }
+}
+
+/// The rate that all but `share` stay below.
+fn percentile(rates: &mut [f64], share: f64) -> f64 {
+    rates.sort_by(|a, b| b.total_cmp(a));
+    rates[((rates.len() - 1) as f64 * share).round() as usize]
 }
 
 /// The core's clock, from a chain of multiplications that each wait for the one before: 3 cycles on every x86-64 core of the last
