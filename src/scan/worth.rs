@@ -1,5 +1,6 @@
 //! How many threads pay. A second hardware thread of one core adds little to a kernel that fills the core's ports, and on some boxes
-//! nothing at all.
+//! nothing at all. Where every thread has a core of its own there is nothing to measure: on a box that is busy at the moment a
+//! measurement would be wrong about half of them.
 
 use std::num::NonZeroUsize;
 use std::sync::Barrier;
@@ -15,8 +16,8 @@ const TURN: Duration = Duration::from_millis(1);
 /// Of so many turns the best counts: whatever else the box is doing disturbs some of them.
 const TURNS: usize = 5;
 
-/// Up to `most` threads, fewer where half of them hash as fast as all. Takes some 20 ms by `clock`, which tells the time since some
-/// fixed moment.
+/// Up to `most` threads, fewer where cores have two and half of the threads hash as fast as all. Takes some 20 ms by `clock`, which
+/// tells the time since some fixed moment.
 pub fn threads_worth(
     kernel: &'static dyn Kernel,
     job: Job,
@@ -24,17 +25,15 @@ pub fn threads_worth(
     clock: &(dyn Fn() -> Duration + Sync),
 ) -> NonZeroUsize {
     let rate = |threads: NonZeroUsize| (0..TURNS).map(|_| rate(kernel, job, threads, clock)).fold(0.0, f64::max);
-    let mut threads = most;
-    let mut whole = None;
-    while let Some(half) = NonZeroUsize::new(threads.get() / 2) {
-        let all = whole.unwrap_or_else(|| rate(threads));
-        let fewer = rate(half);
-        if fewer < all {
-            break;
-        }
-        (threads, whole) = (half, Some(fewer));
+    match NonZeroUsize::new(most.get() / 2) {
+        Some(half) if cores_have_siblings() && rate(half) >= rate(most) => half,
+        _ => most,
     }
-    threads
+}
+
+/// Whether a core may have several hardware threads. Unknown counts as yes.
+fn cores_have_siblings() -> bool {
+    std::fs::read_to_string("/sys/devices/system/cpu/smt/active").map_or(true, |active| active.trim() != "0")
 }
 
 /// Nonces per second of so many threads.
