@@ -94,7 +94,7 @@ pub(super) struct Up {
     /// Where the embedded service listens [default: 127.0.0.1:8480, or any free port if that is taken]
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN")]
     pub(super) service_listen: Option<SocketAddr>,
-    /// Mine on this source instead of an embedded service; repeatable, in order of preference
+    /// Mine on this block service, http://host:port, instead of an embedded one; repeatable, in order of preference
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
     pub(super) sources: Vec<String>,
     /// Time between two heartbeats, like 5s or 500ms
@@ -122,7 +122,8 @@ pub(super) struct Node {
     /// Another server; repeatable [default: the servers registered on this machine]
     #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", value_delimiter = ',')]
     pub(super) peers: Vec<PeerAddress>,
-    /// Where blocks come from; repeatable, in order of preference [default: http://127.0.0.1:8480]
+    /// Where blocks come from: http://host:port, the block service; repeatable, in order of preference
+    /// [default: http://127.0.0.1:8480]
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
     pub(super) sources: Vec<String>,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]

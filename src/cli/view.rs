@@ -94,7 +94,9 @@ fn line(event: &Event, digits: usize) -> Option<String> {
         Event::Refused { node, from, nonce } => {
             Some(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not"))
         }
-        Event::Source { node, problem: Some(problem) } => Some(format!("node {node}: no work: {problem}")),
+        Event::Source { node, problem: Some(problem) } => {
+            Some(format!("node {node}: the source gives no answer: {problem}"))
+        }
         Event::Source { node, problem: None } => Some(format!("node {node}: the source answers again")),
         _ => None,
     }

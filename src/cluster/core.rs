@@ -260,6 +260,7 @@ impl Cluster {
                     leading.handle_request(now, from, request, &mut self.out);
                 }
             }
+            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_down(from) => {} // late mail
             Message::ProcessRequest(request) => {
                 if let Some(leading) = &mut self.leading {
                     leading.handle_request(now, from, request, &mut self.out);
@@ -306,6 +307,9 @@ impl Cluster {
     fn hear(&mut self, from: NodeId, heartbeat: Heartbeat) {
         let is_newest = self.peers.is_newest(from, heartbeat.incarnation, heartbeat.sent);
         let Some(epoch) = heartbeat.epoch.filter(|_| is_newest) else { return };
+        if self.leading.is_some() && !self.peers.is_alive(from, heartbeat.incarnation) {
+            return; // it may not hear this node, and then there is no surpassing what it says
+        }
         self.see_epoch(from, epoch);
         if self.epoch == Some(epoch) && epoch.leader == from && from != self.config.id {
             self.board.merge(&heartbeat.done);
@@ -325,14 +329,13 @@ impl Cluster {
     /// leader has to surpass what others believe in, but not a lower id that is just coming back: that one will lead itself.
     fn heeds(&self, from: NodeId, epoch: Epoch) -> bool {
         let id = self.config.id;
-        let is_node = epoch.leader == id || self.peers.contains(epoch.leader);
         let is_near = epoch.counter <= self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(MAX_EPOCHS_MISSED);
         let is_ours = match self.leader {
             None => true,
             Some(leader) if leader == id => from == id || from != epoch.leader || epoch.leader > id,
             Some(leader) => epoch.leader == leader,
         };
-        is_node && is_near && is_ours
+        is_near && is_ours
     }
 
     /// A newer epoch ends one's own: its leases are void, though what was done stays known.

@@ -29,8 +29,8 @@ pub(super) const MAX_UNSETTLED: usize = 16;
 /// A node has so many solutions waiting until the source has named the block to find.
 const MAX_UNJUDGED: usize = 4;
 
-/// A node has at most so many leases of a job.
-const MAX_LEASES: usize = 32;
+/// A node has at most so many leases at once.
+pub(super) const MAX_LEASES: usize = 32;
 
 /// Ranges that a node can report as finished at once.
 const MAX_FINISHED: usize = 256;
@@ -132,8 +132,7 @@ impl Leading {
 
     /// A job from the source: more of the block under way, or the end of its round.
     pub(super) fn handle_job(&mut self, now: Instant, job: Job, out: &mut Outbox) {
-        let found = |unsettled: &Unsettled| unsettled.ends_round() && unsettled.solution.job.block() == job.block();
-        if self.unsettled.iter().any(found) {
+        if self.is_found(&job) {
             return; // a solution of this very block is with the source
         }
         self.asked = false;
@@ -212,7 +211,7 @@ impl Leading {
             }
         }
         let mut outdated = false;
-        for held in request.held.iter().take(MAX_LEASES) {
+        for held in request.held.iter().take(2 * MAX_LEASES) {
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.job) else {
                 outdated = true;
                 continue;
@@ -303,11 +302,15 @@ impl Leading {
             return;
         }
         let ends_round = solution.job.search == Search::First;
-        let same_block =
-            |unsettled: &Unsettled| unsettled.ends_round() && unsettled.solution.job.block() == solution.job.block();
-        if self.unsettled.len() < MAX_UNSETTLED && !(ends_round && self.unsettled.iter().any(same_block)) {
+        if self.unsettled.len() < MAX_UNSETTLED && !(ends_round && self.is_found(&solution.job)) {
             self.accept(from, solution, out);
         } // otherwise one is enough; the finder offers it again
+    }
+
+    /// Whether a solution that ends the search for the job's block is with the source.
+    fn is_found(&self, job: &Job) -> bool {
+        let same = |unsettled: &Unsettled| unsettled.ends_round() && unsettled.solution.job.block() == job.block();
+        self.unsettled.iter().any(same)
     }
 
     fn accept(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
@@ -379,6 +382,10 @@ impl Leading {
             None | Some(0) => (FIRST_LEASE, 2 * FIRST_LEASE),
             Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
         };
+        // Of what can be open at once, half is shared among the nodes, so that the fastest do not take it all.
+        let open = self.current().map_or(0, |job| job.space().len()).saturating_mul(MAX_JOBS as u64 / 2);
+        let share = (open / self.rates.len().max(1) as u64).max(UNIT);
+        let (lease, depth) = (lease.min(share), depth.min(share));
         let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
         let (mut held, mut count) =
             leases.fold((0u64, 0), |(held, count), lease| (held.saturating_add(lease.rest.len()), count + 1));
@@ -390,7 +397,7 @@ impl Leading {
             });
             let Some((job, range)) = grant else {
                 self.hungry.insert(node);
-                if !self.unsettled.iter().any(Unsettled::ends_round) {
+                if self.ledgers.len() < MAX_JOBS && !self.terms.is_some_and(|terms| self.is_found(&terms)) {
                     self.ask_for_job(out);
                 }
                 return;

@@ -30,6 +30,8 @@ struct Peer {
     incarnation: u64,
     /// The run that said goodbye.
     left: Option<u64>,
+    /// When it was last seen to go down.
+    down_since: Option<Instant>,
     /// Incarnation and `sent` of the newest heartbeat taken in.
     newest: (u64, u64),
 }
@@ -69,7 +71,15 @@ impl Peers {
             let awaited = Some(now + self.config.listen_time());
             self.peers.insert(
                 id,
-                Peer { state: PeerState::Down, awaited, answered: now, incarnation: 0, left: None, newest: (0, 0) },
+                Peer {
+                    state: PeerState::Down,
+                    awaited,
+                    answered: now,
+                    incarnation: 0,
+                    left: None,
+                    down_since: None,
+                    newest: (0, 0),
+                },
             );
         }
         fresh
@@ -102,10 +112,16 @@ impl Peers {
     pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, asked: Instant, now: Instant) -> Answered {
         let down_after = self.config.down_after();
         let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
-        if incarnation < peer.incarnation || peer.left == Some(incarnation) {
+        // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down: then it has answered what
+        // was asked after its last run had gone.
+        let set_back = peer.state == PeerState::Down && peer.down_since.is_some_and(|since| asked > since);
+        if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }
-        let restarted = peer.incarnation != 0 && incarnation > peer.incarnation;
+        let restarted = peer.incarnation != 0 && incarnation != peer.incarnation;
+        if incarnation < peer.incarnation {
+            peer.newest = (0, 0);
+        }
         peer.incarnation = incarnation;
         peer.awaited = None;
         peer.answered = peer.answered.max(asked.min(now));
@@ -113,7 +129,7 @@ impl Peers {
             return Answered::Late;
         }
         let news = peer.state != PeerState::Alive;
-        peer.state = PeerState::Alive;
+        (peer.state, peer.down_since) = (PeerState::Alive, None);
         Answered::Alive { news, restarted }
     }
 
@@ -123,6 +139,11 @@ impl Peers {
         let newest = (incarnation, sent) >= peer.newest;
         peer.newest = peer.newest.max((incarnation, sent));
         newest
+    }
+
+    /// Whether `id` is a peer that is down.
+    pub(super) fn is_down(&self, id: NodeId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| peer.state == PeerState::Down)
     }
 
     /// Whether this run of `id` is known to be alive.
@@ -164,6 +185,7 @@ impl Peers {
                 _ => PeerState::Alive,
             };
             if state != peer.state {
+                peer.down_since = (state == PeerState::Down).then_some(now);
                 peer.state = state;
                 changed.push((id, state));
             }
@@ -238,6 +260,23 @@ mod tests {
             peers.answered(node(1), 8, after(20_000), after(20_000)),
             Answered::Alive { news: true, restarted: true }
         );
+    }
+
+    #[test]
+    fn a_peer_whose_clock_was_set_back_while_it_was_down_is_taken_back() {
+        let start = clock();
+        let after = |millis| start + Duration::from_millis(millis);
+        let mut peers = Peers::new(config(2));
+        peers.set(&[node(1)], start);
+        peers.answered(node(1), 7, start, start);
+        assert!(peers.is_newest(node(1), 7, 100));
+        peers.expire(after(11_000));
+        assert_eq!(peers.answered(node(1), 3, after(10_000), after(12_000)), Answered::Late, "may be an earlier run");
+        assert_eq!(
+            peers.answered(node(1), 3, after(12_000), after(12_000)),
+            Answered::Alive { news: true, restarted: true }
+        );
+        assert!(peers.is_newest(node(1), 3, 1));
     }
 
     #[test]

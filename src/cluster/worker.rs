@@ -10,8 +10,8 @@ use super::{
 };
 use crate::work::{Job, JobId, NonceRange, Search, Solution};
 
-/// A leader gives a node a handful of leases; whatever gives more is none.
-const MAX_LEASES: usize = 64;
+/// As many as one leader gives, and as many again from the one before.
+const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
 
 /// Ranges finished and not confirmed yet: several heartbeats' worth of leases.
 const MAX_FINISHED: usize = 256;

@@ -10,7 +10,8 @@ use super::self_test::measuring_job;
 use super::{Kernel, Prepared, SelfTestError, available, self_test};
 use crate::work::NonceRange;
 
-/// A turn: long enough for the clock, short enough that four kernels and five turns take some ten milliseconds.
+/// A turn: long enough for the clock, short enough that four kernels and five turns take some twenty milliseconds (a turn is one batch
+/// at least).
 const TURN: Duration = Duration::from_micros(500);
 
 /// The first turns warm caches and clocks up; disturbances are shorter than all of them.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A backend's `scan` only has to name *candidates*: every nonce that solves the job must be among them, others may be. The
-//! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test`] catches the former
+//! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test()`] catches the former
 //! before a kernel is used.
 
 #[cfg(target_arch = "x86_64")]

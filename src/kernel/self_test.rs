@@ -34,7 +34,11 @@ pub fn self_test(kernel: &dyn Kernel) -> Result<(), SelfTestError> {
     for Case { name, job, range, nonces } in cases() {
         check(kernel, name, job, range, nonces.to_vec())?;
     }
-    for (name, job) in [("every lane, text", text(Hashing::Double, 1)), ("every lane, header", dense(header(0)))] {
+    for (name, job) in [
+        ("every lane, text", text(Hashing::Double, 1)),
+        ("every lane, header", dense(header(0))),
+        ("every lane, rolled version", dense(header(0x1fff_e000))),
+    ] {
         // From a place where the fast path runs, and long enough to feed a pipeline of wide vectors.
         let range = NonceRange::new(123_456_789, 123_456_789 + 300);
         let nonces = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();

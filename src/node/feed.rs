@@ -18,6 +18,9 @@ const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 /// More blocks than a leader has solutions of under way.
 const MAX_ORIGINS: usize = 16;
 
+/// A solution that could not be handed in is tried again at least this often.
+const RETRY_SUBMISSION: Duration = Duration::from_secs(5);
+
 /// What the sources have to say.
 #[derive(Debug)]
 pub(super) enum News {
@@ -57,11 +60,6 @@ impl Feed {
         }
     }
 
-    /// Whether there is more than one source.
-    pub(super) fn has_choice(&self) -> bool {
-        self.sources.len() > 1
-    }
-
     /// Tells the block to find now, and from then on every change.
     pub(super) fn watch(&mut self) {
         self.unwatch();
@@ -87,8 +85,8 @@ impl Feed {
         self.origins.push_back((block, source));
     }
 
-    /// Hands in a solution, again and again until its source has said its final word. If it is not known which that is (it may come
-    /// from the last leader), all are tried.
+    /// Hands in a solution, again and again until its source has said its final word, or another has accepted it. (Which is its own
+    /// is not known of one that comes from the last leader.)
     pub(super) fn submit(&mut self, solution: Solution, found_by: NodeId) {
         if self.under_way.contains(&solution) {
             return;
@@ -96,12 +94,14 @@ impl Feed {
         self.under_way.push(solution);
         while self.submissions.try_join_next().is_some() {}
         let block = solution.job.block();
-        let sources: Vec<_> = match self.origins.iter().rev().find(|(other, _)| *other == block) {
-            Some(&(_, source)) => vec![Arc::clone(&self.sources[source])],
-            None => self.sources.to_vec(),
-        };
+        // Its own source first; if that does not answer, another may have the same block.
+        let origin = self.origins.iter().rev().find(|(other, _)| *other == block).map(|&(_, source)| source);
+        let others = (0..self.sources.len()).filter(|&source| Some(source) != origin);
+        let sources: Vec<_> =
+            origin.into_iter().chain(others).map(|source| Arc::clone(&self.sources[source])).collect();
+        let has_origin = origin.is_some();
         let (news, backoff) = (self.news.clone(), self.backoff());
-        self.submissions.spawn(submit(sources, news, backoff, solution, found_by));
+        self.submissions.spawn(submit(sources, has_origin, news, backoff, solution, found_by));
     }
 
     /// The final word on a solution has been heard.
@@ -169,6 +169,7 @@ async fn watch(sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, m
 
 async fn submit(
     sources: Vec<Arc<dyn BlockSource>>,
+    has_origin: bool,
     news: mpsc::Sender<News>,
     mut backoff: Backoff,
     solution: Solution,
@@ -177,9 +178,9 @@ async fn submit(
     let mut told = None;
     loop {
         let (mut refusal, mut problem) = (None, None);
-        for source in &sources {
+        for (at, source) in sources.iter().enumerate() {
             match source.submit(&solution).await {
-                Ok(verdict @ Verdict::Success(_)) => {
+                Ok(verdict) if matches!(verdict, Verdict::Success(_)) || has_origin && at == 0 => {
                     let _ = news.send(News::Settled { solution, found_by, verdict }).await;
                     return;
                 }
@@ -199,7 +200,8 @@ async fn submit(
                     let _ = news.send(News::Delayed).await;
                     told = problem;
                 }
-                tokio::time::sleep(backoff.next_delay()).await;
+                // The whole cluster may be waiting for this.
+                tokio::time::sleep(backoff.next_delay().min(RETRY_SUBMISSION)).await;
             }
         }
     }

@@ -8,7 +8,7 @@
 //!  user ─────── stop ─────┘
 //! ```
 //!
-//! One wait returns one [`Wake`](run::Wake); one synchronous owner applies it. This is where time comes from: everything below is
+//! One wait returns one `Wake`; one synchronous owner applies it. This is where time comes from: everything below is
 //! told what time it is.
 
 mod chain;

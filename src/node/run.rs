@@ -256,8 +256,8 @@ impl Node {
                 }
             }
             News::Delayed => {
-                // Another source may have work while this one is down.
-                if self.feed.has_choice() && self.cluster.is_leading() {
+                // Another source may have work while this one is down, or this one another block by now.
+                if self.cluster.is_leading() {
                     self.feed.watch();
                 }
             }
