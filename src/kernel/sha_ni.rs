@@ -1,6 +1,6 @@
-//! The kernel for the SHA extensions: eight hashes interleaved.
+//! The kernel for the SHA extensions: six hashes interleaved.
 //!
-//! For eight nonces at a time:
+//! For six nonces at a time:
 //! 1. write each into the first 16 bytes of the message's second block, where both puzzles have theirs,
 //! 2. run the rounds of that block, from the midstate of the first,
 //! 3. run those of the digest's own hash,
@@ -8,8 +8,9 @@
 //!
 //! What was done for speed:
 //! 1. `sha256rnds2` takes two cycles but its result is there after four, so one hash leaves the unit idle more than half the
-//!    time. Eight hashes side by side measured best on Zen 5: 126 cycles a hash, where four take 143 and the unit itself 122.
-//!    Most of their words are in memory, which costs nothing that is short;
+//!    time. Six hashes side by side take 133 cycles each on Zen 5, where four take 143 and the unit itself 122. Most of
+//!    their words are in memory, which costs nothing that is short. Eight take 126, but are so much code that the text puzzle's
+//!    took 145 cycles in one build and 238 in another;
 //! 2. for headers, rounds 0 and 1 are run once a job, and the last two not at all: word 7 of the digest is known before;
 //! 3. in the second hash, the sums of padding and constants are constants;
 //! 4. compiled for AVX, whose three-operand forms save moves.
@@ -23,7 +24,7 @@ use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
 /// Hashes that are interleaved.
-const STREAMS: usize = 8;
+const STREAMS: usize = 6;
 
 /// The kernel, if this CPU has the SHA extensions and AVX.
 pub(super) fn get() -> Option<&'static dyn Kernel> {
@@ -40,7 +41,7 @@ impl Kernel for ShaNi {
     }
 
     fn batch(&self) -> u64 {
-        // 1 ms at the 32 MH/s of a Zen 5 core.
+        // 1.1 ms at the 31 MH/s of a Zen 5 core.
         32_768
     }
 
