@@ -198,6 +198,7 @@ fn a_server_that_is_back_at_another_address_leads_again() {
     let (mut first, mut second) = (site.node(1, service, LONG), site.node(2, service, LONG));
     first.event("leader", leads(1));
     second.event("leader", leads(1));
+    wait_until("the first one reaches the second", || site.status()[0]["status"]["peers"]["2"] == "alive");
     assert_eq!(first.end_by(Signal::TERM).code, Some(0));
     second.event("leader", leads(2));
     // No heartbeat is due for a minute: it is the registry that tells of the new address.
