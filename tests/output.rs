@@ -40,7 +40,7 @@ fn a_reader_who_reads_no_more_keeps_the_program_neither_from_mining_nor_from_end
     reader.read_exact(&mut first).unwrap();
     process::wait_until("both servers are registered", || site.registered().len() == 2);
     let blocks = || site.status().iter().filter_map(|server| server["status"]["blocks"].as_u64()).max();
-    process::wait_until("blocks are found though nobody reads of them", || blocks() > Some(600));
+    process::wait_until("blocks are found though nobody reads of them", || blocks() > Some(250));
     let ended = process.end_by(Signal::TERM);
     assert!(ended.code == Some(0) && ended.took < SOON, "{ended:?}");
     assert_eq!(site.registered(), NOBODY);

@@ -31,7 +31,7 @@ use std::fmt;
 pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, self_test};
 
-use crate::work::{Job, NonceRange};
+use crate::work::{Job, NonceRange, Search};
 
 /// One way to hash, for one instruction set.
 pub trait Kernel: Send + Sync {
@@ -69,13 +69,19 @@ impl Prepared {
         &self.job
     }
 
-    /// Every nonce of `range` that solves the job, ascending. Nonces outside the job's space are not searched.
+    /// Every nonce of `range` that solves the job, ascending; only the first where the job ends with it. Nonces outside the job's
+    /// space are not searched.
     pub fn scan(&self, range: NonceRange) -> Vec<u64> {
         let mut nonces = Vec::new();
         let range = range.intersection(&self.job.space());
         if !range.is_empty() {
             self.candidates.scan(range, &mut nonces);
-            nonces.retain(|&nonce| self.job.check(nonce).is_some());
+            let solves = |nonce: &u64| self.job.check(*nonce).is_some();
+            match self.job.search {
+                // An easy target may make a whole batch of candidates.
+                Search::First => nonces = nonces.into_iter().find(solves).into_iter().collect(),
+                Search::Every => nonces.retain(solves),
+            }
         }
         nonces
     }

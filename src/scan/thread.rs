@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Event;
 use super::queue::{Next, Piece, Queue};
-use crate::work::{NonceRange, Search};
+use crate::work::NonceRange;
 
 /// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. With 5, Linux gives a thread
 /// of ordinary priority three times their share when both want the same core.
@@ -60,9 +60,6 @@ fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Ev
         for nonce in scan.prepared.scan(batch) {
             if scan.found(nonce) {
                 on_event(Event::Found { ticket: scan.ticket, nonce });
-                if scan.prepared.job().search == Search::First {
-                    break; // the batch's nonces ascend
-                }
             }
         }
         hashes.fetch_add(batch.len(), Ordering::Relaxed);
