@@ -43,6 +43,7 @@ const AVX2: [Segmented; 2] = [
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/kernel/program");
+    println!("cargo::rerun-if-changed=src/kernel/constants.rs");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
         return;
     }

@@ -8,9 +8,8 @@ use std::time::Instant;
 use serde::Deserialize;
 
 use super::{args, usage};
-use crate::kernel::{Choice, KernelError, choose};
+use crate::kernel::{Choice, KernelError, choose, measuring_job};
 use crate::scan::{Threads, threads_worth};
-use crate::work::{Digest, Hashing, Job, Puzzle, Search, Target, TextPuzzle, Timestamp};
 
 /// More threads than any box has CPUs; a slip of the finger should not bring the box down.
 const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
@@ -91,17 +90,6 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
 /// How many threads this process may run at once.
 pub(super) fn cpus() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
-}
-
-/// Any job without solutions.
-fn measuring_job() -> Job {
-    let puzzle = TextPuzzle {
-        prev: Digest::default(),
-        timestamp: Timestamp::from_seconds(1_000_000_000),
-        hashing: Hashing::Double,
-    };
-    let target = Target::from_be_bytes([0; 32]);
-    Job { height: 0, puzzle: Puzzle::Text(puzzle), target, search: Search::Every }
 }
 
 #[allow(clippy::disallowed_methods)] // measuring is what the time is for

@@ -4,7 +4,7 @@
 //!
 //! What was done for speed:
 //! 1. what the job alone decides is worked out once a job, and only the digest word that decides is worked out at all;
-//! 2. the rounds are a loop of 16-round bodies (`program/segments.rs`). Straight-line code, as the AVX-512 kernel has it, does not
+//! 2. the rounds are a loop of 8-round bodies (`program/segments.rs`). Straight-line code, as the AVX-512 kernel has it, does not
 //!    fit the op cache with three operations to a rotate, and loses more than folding more constants gains;
 //! 3. two batches are interleaved, since one alone waits for its own results.
 

@@ -29,7 +29,7 @@ mod sha_ni;
 use std::fmt;
 
 pub use choice::{Choice, Clock, KernelError, choose};
-pub use self_test::{SelfTestError, self_test};
+pub use self_test::{SelfTestError, measuring_job, self_test};
 
 use crate::work::{Job, NonceRange, Search};
 

@@ -84,7 +84,7 @@ fn zero_bits(bits: u32) -> Target {
 }
 
 /// A job with next to no solutions in the form that sources give, for measuring.
-pub(super) fn measuring_job() -> Job {
+pub fn measuring_job() -> Job {
     text(Hashing::Double, 32)
 }
 

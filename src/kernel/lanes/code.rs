@@ -76,7 +76,8 @@ pub(crate) struct Code {
 
 impl Code {
     /// # Safety
-    /// `entry` is generated code of that shape for so many lanes, and the CPU has the instructions it uses.
+    /// `entry` is generated code of that shape for so many lanes, and the CPU has the instructions it uses. Code that puts out
+    /// candidates may take its passes in twos, code that puts out vectors takes them one by one.
     pub(crate) unsafe fn new(entry: Entry, shape: Shape, lanes: usize) -> Self {
         assert!(lanes.is_power_of_two() && lanes <= 16, "vectors of lanes are aligned within a cache line");
         Self { entry, shape, lanes }
@@ -149,7 +150,8 @@ impl Code {
         //   there are as many, and they are aligned (asserted).
         // - It writes `slots` vectors to each of two frames, which are `frames` (asserted), aligned by `Vectors`.
         // - It writes the results: 16 bits a pass, or `stores` vectors; the two callers have checked that there is room.
-        // - It keeps the registers that the calling convention preserves.
+        // - It takes passes one by one or, where candidates are put out, in twos: then there is an even number (asserted there).
+        // - It keeps the registers that the calling convention preserves, and never unwinds.
         unsafe {
             (self.entry)(passes.as_ptr().add(begun), passes.len() - begun, frames.as_mut_ptr(), results);
         }

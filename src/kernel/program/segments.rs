@@ -41,7 +41,7 @@ pub(crate) fn begin_text() -> Program {
     begin(b, words)
 }
 
-/// The next 16 rounds.
+/// The next [`ROUNDS`] rounds.
 pub(crate) fn body() -> Program {
     let mut b = builder();
     let [state, words] = linked(&mut b);
