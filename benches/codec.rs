@@ -1,9 +1,10 @@
 //! Messages per second through the wire codec.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use headframe::cluster::{Epoch, Heartbeat, JobDone, Message, NodeId, Process};
+use headframe::cluster::{Epoch, Heartbeat, JobDone, Message, NodeId, Process, Standing};
 use headframe::transport::codec::{decode, encode};
 use headframe::work::{
     Digest, Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, UNIT, ZeroUnit,
@@ -22,7 +23,8 @@ fn messages() -> [(&'static str, Message); 2] {
     let range = |at: u64| NonceRange::new(1 + at * 2 * UNIT, 1 + (at * 2 + 1) * UNIT);
     let process = Process { epoch, lease: 17, round: 3, job, range: range(3) };
     let done = vec![JobDone { job, ranges: (0..200).map(range).collect() }];
-    let heartbeat = Heartbeat { incarnation: 5, sent: 6, echo: None, epoch: Some(epoch), done, unsettled: vec![] };
+    let standing = Some(Arc::new(Standing { done, unsettled: vec![] }));
+    let heartbeat = Heartbeat { incarnation: 5, sent: 6, echo: None, epoch: Some(epoch), standing };
     [("Process", Message::Process(process)), ("HeartbeatRequest with 200 ranges", Message::HeartbeatRequest(heartbeat))]
 }
 

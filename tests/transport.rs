@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use headframe::cluster::{
     Epoch, Heartbeat, Held, JobDone, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
-    ProcessRequest, Unsettled,
+    ProcessRequest, Standing, Unsettled,
 };
 use headframe::transport::memory::MemoryNetwork;
 use headframe::transport::quic::files::{CertificateFileError, add_node, create_cluster};
@@ -46,7 +46,7 @@ fn epoch() -> Epoch {
 }
 
 fn round(round: u64) -> Message {
-    Message::ProcessInterrupt(ProcessInterrupt { epoch: epoch(), round, settled: None })
+    Message::ProcessInterrupt(ProcessInterrupt { epoch: epoch(), round, settled: None, void: vec![] })
 }
 
 /// One message of every kind, nothing in it empty.
@@ -68,8 +68,10 @@ fn every_kind() -> Vec<Message> {
         sent: 6,
         echo: Some(7),
         epoch: Some(epoch()),
-        done: vec![JobDone { job, ranges: vec![range, NonceRange::new(200_001, 300_001)] }],
-        unsettled: vec![Unsettled { solution, found_by: id(2) }],
+        standing: Some(Arc::new(Standing {
+            done: vec![JobDone { job, ranges: vec![range, NonceRange::new(200_001, 300_001)] }],
+            unsettled: vec![Unsettled { solution, found_by: id(2) }],
+        })),
     };
     let request = ProcessRequest {
         epoch: epoch(),

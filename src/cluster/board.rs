@@ -22,7 +22,14 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// What a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
+    /// What a leader's heartbeat said, and nothing else.
+    pub(super) fn heard(done: &[JobDone]) -> Self {
+        let mut board = Self::default();
+        board.merge(done);
+        board
+    }
+
+    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
     pub(super) fn merge(&mut self, heard: &[JobDone]) {
         let mut known = std::mem::take(&mut self.jobs);
         for JobDone { job, ranges } in heard.iter().take(MAX_JOBS) {

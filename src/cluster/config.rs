@@ -13,6 +13,8 @@ pub struct Config {
     pub incarnation: u64,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
+    /// Nonces of the ledger's grain: [`UNIT`](crate::work::UNIT), but where a test's nodes hash so slowly that it would last too long.
+    pub unit: u64,
 }
 
 impl Config {
@@ -35,6 +37,11 @@ impl Config {
     /// A starting node hears its peers out for so long before it leads or follows without them.
     pub(super) fn listen_time(&self) -> Duration {
         self.heartbeat.min(Duration::from_secs(1))
+    }
+
+    /// A new leader waits so long for what the others hold: they have to find out first that the last leader is gone.
+    pub(super) fn gather_time(&self) -> Duration {
+        self.answer_time() * 2
     }
 
     /// A lease lasts about so long.

@@ -1,6 +1,7 @@
 //! One node's state machine.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
@@ -9,7 +10,8 @@ use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::worker::Worker;
 use super::{
-    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Ticket, Unsettled, board,
+    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, Unsettled,
+    board,
 };
 use crate::work::{Job, Solution};
 
@@ -29,6 +31,9 @@ pub struct Cluster {
     leading: Option<Leading>,
     worker: Worker,
     board: Board,
+    /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
+    /// next leader knows too.
+    standing: Option<Arc<Standing>>,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// The leader and epoch last put out.
@@ -50,6 +55,7 @@ impl Cluster {
             leading: None,
             worker: Worker::default(),
             board: Board::default(),
+            standing: None,
             unsettled: Vec::new(),
             told: None,
             started: now,
@@ -104,6 +110,16 @@ impl Cluster {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn leading(&self) -> Option<&Leading> {
+        self.leading.as_ref()
+    }
+
+    #[cfg(test)]
+    pub(super) fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
     // ---- events
 
     /// A message from another node has arrived.
@@ -124,6 +140,9 @@ impl Cluster {
         let late = now - due;
         if late > self.config.answer_time() {
             self.peers.excuse(late, now);
+            if let Some(leading) = &mut self.leading {
+                leading.excuse(late, now);
+            }
         }
         for (peer, state) in self.peers.expire(now) {
             self.peer_changed(now, peer, state);
@@ -199,6 +218,7 @@ impl Cluster {
         let request = self.request();
         if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
             leading.handle_leave(now, self.config.id, request, &mut self.out);
+            self.standing = Some(Arc::new(leading.standing())); // its last word
         }
         self.worker.stop_all(&mut self.out);
         if let Some(leader) = self.leader {
@@ -209,7 +229,7 @@ impl Cluster {
         for peer in peers {
             self.out.send(peer, Message::Leave(heartbeat.clone(), request.clone()));
         }
-        self.leading = None;
+        (self.leading, self.standing) = (None, None);
         self.left = true;
     }
 
@@ -234,7 +254,7 @@ impl Cluster {
             Message::HeartbeatRequest(heartbeat) => {
                 let is_alive = self.peers.is_alive(from, heartbeat.incarnation);
                 let echo = Some(heartbeat.sent);
-                self.hear(from, heartbeat);
+                self.hear(now, from, heartbeat);
                 let request = self.request().filter(|_| self.leader == Some(from));
                 self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now) }, request));
                 if !is_alive {
@@ -251,11 +271,13 @@ impl Cluster {
                         }
                         if news {
                             self.peer_changed(now, from, PeerState::Alive);
-                            self.elect(now); // whom it names counts if it leads now
+                            if self.leader.is_some() {
+                                self.elect(now); // whom it names counts if it leads now
+                            } // else what it says comes first: this node may be about to lead
                         }
                     }
                 }
-                self.hear(from, heartbeat);
+                self.hear(now, from, heartbeat);
                 if let (Some(leading), Some(request)) = (&mut self.leading, request) {
                     leading.handle_request(now, from, request, &mut self.out);
                 }
@@ -292,8 +314,8 @@ impl Cluster {
             }
             Message::Leave(heartbeat, request) => {
                 let incarnation = heartbeat.incarnation;
-                self.hear(from, heartbeat);
-                if let Some(state) = self.peers.left(from, incarnation) {
+                self.hear(now, from, heartbeat);
+                if let Some(state) = self.peers.left(from, incarnation, now) {
                     if let (Some(leading), Some(request)) = (&mut self.leading, request) {
                         leading.handle_leave(now, from, request, &mut self.out);
                     }
@@ -304,18 +326,30 @@ impl Cluster {
     }
 
     /// Takes in what another node's heartbeat says of the epoch and of what is done.
-    fn hear(&mut self, from: NodeId, heartbeat: Heartbeat) {
+    fn hear(&mut self, now: Instant, from: NodeId, heartbeat: Heartbeat) {
         let is_newest = self.peers.is_newest(from, heartbeat.incarnation, heartbeat.sent);
         let Some(epoch) = heartbeat.epoch.filter(|_| is_newest) else { return };
         if self.leading.is_some() && !self.peers.is_alive(from, heartbeat.incarnation) {
             return; // it may not hear this node, and then there is no surpassing what it says
         }
         self.see_epoch(from, epoch);
-        if self.epoch == Some(epoch) && epoch.leader == from && from != self.config.id {
-            self.board.merge(&heartbeat.done);
-            self.unsettled = heartbeat.unsettled;
-            self.unsettled.truncate(MAX_UNSETTLED);
-            self.worker.confirm(&self.board);
+        if heartbeat.standing.is_some()
+            && Some(epoch) > self.epoch
+            && let Some(leader) = self.leader.filter(|&leader| leader < from)
+            && self.peers.doubt(leader, now)
+        {
+            // It leads, so for it this node's leader is gone. A question says whether that is so.
+            self.send_heartbeat(now, leader);
+        }
+        if self.epoch == Some(epoch)
+            && epoch.leader == from
+            && from != self.config.id
+            && let Some(standing) = heartbeat.standing
+        {
+            self.board.merge(&standing.done);
+            self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
+            // What an earlier leader knew may be news to this one.
+            self.worker.confirm(&Board::heard(&standing.done));
         }
     }
 
@@ -324,16 +358,16 @@ impl Cluster {
         epoch.leader == from && Some(from) == self.leader && Some(epoch) >= self.epoch && self.heeds(from, epoch)
     }
 
-    /// Whether this node believes that there is such an epoch. A follower believes only in its leader's, so that two nodes which
-    /// both lead (a link is cut, or works one way) do not drive each other to ever newer ones through those in between. A
-    /// leader has to surpass what others believe in, but not a lower id that is just coming back: that one will lead itself.
+    /// Whether this node believes that there is such an epoch. A follower believes only its leader, and only from itself: so nobody can
+    /// speak in another's name, and two nodes which both lead (a link is cut, or works one way) do not drive each other to ever newer
+    /// epochs through those in between. A leader has to surpass what others believe in, but not a lower id that is just coming back:
+    /// that one will lead itself.
     fn heeds(&self, from: NodeId, epoch: Epoch) -> bool {
         let id = self.config.id;
         let is_near = epoch.counter <= self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(MAX_EPOCHS_MISSED);
         let is_ours = match self.leader {
-            None => true,
             Some(leader) if leader == id => from == id || from != epoch.leader || epoch.leader > id,
-            Some(leader) => epoch.leader == leader,
+            leader => from == epoch.leader && leader.is_none_or(|leader| leader == from),
         };
         is_near && is_ours
     }
@@ -348,6 +382,7 @@ impl Cluster {
 
     fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
+            self.standing = None;
             leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
         }
@@ -443,6 +478,7 @@ impl Cluster {
     }
 
     fn send_heartbeats(&mut self, now: Instant) {
+        self.standing = self.leading.as_ref().map(|leading| Arc::new(leading.standing()));
         let heartbeat = self.heartbeat(now);
         for peer in self.peers.ids().collect::<Vec<_>>() {
             self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
@@ -455,14 +491,12 @@ impl Cluster {
     }
 
     fn heartbeat(&self, now: Instant) -> Heartbeat {
-        let leading = self.leading.as_ref();
         Heartbeat {
             incarnation: self.config.incarnation,
             sent: self.uptime(now),
             echo: None,
             epoch: self.epoch,
-            done: leading.map(Leading::done).unwrap_or_default(),
-            unsettled: leading.map(|leading| leading.unsettled().to_vec()).unwrap_or_default(),
+            standing: self.standing.clone(),
         }
     }
 

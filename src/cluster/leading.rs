@@ -16,12 +16,12 @@ use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::{
     Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
-    Unsettled, board,
+    Standing, Unsettled, board,
 };
-use crate::work::{Job, NonceRange, Search, Solution, UNIT};
+use crate::work::{Job, NonceRange, Search, Solution};
 
-/// What a node gets that has not measured its speed yet: a tenth of a second of a slow core.
-const FIRST_LEASE: u64 = 10 * UNIT;
+/// Units that a node gets which has not measured its speed yet: a tenth of a second of a slow core.
+const FIRST_LEASE: u64 = 10;
 
 /// Solutions that await the source's final word. Only jobs that go on after a solution have more than one.
 pub(super) const MAX_UNSETTLED: usize = 16;
@@ -56,6 +56,9 @@ pub(super) struct Leading {
     terms: Option<Job>,
     /// Solutions that came before.
     unjudged: Vec<Unsettled>,
+    /// Somebody searches a job that this leader does not know, so what the board says is old: until the source was heard, nothing
+    /// of it is granted.
+    in_doubt: bool,
     is_news: bool,
     /// Nodes at work in this epoch and their speed in nonces per second.
     rates: BTreeMap<NodeId, u64>,
@@ -77,12 +80,13 @@ impl Leading {
         now: Instant,
         out: &mut Outbox,
     ) -> Self {
-        let ledgers: VecDeque<_> = board.jobs().iter().map(|(job, done)| Ledger::new(*job, done.clone())).collect();
+        let ledgers: VecDeque<_> =
+            board.jobs().iter().map(|(job, done)| Ledger::new(*job, done.clone(), config.unit)).collect();
         let mut leading = Self {
             config,
             epoch,
             round: 1,
-            gather_until: (!ledgers.is_empty()).then(|| now + config.answer_time()),
+            gather_until: (!ledgers.is_empty()).then(|| now + config.gather_time()),
             unheard: live,
             ledgers,
             next_lease: 1,
@@ -91,6 +95,7 @@ impl Leading {
             settled: VecDeque::new(),
             terms: None,
             unjudged: Vec::new(),
+            in_doubt: false,
             is_news: false,
             rates: BTreeMap::new(),
             hungry: BTreeSet::new(),
@@ -109,9 +114,19 @@ impl Leading {
         &self.unsettled
     }
 
-    /// What is done, for heartbeats.
+    #[cfg(test)]
+    pub(super) fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
+        self.ledgers.iter()
+    }
+
+    /// What is done, as it travels.
     pub(super) fn done(&self) -> Vec<JobDone> {
         board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())))
+    }
+
+    /// How things stand, for heartbeats.
+    pub(super) fn standing(&self) -> Standing {
+        Standing { done: self.done(), unsettled: self.unsettled.clone() }
     }
 
     /// What is done, for this node's own board.
@@ -143,11 +158,11 @@ impl Leading {
         let is_known = self.ledgers.iter().any(|ledger| ledger.id() == job.id());
         if !is_known && self.ledgers.len() < MAX_JOBS {
             self.is_news |= self.ledgers.is_empty();
-            self.ledgers.push_back(Ledger::new(job, Default::default()));
+            self.ledgers.push_back(Ledger::new(job, Default::default(), self.config.unit));
         }
         // Now it can be said which of the solutions that came before are for this block.
         for Unsettled { solution, found_by } in std::mem::take(&mut self.unjudged) {
-            self.judge(found_by, solution, out);
+            self.handle_solution(found_by, solution, out);
         }
         self.feed(now, out);
     }
@@ -181,9 +196,9 @@ impl Leading {
 
     /// Ends the round under way: all its leases are over, and everyone but `finder` hears it.
     fn end_round(&mut self, finder: Option<NodeId>, out: &mut Outbox) {
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round, settled: None };
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round, settled: None, void: vec![] };
         for &node in self.rates.keys().filter(|node| Some(**node) != finder) {
-            out.send(node, Message::ProcessInterrupt(interrupt));
+            out.send(node, Message::ProcessInterrupt(interrupt.clone()));
         }
         self.round += 1;
         self.ledgers.clear();
@@ -192,10 +207,10 @@ impl Leading {
         self.is_news = true;
     }
 
-    /// Tells `node` that everything before this round is over, and if so that its solution is settled.
-    fn interrupt(&self, node: NodeId, settled: Option<&Solution>, out: &mut Outbox) {
+    /// Tells `node` that everything before this round is over, and so are the `void` leases; and if so, that its solution is settled.
+    fn interrupt(&self, node: NodeId, settled: Option<&Solution>, void: Vec<(Epoch, u64)>, out: &mut Outbox) {
         let settled = settled.map(Solution::id);
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1, settled };
+        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1, settled, void };
         out.send(node, Message::ProcessInterrupt(interrupt));
     }
 
@@ -210,7 +225,7 @@ impl Leading {
                 ledger.reclaim(|lease| lease.node == from && range.covers(&lease.rest));
             }
         }
-        let mut outdated = false;
+        let (mut outdated, mut void) = (false, Vec::new());
         for held in request.held.iter().take(2 * MAX_LEASES) {
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.job) else {
                 outdated = true;
@@ -227,11 +242,14 @@ impl Leading {
                 self.next_lease += 1;
                 let job = *ledger.job();
                 out.send(from, self.process(number, job, held.rest));
+            } else if !ledger.is_leased_to(from, held.rest) {
+                void.push((held.epoch, held.lease)); // otherwise its new name is on its way
             }
         }
         // Before the source has named the block to find, a job that this leader does not know may well be for it.
-        if outdated && self.terms.is_some() {
-            self.interrupt(from, None, out);
+        self.in_doubt |= outdated && self.terms.is_none();
+        if outdated && self.terms.is_some() || !void.is_empty() {
+            self.interrupt(from, None, void, out);
         }
         self.resend(now, from, &request, out);
         self.hungry.insert(from);
@@ -274,7 +292,8 @@ impl Leading {
             out.push(Output::Refused { from, solution });
             return;
         }
-        if self.terms.is_some() {
+        // Of a block that this leader has not heard of yet, the source may be about to tell.
+        if self.terms.is_some_and(|terms| terms.height >= solution.job.height) {
             self.judge(from, solution, out);
         } else if self.unjudged.iter().filter(|unjudged| unjudged.found_by == from).count() < MAX_UNJUDGED
             && !self.unjudged.iter().any(|unjudged| unjudged.solution == solution)
@@ -298,7 +317,7 @@ impl Leading {
         let is_found =
             self.ledgers.is_empty() && self.settled.iter().any(|other| other.job.block() == solution.job.block());
         if !is_wanted || is_found || self.settled.contains(&solution) {
-            self.interrupt(from, Some(&solution), out);
+            self.interrupt(from, Some(&solution), vec![], out);
             return;
         }
         let ends_round = solution.job.search == Search::First;
@@ -330,7 +349,7 @@ impl Leading {
             self.settled.pop_front();
         }
         self.settled.push_back(*solution);
-        self.interrupt(found_by, Some(solution), out);
+        self.interrupt(found_by, Some(solution), vec![], out);
         if solution.job.search == Search::First {
             self.asked = false;
             self.ask_for_job(out);
@@ -359,6 +378,11 @@ impl Leading {
         self.forget(now, from, out);
     }
 
+    /// This node itself was not running for `pause`, so no lease could be named: that time does not count.
+    pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
+        self.ledgers.iter_mut().for_each(|ledger| ledger.excuse(pause, now));
+    }
+
     /// Reclaims leases that their nodes have not mentioned for long.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Outbox) {
         let expiry = self.config.lease_expiry();
@@ -370,21 +394,22 @@ impl Leading {
 
     /// Grants leases until `node` has [`Config::lease_depth`] in hand.
     fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        if self.gather_until.is_some() {
+        if self.gather_until.is_some() || self.in_doubt && self.terms.is_none() {
             self.hungry.insert(node);
             return;
         }
         // The last job stays even if nothing of it is left, so that the leader remembers which block it is on.
         let last = self.ledgers.back().map(Ledger::id);
         self.ledgers.retain(|ledger| Some(ledger.id()) == last || !ledger.is_exhausted());
-        let nonces = |rate: u64, time: Duration| ((rate as f64 * time.as_secs_f64()) as u64).max(UNIT);
+        let unit = self.config.unit;
+        let nonces = |rate: u64, time: Duration| ((rate as f64 * time.as_secs_f64()) as u64).max(unit);
         let (lease, depth) = match self.rates.get(&node) {
-            None | Some(0) => (FIRST_LEASE, 2 * FIRST_LEASE),
+            None | Some(0) => (FIRST_LEASE * unit, 2 * FIRST_LEASE * unit),
             Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
         };
         // Of what can be open at once, half is shared among the nodes, so that the fastest do not take it all.
         let open = self.current().map_or(0, |job| job.space().len()).saturating_mul(MAX_JOBS as u64 / 2);
-        let share = (open / self.rates.len().max(1) as u64).max(UNIT);
+        let share = (open / self.rates.len().max(1) as u64).max(unit);
         let (lease, depth) = (lease.min(share), depth.min(share));
         let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
         let (mut held, mut count) =

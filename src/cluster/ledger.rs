@@ -2,12 +2,12 @@
 //!
 //! What is done only grows; leases come and go. Whatever is neither done nor leased is free, so nothing can fall between.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rangemap::RangeSet;
 
 use super::NodeId;
-use crate::work::{Job, JobId, NonceRange, UNIT};
+use crate::work::{Job, JobId, NonceRange};
 
 /// Done ranges that do not touch each other: many more than a leader's leases make. Beyond, new ones are forgotten, which costs
 /// repeated hashing; else a node that reports nonce by nonce could fill the memory of all.
@@ -24,6 +24,8 @@ pub(super) fn has_room(done: &RangeSet<u64>, range: NonceRange) -> bool {
 pub(super) struct Ledger {
     job: Job,
     id: JobId,
+    /// Grants end on multiples of so many nonces, counted from the start of the space.
+    unit: u64,
     done: RangeSet<u64>,
     leases: Vec<Lease>,
     /// `done` and `leases` together.
@@ -44,8 +46,8 @@ pub(super) struct Lease {
 }
 
 impl Ledger {
-    pub(super) fn new(job: Job, done: RangeSet<u64>) -> Self {
-        Self { job, id: job.id(), taken: done.clone(), done, leases: Vec::new() }
+    pub(super) fn new(job: Job, done: RangeSet<u64>, unit: u64) -> Self {
+        Self { job, id: job.id(), unit, taken: done.clone(), done, leases: Vec::new() }
     }
 
     pub(super) fn job(&self) -> &Job {
@@ -58,6 +60,11 @@ impl Ledger {
 
     pub(super) fn done(&self) -> &RangeSet<u64> {
         &self.done
+    }
+
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> &RangeSet<u64> {
+        &self.taken
     }
 
     pub(super) fn leases(&self) -> &[Lease] {
@@ -74,9 +81,8 @@ impl Ledger {
     pub(super) fn grant(&mut self, number: u64, node: NodeId, nonces: u64, now: Instant) -> Option<NonceRange> {
         let space = self.job.space();
         let gap = self.taken.gaps(&(space.start..space.end)).next()?;
-        // Ends fall on the borders of units, counted from the start of the space.
         let wanted = gap.start.saturating_add(nonces.max(1)) - space.start;
-        let border = space.start.saturating_add(wanted.div_ceil(UNIT).saturating_mul(UNIT));
+        let border = space.start.saturating_add(wanted.div_ceil(self.unit).saturating_mul(self.unit));
         let range = NonceRange::new(gap.start, gap.end.min(border));
         self.lease(number, node, range, now);
         Some(range)
@@ -95,6 +101,11 @@ impl Ledger {
     fn lease(&mut self, number: u64, node: NodeId, rest: NonceRange, now: Instant) {
         self.taken.insert(rest.start..rest.end);
         self.leases.push(Lease { number, node, rest, granted: now, seen: now });
+    }
+
+    /// Whether `node` has a lease of some of `range`.
+    pub(super) fn is_leased_to(&self, node: NodeId, range: NonceRange) -> bool {
+        self.leases.iter().any(|lease| lease.node == node && !lease.rest.intersection(&range).is_empty())
     }
 
     /// The nonces were searched, whoever did it.
@@ -130,6 +141,11 @@ impl Ledger {
         true
     }
 
+    /// Time in which no lease could be named does not count.
+    pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
+        self.leases.iter_mut().for_each(|lease| lease.seen = (lease.seen + pause).min(now));
+    }
+
     /// Ends the leases that `over` names; what was left of them is free again.
     pub(super) fn reclaim(&mut self, over: impl Fn(&Lease) -> bool) {
         let before = self.leases.len();
@@ -146,6 +162,7 @@ impl Ledger {
 mod tests {
     use super::*;
     use crate::cluster::tests::{clock, job, node};
+    use crate::work::UNIT;
     use proptest::prelude::*;
 
     fn range(start: u64, end: u64) -> NonceRange {
@@ -153,7 +170,7 @@ mod tests {
     }
 
     fn ledger() -> Ledger {
-        Ledger::new(job(1), RangeSet::new())
+        Ledger::new(job(1), RangeSet::new(), UNIT)
     }
 
     #[test]

@@ -30,8 +30,10 @@ struct Peer {
     incarnation: u64,
     /// The run that said goodbye.
     left: Option<u64>,
-    /// When it was last seen to go down.
+    /// Since when it is down, if it was seen to go.
     down_since: Option<Instant>,
+    /// Another node says that it is gone: it was asked then, and has to answer in time.
+    doubted: Option<Instant>,
     /// Incarnation and `sent` of the newest heartbeat taken in.
     newest: (u64, u64),
 }
@@ -78,6 +80,7 @@ impl Peers {
                     incarnation: 0,
                     left: None,
                     down_since: None,
+                    doubted: None,
                     newest: (0, 0),
                 },
             );
@@ -119,18 +122,25 @@ impl Peers {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }
         let restarted = peer.incarnation != 0 && incarnation != peer.incarnation;
-        if incarnation < peer.incarnation {
-            peer.newest = (0, 0);
-        }
-        peer.incarnation = incarnation;
         peer.awaited = None;
         peer.answered = peer.answered.max(asked.min(now));
         if now.saturating_duration_since(peer.answered) >= down_after {
             return Answered::Late;
         }
+        if peer.newest.0 != incarnation {
+            peer.newest = (0, 0); // heartbeats of another run, which may have had a higher number
+        }
+        peer.incarnation = incarnation;
         let news = peer.state != PeerState::Alive;
         (peer.state, peer.down_since) = (PeerState::Alive, None);
+        peer.doubted = peer.doubted.filter(|&since| asked < since);
         Answered::Alive { news, restarted }
+    }
+
+    /// Another node says that `id` is gone. True if it has to be asked, and to answer in time.
+    pub(super) fn doubt(&mut self, id: NodeId, now: Instant) -> bool {
+        let up = self.peers.get_mut(&id).filter(|peer| peer.state != PeerState::Down && peer.doubted.is_none());
+        up.map(|peer| peer.doubted = Some(now)).is_some()
     }
 
     /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.
@@ -152,12 +162,12 @@ impl Peers {
     }
 
     /// `id` has said goodbye. Gives its state if that is new.
-    pub(super) fn left(&mut self, id: NodeId, incarnation: u64) -> Option<PeerState> {
+    pub(super) fn left(&mut self, id: NodeId, incarnation: u64, now: Instant) -> Option<PeerState> {
         let peer = self.peers.get_mut(&id).filter(|peer| incarnation >= peer.incarnation)?;
         (peer.incarnation, peer.left) = (incarnation, Some(incarnation));
         peer.awaited = None;
         let news = peer.state != PeerState::Down;
-        peer.state = PeerState::Down;
+        (peer.state, peer.down_since, peer.doubted) = (PeerState::Down, Some(now), None);
         news.then_some(PeerState::Down)
     }
 
@@ -166,26 +176,31 @@ impl Peers {
         for peer in self.peers.values_mut() {
             peer.answered = (peer.answered + pause).min(now);
             peer.awaited = peer.awaited.map(|until| until + pause);
+            peer.doubted = peer.doubted.map(|since| (since + pause).min(now));
         }
     }
 
     /// Lets time pass. Gives the peers whose state has changed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(NodeId, PeerState)> {
         let (suspect, down) = (self.config.suspect_after(), self.config.down_after());
+        let answer = self.config.answer_time();
         let mut changed = Vec::new();
         for (&id, peer) in &mut self.peers {
             if peer.awaited.is_some_and(|until| now >= until) {
                 peer.awaited = None;
             }
             let silence = now.saturating_duration_since(peer.answered);
+            let has_failed = peer.doubted.is_some_and(|since| now >= since + answer);
             let state = match peer.state {
                 PeerState::Down => PeerState::Down,
-                _ if silence >= down => PeerState::Down,
+                _ if silence >= down || has_failed => PeerState::Down,
                 _ if silence >= suspect => PeerState::Suspect,
                 _ => PeerState::Alive,
             };
             if state != peer.state {
-                peer.down_since = (state == PeerState::Down).then_some(now);
+                if state == PeerState::Down {
+                    (peer.down_since, peer.doubted) = (Some(now), None);
+                }
                 peer.state = state;
                 changed.push((id, state));
             }
@@ -201,7 +216,8 @@ impl Peers {
             (None, PeerState::Suspect) => Some(peer.answered + self.config.down_after()),
             (None, PeerState::Down) => None,
         };
-        self.peers.values().filter_map(due).min()
+        let doubts = self.peers.values().filter_map(|peer| peer.doubted).map(|since| since + self.config.answer_time());
+        self.peers.values().filter_map(due).chain(doubts).min()
     }
 }
 
@@ -249,8 +265,8 @@ mod tests {
         assert_eq!(peers.answered(node(1), 7, after(5000), after(20_000)), Answered::Late, "of long ago");
         assert_eq!(peers.answered(node(1), 7, after(19_000), after(20_000)), NEWS);
         assert_eq!(peers.answered(node(1), 6, after(20_000), after(20_000)), Answered::Late, "of an earlier run");
-        assert_eq!(peers.left(node(1), 6), None);
-        assert_eq!(peers.left(node(1), 7), Some(PeerState::Down));
+        assert_eq!(peers.left(node(1), 6, after(20_000)), None);
+        assert_eq!(peers.left(node(1), 7, after(20_000)), Some(PeerState::Down));
         assert_eq!(
             peers.answered(node(1), 7, after(20_000), after(20_000)),
             Answered::Late,

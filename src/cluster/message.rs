@@ -8,10 +8,12 @@
 //! | `Process` | leader, node | search this range of this job |
 //! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
 //! | `ProcessAnswerYes` | node, leader | here is a nonce |
-//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced; or: that solution is settled |
+//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced; or: those leases are void; or: that solution is settled |
 //! | `Leave` | node, every other | I am going: a last heartbeat, and what I hold comes back |
 //!
 //! Every message may be lost, late or doubled. Those that speak of leases carry the epoch in which they were granted.
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +45,16 @@ pub struct Heartbeat {
     pub echo: Option<u64>,
     /// The newest epoch that the sender has seen.
     pub epoch: Option<Epoch>,
-    /// From a leader: the jobs under way and what is done of each, so that the next leader goes on from there.
+    /// From a node that leads in that epoch: how things stand, so that the next leader goes on from there.
+    pub standing: Option<Arc<Standing>>,
+}
+
+/// How things stand in an epoch. One value serves all heartbeats of a round.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// The jobs under way and what is done of each.
     pub done: Vec<JobDone>,
-    /// From a leader: solutions that the source has not said its final word on.
+    /// Solutions that the source has not said its final word on.
     pub unsettled: Vec<Unsettled>,
 }
 
@@ -142,7 +151,7 @@ pub struct ProcessAnswerYes {
 }
 
 /// The end of all rounds up to one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessInterrupt {
     /// The leader's epoch.
     pub epoch: Epoch,
@@ -150,4 +159,6 @@ pub struct ProcessInterrupt {
     pub round: u64,
     /// A solution of the receiver's on which the last word is spoken: it may forget it.
     pub settled: Option<(JobId, u64)>,
+    /// Leases that the receiver holds and that are void, each by its epoch and number: others search there, or have.
+    pub void: Vec<(Epoch, u64)>,
 }

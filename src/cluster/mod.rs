@@ -39,9 +39,11 @@ pub use id::{Epoch, NodeId, NodeIdError};
 pub use liveness::PeerState;
 pub use message::{
     Heartbeat, Held, JobDone, Message, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt, ProcessRequest,
-    Unsettled,
+    Standing, Unsettled,
 };
 pub use output::{Output, Ticket};
 
+#[cfg(test)]
+mod sim;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle, Timestamp};
+use crate::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle, Timestamp, UNIT};
 
 /// Where a test's time begins.
 #[allow(clippy::disallowed_methods)]
@@ -17,7 +17,7 @@ pub(super) fn node(id: u32) -> NodeId {
 }
 
 pub(super) fn config(id: u32) -> Config {
-    Config { id: node(id), incarnation: u64::from(id) * 1000, heartbeat: Duration::from_secs(5) }
+    Config { id: node(id), incarnation: u64::from(id) * 1000, heartbeat: Duration::from_secs(5), unit: UNIT }
 }
 
 /// A job of block `block` with a target that nothing meets.
@@ -472,7 +472,7 @@ fn a_wrong_nonce_is_refused_and_changes_nothing() {
     let now = clock();
     let mut cluster = Cluster::new(config(1), now);
     cluster.set_peers(now, &[node(2)]);
-    let reply = |epoch| Heartbeat { incarnation: 9, sent: 0, echo: Some(0), epoch, done: vec![], unsettled: vec![] };
+    let reply = |epoch| Heartbeat { incarnation: 9, sent: 0, echo: Some(0), epoch, standing: None };
     cluster.handle_message(now, node(2), Message::HeartbeatReply(reply(None), None));
     cluster.handle_job(now, job(1));
     while cluster.poll_output().is_some() {}
@@ -491,7 +491,7 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     let epoch = |counter, leader| Epoch { counter, leader: node(leader), incarnation: 1 };
     let beat = |epoch| {
         let echo = Some(0);
-        Heartbeat { incarnation: 1, sent: 0, echo, epoch: Some(epoch), done: vec![], unsettled: vec![] }
+        Heartbeat { incarnation: 1, sent: 0, echo, epoch: Some(epoch), standing: None }
     };
     cluster.handle_message(now, node(1), Message::HeartbeatReply(beat(epoch(5, 1)), None));
     while cluster.poll_output().is_some() {}
@@ -507,8 +507,8 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     // Twice the same, then an interrupt, then late mail from the round that is over.
     cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
     assert_eq!(cluster.poll_output(), None);
-    let interrupt = ProcessInterrupt { epoch: epoch(5, 1), round: 1, settled: None };
-    cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt));
+    let interrupt = ProcessInterrupt { epoch: epoch(5, 1), round: 1, settled: None, void: vec![] };
+    cluster.handle_message(now, node(1), Message::ProcessInterrupt(interrupt.clone()));
     assert_eq!(cluster.poll_output(), Some(Output::Stop { ticket: 1 }));
     assert!(matches!(cluster.poll_output(), Some(Output::Send { message: Message::ProcessRequest(_), .. })));
     cluster.handle_message(now, node(1), process(epoch(5, 1), 1));
@@ -643,7 +643,7 @@ fn absurd_epochs_are_made_up() {
     let before = net.member(2).leader;
     for (counter, leader, incarnation) in [(u64::MAX, 1, u64::MAX), (u64::MAX, 2, 0), (1 << 40, 1, 1)] {
         let epoch = Some(Epoch { counter, leader: node(leader), incarnation });
-        let heartbeat = Heartbeat { incarnation: 2, sent: 50, echo: None, epoch, done: vec![], unsettled: vec![] };
+        let heartbeat = Heartbeat { incarnation: 2, sent: 50, echo: None, epoch, standing: None };
         for (to, from) in [(1, 2), (2, 1)] {
             let message = Message::HeartbeatRequest(heartbeat.clone());
             net.act(to, |cluster, now| cluster.handle_message(now, node(from), message));

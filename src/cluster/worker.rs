@@ -65,6 +65,22 @@ impl Worker {
         self.leases.is_empty()
     }
 
+    /// Leases, finished ranges, pending solutions.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 3] {
+        [self.leases.len(), self.finished.len(), self.pending.len()]
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds(&self, epoch: Epoch, number: u64) -> bool {
+        self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number)
+    }
+
+    #[cfg(test)]
+    pub(super) fn offers(&self, solution: &Solution) -> bool {
+        self.pending.iter().any(|pending| pending.solution == *solution)
+    }
+
     /// The job that is scanned now.
     pub(super) fn job(&self) -> Option<&Job> {
         self.leases.front().map(|lease| &lease.job)
@@ -107,13 +123,16 @@ impl Worker {
         }
         self.stop(|lease| other_block(lease) || older_round(lease), out);
         let continues = |lease: &&mut Lease| {
-            lease.round.0 < epoch
+            lease.round <= round
                 && lease.id == id
                 && lease.range.end == range.end
                 && (lease.range.start..=lease.searched_to).contains(&range.start)
         };
         if let Some(lease) = self.leases.iter_mut().find(continues) {
+            // What was searched under the old name may be known to the leader that gave it the new one, and to nobody else.
+            let before = NonceRange::new(lease.range.start, range.start);
             (lease.round, lease.number, lease.range) = (round, number, range);
+            self.finish(id, before);
             return;
         }
         if self.leases.len() == MAX_LEASES {
@@ -133,7 +152,8 @@ impl Worker {
         let over = Some((interrupt.epoch, interrupt.round));
         let news = over > self.over;
         self.over = self.over.max(over);
-        self.stop(|lease| Some(lease.round) <= over, out) || news
+        let is_void = |lease: &Lease| interrupt.void.contains(&(lease.round.0, lease.number));
+        self.stop(|lease| Some(lease.round) <= over || is_void(lease), out) || news
     }
 
     /// Stops the leases that are over. True if there were any.
@@ -190,14 +210,22 @@ impl Worker {
     pub(super) fn handle_searched(&mut self, ticket: Ticket, leader: Option<NodeId>, out: &mut Outbox) {
         let Some(at) = self.leases.iter().position(|lease| lease.ticket == ticket) else { return };
         let Some(Lease { round, number, id, range, .. }) = self.leases.remove(at) else { return };
-        if self.finished.len() == MAX_FINISHED {
-            self.finished.pop_front();
-        }
-        self.finished.push_back((id, range));
+        self.finish(id, range);
         if let Some(leader) = leader {
             let answer = ProcessAnswerNo { epoch: round.0, lease: number, job: id, range, rate: self.rate };
             out.send(leader, Message::ProcessAnswerNo(answer));
         }
+    }
+
+    /// Remembers that `range` is searched, until everyone knows.
+    fn finish(&mut self, id: JobId, range: NonceRange) {
+        if range.is_empty() {
+            return;
+        }
+        if self.finished.len() == MAX_FINISHED {
+            self.finished.pop_front();
+        }
+        self.finished.push_back((id, range));
     }
 
     /// Forgets finished ranges that the leader is known to know.

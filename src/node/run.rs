@@ -19,7 +19,7 @@ use crate::kernel::Choice;
 use crate::scan::{self, ScanError, Scanner};
 use crate::source::{Template, Verdict};
 use crate::transport::Transport;
-use crate::work::{BlockId, JobId, NonceRange, Puzzle, Solution};
+use crate::work::{BlockId, JobId, NonceRange, Puzzle, Solution, UNIT};
 
 /// Events of the scanner that the node has not taken yet; beyond, hashing waits. Found nonces are few, so it never does.
 const SCAN_EVENTS: usize = 1024;
@@ -140,7 +140,7 @@ impl Node {
     fn new(config: Config, scanner: Scanner, events: mpsc::Sender<Event>, news: mpsc::Sender<News>) -> Self {
         let now = now();
         let incarnation = since_1970().as_nanos() as u64;
-        let rules = cluster::Config { id: config.id, incarnation, heartbeat: config.heartbeat };
+        let rules = cluster::Config { id: config.id, incarnation, heartbeat: config.heartbeat, unit: UNIT };
         let (registry, peers) = match config.peers {
             Peers::Fixed(peers) => (None, peers),
             Peers::Registered(registry) => (Some(registry), BTreeMap::new()),

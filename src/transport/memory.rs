@@ -161,7 +161,7 @@ mod tests {
 
     fn round(round: u64) -> Message {
         let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
-        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None })
+        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void: vec![] })
     }
 
     fn pair() -> (MemoryNetwork, MemoryTransport, MemoryTransport) {

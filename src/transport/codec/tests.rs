@@ -1,5 +1,7 @@
 //! Every message comes back as it was; nothing else comes back as a message, and nothing panics.
 
+use std::sync::Arc;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -7,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cluster::{
     Epoch, Heartbeat, Held, JobDone, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
-    ProcessRequest, Unsettled,
+    ProcessRequest, Standing, Unsettled,
 };
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, JobId, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle,
@@ -62,8 +64,7 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
             sent,
             echo,
             epoch,
-            done,
-            unsettled,
+            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled })),
         },
     )
 }
@@ -84,8 +85,9 @@ fn messages() -> impl Strategy<Value = Message> {
     });
     let yes = (epochs(), solutions())
         .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
-    let interrupt = (epochs(), any::<u64>())
-        .prop_map(|(epoch, round)| Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None }));
+    let interrupt = (epochs(), any::<u64>()).prop_map(|(epoch, round)| {
+        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void: vec![] })
+    });
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
         (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::HeartbeatReply(beat, request)),
@@ -143,7 +145,7 @@ proptest! {
 
 fn interrupt() -> Message {
     let epoch = Epoch { counter: 1, leader: NodeId::try_from(2).unwrap(), incarnation: 3 };
-    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4, settled: None })
+    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4, settled: None, void: vec![] })
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn id(id: u32) -> NodeId {
 }
 
 fn heartbeat() -> Heartbeat {
-    Heartbeat { incarnation: 1, sent: 2, echo: None, epoch: None, done: vec![], unsettled: vec![] }
+    Heartbeat { incarnation: 1, sent: 2, echo: None, epoch: None, standing: None }
 }
 
 fn work_request() -> Message {
@@ -65,7 +65,7 @@ async fn unanswered_requests_do_not_hold_up_others() {
         assert_eq!(next(&two).await, (id(1), work_request()));
     }
     let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
-    let interrupt = Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 1, settled: None });
+    let interrupt = Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 1, settled: None, void: vec![] });
     one.send(id(2), interrupt.clone());
     assert_eq!(next(&two).await, (id(1), interrupt));
 }

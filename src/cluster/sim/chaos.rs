@@ -1,0 +1,298 @@
+//! Faults: which there are, when they come, and how they end.
+
+use std::time::Duration;
+
+use super::super::{Cluster, NodeId};
+use super::invariants::{Step, Violation};
+use super::world::{Event, World};
+
+/// A fault, or the end of one, at one node.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    Start,
+    /// SIGKILL.
+    Kill,
+    /// SIGTERM.
+    Leave,
+    /// SIGSTOP.
+    Pause,
+    Resume,
+    /// It hashes at another speed.
+    Rate(u64),
+    /// Its clock jumps ahead.
+    Jump(Duration),
+    /// Nothing arrives from that node to this one.
+    Cut(NodeId),
+    Uncut(NodeId),
+    Loss(NodeId, u32),
+    Doubling(NodeId, u32),
+    Delay(NodeId, Duration),
+    Clog(NodeId),
+    Unclog(NodeId),
+    SourceDown,
+    SourceUp,
+    SourceSlow(Duration),
+    /// Somebody else found the block.
+    OtherBlock,
+}
+
+impl Fault {
+    fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Kill => "kill",
+            Self::Leave => "leave",
+            Self::Pause => "pause",
+            Self::Rate(_) => "slow",
+            Self::Jump(_) => "jump",
+            Self::Cut(_) => "cut",
+            Self::Loss(_, 1..) => "loss",
+            Self::Doubling(_, 1..) => "doubling",
+            Self::Delay(_, by) if !by.is_zero() => "delay",
+            Self::Clog(_) => "clog",
+            Self::SourceDown => "source down",
+            Self::SourceSlow(_) => "source slow",
+            Self::OtherBlock => "other block",
+            _ => return None,
+        })
+    }
+}
+
+impl World {
+    /// Lays out the faults of the first phase, up to `end`.
+    pub(super) fn lay_out_faults(&mut self, end: Duration) {
+        let mut at = self.plan.heartbeat;
+        while at < end {
+            self.lay_out_fault(at);
+            at += self.plan.fault_every.mul_f64(0.2 + 1.6 * self.rng.f64());
+        }
+    }
+
+    fn lay_out_fault(&mut self, at: Duration) {
+        let ids = self.ids();
+        let pick = |world: &mut Self| ids[world.rng.usize(..ids.len())];
+        // The leader is worth more trouble than anyone else.
+        let victim = if self.rng.u32(..3) == 0 { ids[0] } else { pick(self) };
+        let other = pick(self);
+        let heartbeat = self.plan.heartbeat;
+        let some = |world: &mut Self, beats: f64| heartbeat.mul_f64(beats * world.rng.f64());
+        let (length, long) = (some(self, 4.0), some(self, 12.0));
+        match self.rng.u32(..16) {
+            0 | 1 => {
+                self.later(at, victim, Fault::Kill);
+                self.later(at + length, victim, Fault::Start);
+            }
+            2 => {
+                self.later(at, victim, Fault::Leave);
+                self.later(at + length, victim, Fault::Start);
+            }
+            3 | 4 => {
+                self.later(at, victim, Fault::Pause);
+                let length = if self.rng.bool() { length } else { long };
+                self.later(at + length, victim, Fault::Resume);
+            }
+            5 => {
+                let rate = self.servers[&victim].usual_rate;
+                self.later(at, victim, Fault::Rate((rate / 10).max(1)));
+                self.later(at + long, victim, Fault::Rate(rate));
+            }
+            6 => {
+                let by = some(self, 12.0);
+                self.later(at, victim, Fault::Jump(by));
+            }
+            7 => self.for_a_while(at, length, victim, other, Fault::Cut, Fault::Uncut),
+            8 => {
+                self.for_a_while(at, length, victim, other, Fault::Cut, Fault::Uncut);
+                self.for_a_while(at, length, other, victim, Fault::Cut, Fault::Uncut);
+            }
+            9 => {
+                // Everyone on one side of a line through the cluster.
+                let side: Vec<_> = ids.iter().map(|_| self.rng.bool()).collect();
+                for (i, &a) in ids.iter().enumerate() {
+                    for (j, &b) in ids.iter().enumerate() {
+                        if side[i] != side[j] {
+                            self.for_a_while(at, length, a, b, Fault::Cut, Fault::Uncut);
+                        }
+                    }
+                }
+            }
+            10 => {
+                let loss = self.rng.u32(10..700);
+                self.for_a_while(at, long, victim, other, |from| Fault::Loss(from, loss), |from| Fault::Loss(from, 0));
+            }
+            11 => {
+                let of = self.rng.u32(100..900);
+                let (begin, end) = (|from| Fault::Doubling(from, of), |from| Fault::Doubling(from, 0));
+                self.for_a_while(at, long, victim, other, begin, end);
+            }
+            12 => {
+                let by = some(self, 1.5);
+                let (begin, end) = (|from| Fault::Delay(from, by), |from| Fault::Delay(from, Duration::ZERO));
+                self.for_a_while(at, long, victim, other, begin, end);
+            }
+            13 => {
+                // Links clog one by one and are cleared in another order.
+                for _ in 0..self.rng.u32(1..=4) {
+                    let (to, from) = (pick(self), pick(self));
+                    let (begin, length) = (some(self, 2.0), some(self, 5.0));
+                    self.for_a_while(at + begin, length, to, from, Fault::Clog, Fault::Unclog);
+                }
+            }
+            14 => {
+                let fault = match self.rng.bool() {
+                    true => Fault::SourceDown,
+                    false => Fault::SourceSlow(some(self, 1.0)),
+                };
+                self.later(at, victim, fault);
+                self.later(at + length, victim, Fault::SourceUp);
+            }
+            _ => self.later(at, victim, Fault::OtherBlock),
+        }
+    }
+
+    fn for_a_while(
+        &mut self,
+        at: Duration,
+        length: Duration,
+        to: NodeId,
+        from: NodeId,
+        begin: impl Fn(NodeId) -> Fault,
+        end: impl Fn(NodeId) -> Fault,
+    ) {
+        if to != from {
+            self.later(at, to, begin(from));
+            self.later(at + length, to, end(from));
+        }
+    }
+
+    fn later(&mut self, at: Duration, node: NodeId, fault: Fault) {
+        self.schedule(at.saturating_sub(self.now), node, Event::Fault(fault));
+    }
+
+    /// Lets a fault begin or end.
+    pub(super) fn inject(&mut self, id: NodeId, fault: Fault) -> Result<(), Violation> {
+        if self.trace.is_on() {
+            self.trace.line(self.now, id, &format_args!("## {fault:?}"));
+        }
+        if self.invariants.is_healed() && !matches!(fault, Fault::Start | Fault::Resume) {
+            return Ok(()); // the faults of the first phase are over
+        }
+        if let Some(name) = fault.name() {
+            *self.faults.entry(name).or_default() += 1;
+        }
+        match fault {
+            Fault::Start if self.invariants.is_gone(id) => {}
+            Fault::Start => {
+                // A wall clock that was set back gives a restarted node a lower incarnation.
+                let server = self.servers.get_mut(&id).unwrap();
+                if server.run.is_none() {
+                    let back = server.runs > 0 && self.rng.u32(..8) == 0;
+                    server.incarnation = if back { server.incarnation - 1 } else { server.incarnation + 10 };
+                }
+                self.start(id)?;
+            }
+            Fault::Kill => self.kill(id),
+            Fault::Leave => {
+                if self.servers[&id].is_awake() {
+                    self.act(id, Step::News, |run, now| Cluster::leave(&mut run.cluster, now))?;
+                    self.kill(id);
+                }
+            }
+            Fault::Pause => {
+                let server = self.servers.get_mut(&id).unwrap();
+                if server.is_awake() {
+                    server.paused = Some(Vec::new());
+                }
+            }
+            Fault::Resume => self.resume(id)?,
+            Fault::Rate(rate) => self.set_rate(id, rate)?,
+            Fault::Jump(by) => {
+                let server = self.servers.get_mut(&id).unwrap();
+                server.clock.ahead += by;
+                server.due = None;
+                if server.is_awake() {
+                    self.act(id, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
+                }
+            }
+            Fault::Cut(from) => self.net.link(from, id).cuts += 1,
+            Fault::Uncut(from) => {
+                let link = self.net.link(from, id);
+                link.cuts = link.cuts.saturating_sub(1);
+            }
+            Fault::Loss(from, loss) => self.net.link(from, id).loss = loss,
+            Fault::Doubling(from, doubling) => self.net.link(from, id).doubling = doubling,
+            Fault::Delay(from, delay) => self.net.link(from, id).delay = delay,
+            Fault::Clog(from) => {
+                self.net.link(from, id).clogged.get_or_insert_default();
+            }
+            Fault::Unclog(from) => {
+                let mut mail = self.net.link(from, id).clogged.take().unwrap_or_default();
+                self.rng.shuffle(&mut mail);
+                for message in mail {
+                    let after = Duration::from_micros(self.rng.u64(..50_000));
+                    self.schedule(after, id, Event::Deliver { from, message });
+                }
+            }
+            Fault::SourceDown => self.source.is_down = true,
+            Fault::SourceSlow(by) => self.source.latency = by,
+            Fault::SourceUp => (self.source.is_down, self.source.latency) = (false, self.plan.source_latency),
+            Fault::OtherBlock => self.source.height += 1,
+        }
+        Ok(())
+    }
+
+    /// The server hashes at another speed from now on.
+    fn set_rate(&mut self, id: NodeId, rate: u64) -> Result<(), Violation> {
+        self.act(id, Step::News, |_, _| {})?; // what it hashed so far was at the old one
+        let server = self.servers.get_mut(&id).unwrap();
+        (server.rate, server.due) = (rate, None);
+        self.act(id, Step::News, |run, _| run.cluster.set_rate(rate))
+    }
+
+    /// Ends a server without a word. Solutions that only it knew are lost with it.
+    pub(super) fn kill(&mut self, id: NodeId) {
+        let server = self.servers.get_mut(&id).unwrap();
+        server.run = None;
+        (server.paused, server.due) = (None, None);
+        server.wake += 1;
+        self.truth.found.iter_mut().filter(|found| found.by == id).for_each(|found| found.is_excused = true);
+    }
+
+    pub(super) fn resume(&mut self, id: NodeId) -> Result<(), Violation> {
+        let server = self.servers.get_mut(&id).unwrap();
+        let Some(mail) = server.paused.take() else { return Ok(()) };
+        server.due = None;
+        if let Some(run) = &mut server.run {
+            run.scanner.skip(self.now);
+        }
+        // Its timer first, as the real node has it; then what was waiting for it.
+        self.act(id, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
+        for event in mail {
+            if !matches!(event, Event::Wake { .. }) {
+                self.schedule(Duration::ZERO, id, event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends all faults: `gone` servers are killed for good, all others are up and well.
+    pub(super) fn heal(&mut self, gone: &[NodeId]) -> Result<(), Violation> {
+        for (from, to, message) in self.net.heal() {
+            self.schedule(Duration::ZERO, to, Event::Deliver { from, message });
+        }
+        (self.source.is_down, self.source.latency) = (false, self.plan.source_latency);
+        for id in self.ids() {
+            if gone.contains(&id) {
+                self.kill(id);
+            } else {
+                self.resume(id)?;
+                let rate = self.servers[&id].usual_rate;
+                self.set_rate(id, rate)?;
+                if self.servers[&id].run.is_none() {
+                    self.servers.get_mut(&id).unwrap().incarnation += 10;
+                    self.start(id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

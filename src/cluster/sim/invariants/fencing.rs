@@ -1,0 +1,28 @@
+//! A message of an older epoch changes no lease, starts no scan, stops none.
+
+use super::super::super::{Cluster, NodeId};
+use super::super::world::Did;
+use super::{Before, Violation};
+use crate::work::{JobId, NonceRange};
+
+/// A leader's leases.
+pub(super) type Leases = Vec<(JobId, u64, NodeId, NonceRange)>;
+
+pub(super) fn leases(cluster: &Cluster) -> Leases {
+    let ledgers = cluster.leading().into_iter().flat_map(|leading| leading.ledgers());
+    let leases = ledgers
+        .flat_map(|ledger| ledger.leases().iter().map(|lease| (ledger.id(), lease.number, lease.node, lease.rest)));
+    leases.collect()
+}
+
+pub(super) fn check(id: NodeId, cluster: &Cluster, before: &Before, did: &Did) -> Result<(), Violation> {
+    let Some(old) = &before.outdated else { return Ok(()) };
+    let changed = leases(cluster) != *old;
+    if changed || did.stops > 0 || !did.scans.is_empty() {
+        return Err(Violation::new(
+            "a message of an older epoch changes nothing",
+            format!("{id:?}: leases changed {changed}, {} stops, {} scans", did.stops, did.scans.len()),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! What must hold, one law a file. Each is looked at after every step of a node, for that node.
+
+mod agreement;
+mod bounds;
+mod epochs;
+mod fencing;
+mod idleness;
+mod leases;
+mod one_block;
+mod orphans;
+mod repetition;
+mod searched;
+mod settled;
+mod verified;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub(super) use repetition::Repetition;
+
+use super::super::{Epoch, Message, NodeId};
+use super::lies::Lie;
+use super::server::{Run, Server};
+use super::truth::Truth;
+use super::world::Did;
+
+/// A law was broken.
+#[derive(Clone, Debug)]
+pub(super) struct Violation {
+    pub(super) law: &'static str,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.law, self.what)
+    }
+}
+
+impl Violation {
+    fn new(law: &'static str, what: String) -> Self {
+        Self { law, what }
+    }
+}
+
+/// What a node is about to do.
+pub(super) enum Step {
+    Timer,
+    /// From the source or the user.
+    News,
+    /// A message that speaks of leases, of that epoch.
+    Lease(Epoch),
+    /// Any other message.
+    Message,
+}
+
+impl Step {
+    pub(super) fn of(message: &Message) -> Self {
+        match message {
+            Message::Process(process) => Self::Lease(process.epoch),
+            Message::ProcessRequest(request) => Self::Lease(request.epoch),
+            Message::ProcessAnswerNo(answer) => Self::Lease(answer.epoch),
+            Message::ProcessInterrupt(interrupt) => Self::Lease(interrupt.epoch),
+            _ => Self::Message,
+        }
+    }
+}
+
+/// How a node was before a step.
+pub(super) struct Before {
+    epoch: Option<Epoch>,
+    /// The step's message is of an older epoch; then the leases too.
+    outdated: Option<fencing::Leases>,
+}
+
+/// When which laws hold.
+#[derive(Default)]
+pub(super) struct Invariants {
+    /// From here on no fault happens that is not announced.
+    healed: bool,
+    /// Servers that are killed for good.
+    gone: Vec<NodeId>,
+    /// By then all have to name the same leader, and from then on.
+    agree_from: Option<(Duration, NodeId)>,
+    /// From then on, for so long at most may a node have nothing to do.
+    busy_from: Option<(Duration, Duration)>,
+    epochs: epochs::Reigns,
+    one_block: one_block::Submitted,
+}
+
+impl Invariants {
+    pub(super) fn is_healed(&self) -> bool {
+        self.healed
+    }
+
+    pub(super) fn is_gone(&self, id: NodeId) -> bool {
+        self.gone.contains(&id)
+    }
+
+    pub(super) fn heal(&mut self, gone: Vec<NodeId>) {
+        (self.healed, self.gone) = (true, gone);
+    }
+
+    /// Until further notice, nobody has to name anyone, or have work.
+    pub(super) fn relax(&mut self) {
+        (self.agree_from, self.busy_from) = (None, None);
+    }
+
+    pub(super) fn agree_from(&mut self, from: Duration, leader: NodeId) {
+        self.agree_from = Some((from, leader));
+    }
+
+    pub(super) fn busy_from(&mut self, from: Duration, limit: Duration) {
+        self.busy_from = Some((from, limit));
+    }
+
+    pub(super) fn before(&self, run: &Run, step: &Step) -> Before {
+        let epoch = run.cluster.epoch();
+        let is_outdated = matches!(step, Step::Lease(of) if Some(*of) < epoch);
+        Before { epoch, outdated: is_outdated.then(|| fencing::leases(&run.cluster)) }
+    }
+
+    pub(super) fn after(
+        &mut self,
+        truth: &Truth,
+        now: Duration,
+        server: &Server,
+        before: Before,
+        did: &Did,
+    ) -> Result<(), Violation> {
+        let Some(run) = &server.run else { return Ok(()) };
+        let id = server.id;
+        self.epochs.check(id, &run.cluster, before.epoch, did)?;
+        fencing::check(id, &run.cluster, &before, did)?;
+        verified::check(id, did)?;
+        self.one_block.check(id, run, did)?;
+        leases::check(id, &run.cluster)?;
+        searched::check(id, &run.cluster, truth)?;
+        bounds::check(id, run, did)?;
+        if server.lie.is_none() {
+            agreement::check(self.agree_from, now, id, &run.cluster)?;
+            idleness::check(self.busy_from, now, id, run)?;
+        }
+        Ok(())
+    }
+
+    /// `from` claimed what is not so.
+    pub(super) fn refused(&self, servers: &BTreeMap<NodeId, Server>, from: NodeId) -> Result<(), Violation> {
+        match servers.get(&from).and_then(|server| server.lie) {
+            Some(Lie::WrongNonce) => Ok(()),
+            _ => Err(Violation::new("solutions verify", format!("{from:?}, which does not lie, was refused"))),
+        }
+    }
+}
+
+/// What must hold once nothing is under way.
+pub(super) fn at_rest(world: &super::world::World) -> Result<(), Violation> {
+    settled::check(world)?;
+    orphans::check(world)
+}

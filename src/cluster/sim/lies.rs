@@ -1,0 +1,65 @@
+//! A lying node: it speaks under its own id, since the transport sees to that, but says what is not so.
+
+use fastrand::Rng;
+
+use super::super::{Cluster, Heartbeat, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt};
+use crate::work::{NonceRange, Solution};
+
+/// What a liar does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    /// Claims nonces that solve nothing.
+    WrongNonce,
+    /// Speaks as if it were the leader, or for another node's leases.
+    OtherId,
+    /// Says No without searching.
+    Idle,
+}
+
+/// What it tells whom, besides what the rules say.
+pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, Message)> {
+    let (Some(epoch), Some(leader), Some(job)) = (cluster.epoch(), cluster.leader(), cluster.job().copied()) else {
+        return vec![];
+    };
+    let others: Vec<_> = cluster.peers().map(|(id, _)| id).collect();
+    let someone = others[rng.usize(..others.len())];
+    let start = rng.u64(1..100_000);
+    let range = NonceRange::new(start, start + rng.u64(1..5000));
+    match lie {
+        Lie::Idle => vec![],
+        Lie::WrongNonce => {
+            let wrong = (start..).find(|&nonce| job.check(nonce).is_none()).unwrap_or(start);
+            vec![(
+                leader,
+                Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution: Solution { job, nonce: wrong } }),
+            )]
+        }
+        Lie::OtherId => {
+            let lease = (rng.u64(1..40)..).find(|&number| !cluster.worker().holds(epoch, number)).unwrap_or(1);
+            let newer = super::super::Epoch { counter: epoch.counter + rng.u64(..3), ..epoch };
+            let heartbeat = Heartbeat {
+                incarnation: rng.u64(1..1000),
+                sent: rng.u64(..100_000),
+                echo: Some(rng.u64(..100_000)),
+                epoch: Some(newer),
+                standing: None,
+            };
+            let message = match rng.u32(..5) {
+                0 => Message::Process(Process { epoch: newer, lease, round: rng.u64(..5), job, range }),
+                1 => Message::ProcessInterrupt(ProcessInterrupt {
+                    epoch: newer,
+                    round: rng.u64(..5),
+                    settled: None,
+                    void: vec![],
+                }),
+                2 => Message::HeartbeatRequest(heartbeat),
+                3 => Message::HeartbeatReply(heartbeat, None),
+                _ => {
+                    let no = ProcessAnswerNo { epoch, lease, job: job.id(), range, rate: 1000 };
+                    return vec![(leader, Message::ProcessAnswerNo(no))];
+                }
+            };
+            vec![(someone, message)]
+        }
+    }
+}

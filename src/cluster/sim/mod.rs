@@ -1,0 +1,31 @@
+//! Whole clusters under a virtual clock: one seed decides everything.
+//!
+//! ```text
+//! seed ──> Plan ──> World: a queue of events        after every step
+//!                   │ servers: the rules, a clock,   invariants: one law a file
+//!                   │          a scanner, a feed     truth: what really happened
+//!                   │ net: loss, delay, cuts …       trace: line by line
+//!                   │ source: blocks
+//!                   └ chaos: faults, and their ends
+//! ```
+//!
+//! A run has three phases. In the first, faults of every kind come and go, and what must never happen is looked for after every step.
+//! Then everything heals, but for some nodes that are gone for good: the others have to agree on a leader in time, to hash without a
+//! pause, to settle what was found. In the third, the leader of that well cluster is killed and comes back, and what that costs is
+//! counted.
+//!
+//! The nodes hash for real, by the fastest kernel, though all runs of a process share the results.
+
+mod chaos;
+mod hashing;
+mod invariants;
+mod lies;
+mod net;
+mod plan;
+mod run;
+mod server;
+mod source;
+mod tests;
+mod trace;
+mod truth;
+mod world;

@@ -1,0 +1,136 @@
+//! One run from its seed to its report.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::invariants::{Repetition, Violation, at_rest};
+use super::plan::Plan;
+use super::trace::Trace;
+use super::world::World;
+use crate::cluster::NodeId;
+
+/// What a run came to.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) plan: Plan,
+    pub(super) violation: Option<Violation>,
+    /// Faults injected, by kind; messages lost, doubled and delayed among them.
+    pub(super) faults: BTreeMap<&'static str, u64>,
+    pub(super) steps: u64,
+    pub(super) hashes: u64,
+    pub(super) blocks: u64,
+    pub(super) trace: String,
+}
+
+impl Report {
+    /// Faults that were injected one by one.
+    pub(super) fn injected(&self) -> u64 {
+        self.faults.iter().filter(|(kind, _)| !kind.starts_with("messages")).map(|(_, count)| count).sum()
+    }
+
+    /// So little happened that the run says nothing.
+    pub(super) fn is_void(&self) -> bool {
+        self.injected() < 4 || self.steps < 100 || self.hashes < 1000
+    }
+}
+
+/// Runs the seed's cluster from its start to its end.
+pub(super) fn run(seed: u64, trace: Trace) -> Report {
+    let mut rng = Rng::with_seed(seed);
+    let plan = Plan::new(seed, &mut rng);
+    let mut world = World::new(plan.clone(), rng, trace);
+    let violation = phases(&mut world).err();
+    if let Some(violation) = &violation {
+        let id = world.ids()[0];
+        world.trace.line(world.now, id, &format_args!("!! {violation:?}"));
+    }
+    let mut faults = world.faults;
+    faults.insert("messages lost", world.net.mischief.lost);
+    faults.insert("messages doubled", world.net.mischief.doubled);
+    faults.insert("messages delayed", world.net.mischief.delayed);
+    Report {
+        plan,
+        violation,
+        faults,
+        steps: world.steps,
+        hashes: world.truth.hashes,
+        blocks: world.source.accepted.len() as u64,
+        trace: world.trace.take(),
+    }
+}
+
+fn phases(world: &mut World) -> Result<(), Violation> {
+    let beat = world.plan.heartbeat;
+    let second = Duration::from_secs(1);
+    let chaos = beat * world.plan.chaos;
+    world.lay_out_faults(chaos);
+    world.run_until(chaos)?;
+
+    // Everything heals, but for the nodes that are gone.
+    let mut ids = world.ids();
+    world.rng.shuffle(&mut ids);
+    let core = ids.split_off(ids.len() - world.plan.core as usize);
+    let (mut gone, leader) = (ids, core.iter().copied().min().unwrap());
+    gone.sort();
+    world.invariants.heal(gone.clone());
+    world.heal(&gone)?;
+    // A node that is gone is noticed after two heartbeats; one that is there, within as many.
+    let agreed = world.now + beat * 2 + second + slack(world);
+    world.invariants.agree_from(agreed, leader);
+    let settled = agreed + beat * 6;
+    world.run_until(settled)?;
+
+    // The cluster is well: nothing is hashed twice, nobody is idle, nothing is left over.
+    let limit = second / 10 + world.plan.latency * 4 + world.plan.source_latency * 4 + Duration::from_millis(200);
+    world.invariants.busy_from(world.now, limit);
+    world.truth.begin();
+    let calm = Repetition::since(world);
+    world.run_until(settled + beat * 6)?;
+    calm.check(world, 0, "since nothing went wrong")?;
+    at_rest(world)?;
+    if core.len() > 1 {
+        hand_over(world, &core, leader)?;
+    }
+    Ok(())
+}
+
+/// The leader of a cluster that is well dies, and comes back.
+fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Violation> {
+    let (beat, second) = (world.plan.heartbeat, Duration::from_secs(1));
+    let rate =
+        |world: &World, ids: &mut dyn Iterator<Item = &NodeId>| -> u64 { ids.map(|id| world.servers[id].rate).sum() };
+    let next = core.iter().copied().filter(|&id| id != leader).min().unwrap();
+    let all = rate(world, &mut core.iter());
+    let counted = Repetition::since(world);
+    // Only where no block ends meanwhile is there work for all the time without a leader.
+    world.invariants.relax();
+    if world.plan.is_endless {
+        world.invariants.busy_from(world.now, Duration::from_millis(50) + world.plan.latency * 4);
+    }
+    let unreported = (world.servers[&leader].rate as f64 * beat.as_secs_f64() * 1.3) as u64 + 1000;
+    world.kill(leader);
+    let agreed = world.now + beat * 2 + second + slack(world);
+    world.invariants.agree_from(agreed, next);
+    let later = beat.mul_f64(4.0 * world.rng.f64());
+    world.run_until(agreed + later)?;
+    counted.check(world, all + unreported, "since the leader was killed")?;
+
+    world.invariants.relax();
+    if world.plan.is_endless {
+        world.invariants.busy_from(world.now + second, second / 2 + world.plan.latency * 8);
+    }
+    world.servers.get_mut(&leader).unwrap().incarnation += 10;
+    world.start(leader)?;
+    let agreed = world.now + beat * 2 + second + slack(world);
+    world.invariants.agree_from(agreed, leader);
+    world.run_until(agreed + beat * 6)?;
+    counted.check(world, 2 * all + unreported, "since the leader was killed and came back")?;
+    at_rest(world)
+}
+
+/// Clocks are a little slow, and messages on their way.
+fn slack(world: &World) -> Duration {
+    world.plan.heartbeat / 10 + world.plan.latency * 4
+}

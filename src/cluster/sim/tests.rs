@@ -1,0 +1,108 @@
+//! Seeds by the thousand, the same trace twice, and a way to replay one.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::run::{Report, run};
+use super::trace::Trace;
+
+/// Seeds that an ordinary test run tries.
+const SEEDS: u64 = 2000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// Tries `count` seeds from `first` on, on all cores; gives what happened in all of them.
+fn try_seeds(first: u64, count: u64) -> (BTreeMap<&'static str, u64>, [u64; 3]) {
+    let next = AtomicU64::new(first);
+    let failures = AtomicU64::new(0);
+    let total = Mutex::new((BTreeMap::new(), [0; 3]));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count {
+                        return;
+                    }
+                    let report = run(seed, Trace::default());
+                    if let Err(problem) = check(&report) {
+                        println!("{problem}");
+                        failures.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let (faults, sums) = &mut *total.lock().unwrap();
+                    for (kind, count) in &report.faults {
+                        *faults.entry(*kind).or_default() += count;
+                    }
+                    for (sum, more) in sums.iter_mut().zip([report.steps, report.hashes, report.blocks]) {
+                        *sum += more;
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner();
+    assert_eq!(failures, 0, "{failures} of {count} seeds failed; HEADFRAME_SIM_SEED=… cargo sim-replay shows one");
+    total.into_inner().unwrap()
+}
+
+fn check(report: &Report) -> Result<(), String> {
+    let seed = report.plan.seed;
+    match &report.violation {
+        Some(violation) => Err(format!("seed {seed}: {violation}")),
+        None if report.is_void() => Err(format!("seed {seed}: too little happened: {:?}", report.faults)),
+        None => Ok(()),
+    }
+}
+
+#[test]
+fn thousands_of_seeds_break_no_law() {
+    let (faults, [steps, hashes, blocks]) = try_seeds(1, SEEDS);
+    println!("{SEEDS} seeds, {steps} steps, {hashes} hashes, {blocks} blocks; {faults:?}");
+    assert!(faults.values().all(|&count| count > 0), "a kind of fault never came: {faults:?}");
+    assert!(blocks > SEEDS, "{blocks} blocks");
+}
+
+/// `cargo sim`: `HEADFRAME_SIM_SEEDS` seeds from `HEADFRAME_SIM_FIRST` on.
+#[test]
+#[ignore = "as many seeds as asked for"]
+fn any_number_of_seeds() {
+    let first = number("HEADFRAME_SIM_FIRST").unwrap_or(1_000_000);
+    let count = number("HEADFRAME_SIM_SEEDS").unwrap_or(100_000);
+    let (faults, [steps, hashes, blocks]) = try_seeds(first, count);
+    let injected: u64 = faults.iter().filter(|(kind, _)| !kind.starts_with("messages")).map(|(_, count)| count).sum();
+    println!("seeds {first} to {}: no violation", first + count - 1);
+    println!("{steps} steps, {hashes} hashes, {blocks} blocks, {injected} faults injected");
+    println!("{faults:?}");
+}
+
+/// `cargo sim-replay`: the seed `HEADFRAME_SIM_SEED`, line by line.
+#[test]
+#[ignore = "replays one seed"]
+fn replay() {
+    let seed = number("HEADFRAME_SIM_SEED").unwrap_or(1);
+    let report = run(seed, Trace::on());
+    print!("{}", report.trace);
+    println!("{:?}\n{:?}, {} steps, {} hashes", report.plan, report.faults, report.steps, report.hashes);
+    check(&report).unwrap();
+}
+
+#[test]
+fn a_seed_gives_the_same_trace_in_two_processes() {
+    for seed in [3, 17] {
+        let here = run(seed, Trace::on()).trace;
+        let program = std::env::current_exe().unwrap();
+        let there = Command::new(program)
+            .args(["--exact", "cluster::sim::tests::replay", "--ignored", "--nocapture"])
+            .env("HEADFRAME_SIM_SEED", seed.to_string())
+            .output()
+            .unwrap();
+        let there = String::from_utf8(there.stdout).unwrap();
+        assert!(here.len() > 10_000, "a trace of {} bytes", here.len());
+        assert!(there.contains(&here), "the traces of seed {seed} differ");
+    }
+}

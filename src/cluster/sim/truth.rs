@@ -1,0 +1,66 @@
+//! What really happened, whatever the nodes believe.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rangemap::RangeSet;
+
+use super::super::NodeId;
+use crate::work::{JobId, NonceRange, Solution};
+
+/// A solution that a node has met.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) solution: Solution,
+    pub(super) by: NodeId,
+    pub(super) at: Duration,
+    /// Its finder was killed, so that nobody may know of it any more.
+    pub(super) is_excused: bool,
+}
+
+/// Searched nonces of each job.
+type Searched = HashMap<JobId, RangeSet<u64>>;
+
+/// What really happened.
+#[derive(Default)]
+pub(super) struct Truth {
+    searched: Searched,
+    /// The same since the last [`Truth::begin`].
+    recent: Searched,
+    /// Nonces hashed.
+    pub(super) hashes: u64,
+    /// Nonces hashed again that had been hashed since the last [`Truth::begin`].
+    pub(super) repeated: u64,
+    pub(super) found: Vec<Found>,
+}
+
+impl Truth {
+    /// Counts repetitions anew: what was hashed before may be hashed again, by whoever does not know of it.
+    pub(super) fn begin(&mut self) {
+        self.recent.clear();
+        self.repeated = 0;
+    }
+
+    /// A node has searched `range`. Gives how much of it had been searched recently.
+    pub(super) fn search(&mut self, id: JobId, range: NonceRange) -> u64 {
+        if range.is_empty() {
+            return 0;
+        }
+        let range = range.start..range.end;
+        self.searched.entry(id).or_default().insert(range.clone());
+        let recent = self.recent.entry(id).or_default();
+        let again = recent.overlapping(&range).map(|old| old.end.min(range.end) - old.start.max(range.start)).sum();
+        self.repeated += again;
+        self.hashes += range.end - range.start;
+        recent.insert(range);
+        again
+    }
+
+    /// A part of `ranges` that nobody has searched.
+    pub(super) fn unsearched(&self, job: JobId, ranges: &RangeSet<u64>) -> Option<std::ops::Range<u64>> {
+        match self.searched.get(&job) {
+            Some(searched) => ranges.iter().find_map(|range| searched.gaps(range).next()),
+            None => ranges.iter().next().cloned(),
+        }
+    }
+}
