@@ -100,7 +100,8 @@ impl Cluster {
         assert!(node.running.is_none(), "node {id} runs");
         let (name, listen) = (id.to_string(), node.listen.to_string());
         let source = format!("http://{}", self.service_address);
-        let peers: Vec<String> = self.nodes.keys().filter(|&&peer| peer != id).map(|&peer| self.peer(id, peer)).collect();
+        let peers: Vec<String> =
+            self.nodes.keys().filter(|&&peer| peer != id).map(|&peer| self.peer(id, peer)).collect();
         let mut words = vec!["node", "--json", "--id", &name, "--listen", &listen, "--source", &source];
         words.extend(["--heartbeat", self.setup.heartbeat]);
         words.extend(self.setup.words);

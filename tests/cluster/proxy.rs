@@ -80,8 +80,7 @@ impl Proxy {
             ids().flat_map(|from| ids().filter(move |&to| to != from).map(move |to| (from, to))).collect();
         let sockets: BTreeMap<Direction, std::net::UdpSocket> =
             directions.iter().map(|&direction| (direction, bind())).collect();
-        let addresses =
-            sockets.iter().map(|(&direction, socket)| (direction, socket.local_addr().unwrap())).collect();
+        let addresses = sockets.iter().map(|(&direction, socket)| (direction, socket.local_addr().unwrap())).collect();
         let links: BTreeMap<Direction, Arc<Link>> =
             directions.iter().map(|&direction| (direction, Arc::default())).collect();
         let stop = CancellationToken::new();

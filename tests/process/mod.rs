@@ -86,10 +86,7 @@ impl Site {
                 command.env_remove(name);
             }
         }
-        command
-            .env("HEADFRAME_LOG", "warn")
-            .env("HEADFRAME_RUN_DIR", self.path("run"))
-            .current_dir(self.folder.path());
+        command.env("HEADFRAME_LOG", "warn").env("HEADFRAME_RUN_DIR", self.path("run")).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     }
 
@@ -163,6 +160,13 @@ pub(crate) fn start(mut command: Command) -> Process {
 impl Process {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory in KiB; Linux only.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
     }
 
     /// All further lines of its standard output, for someone who reads them as they come.
