@@ -291,3 +291,32 @@ fn links_do_what_they_are_told_and_a_seed_decides_the_same_again() {
     late.sort();
     assert_eq!(late, (0..200).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_leader_that_is_back_does_not_begin_with_the_block_of_its_last_reign() {
+    let _turn = turn();
+    let cluster = cluster(3);
+    cluster.grow(2);
+    cluster.signal(1, Signal::STOP);
+    cluster.wait_for_leader(2, &[2, 3]);
+    cluster.grow(3);
+    // Without an answer from the service, it has to go on with what the others tell it.
+    cluster.service().signal(Signal::STOP);
+    let height = |id| {
+        let log = cluster.log(id);
+        let told = log.told();
+        let jobs = told.iter().filter(|told| told.is("job")).map(|told| told.number("height"));
+        jobs.last().unwrap()
+    };
+    let newest = height(2);
+    let mark = cluster.log(1).mark();
+    cluster.signal(1, Signal::CONT);
+    cluster.wait_for_leader(1, &cluster.ids());
+    sleep(Duration::from_secs(2));
+    let since = cluster.log(1).since(mark);
+    let anew = since.iter().skip_while(|told| !told.is("leader"));
+    assert!(anew.filter(|told| told.is("job")).all(|told| told.number("height") >= newest));
+    cluster.service().signal(Signal::CONT);
+    cluster.grow(1);
+    cluster.end();
+}

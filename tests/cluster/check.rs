@@ -38,15 +38,20 @@ impl Cluster {
 /// earlier leader, who knows less of the chain, would set it back.
 fn assert_reigns(id: u32, run: &[Told]) {
     let (mut reign, mut height) = (None, 0);
-    for told in run {
+    for (at, told) in run.iter().enumerate() {
+        // What led to it, should it be wrong.
+        let before = || -> String {
+            let recent = run[..=at].iter().filter(|told| !told.is("rate")).rev().take(40).collect::<Vec<_>>();
+            recent.iter().rev().map(|told| format!("\n{:?} {}", told.at, told.event)).collect()
+        };
         if told.is("leader") {
             let next = (told.number("epoch"), Reverse(told.number("leader")));
-            assert!(Some(next) >= reign, "node {id}: from {reign:?} back to {next:?}");
+            assert!(Some(next) >= reign, "node {id}: from {reign:?} back to {next:?}{}", before());
             (reign, height) = (Some(next), 0);
         }
         if told.is("job") {
             let next = told.number("height");
-            assert!(next >= height, "node {id}: in {reign:?}, from height {height} back to {next}");
+            assert!(next >= height, "node {id}: in {reign:?}, from height {height} back to {next}{}", before());
             height = next;
         }
     }
