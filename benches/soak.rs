@@ -29,6 +29,9 @@ const ELDERS: [u32; 2] = [3, 5];
 /// Faults and repairs between two times at which everything has to be well.
 const STEPS: u32 = 6;
 
+/// The share of the steps that mend a fault.
+const MENDED: f64 = 0.3;
+
 /// How much an elder's memory may grow after its first minute, in KiB.
 const GROWTH: u64 = 4096;
 
@@ -124,19 +127,21 @@ impl Soak {
 
     /// One more fault, or one less.
     fn step(&mut self) {
-        let fault = Fault::any(&mut self.random);
-        let mends = self.random.share() < 0.4;
-        if mends && !self.wrong.is_empty() {
+        if self.random.share() < MENDED && !self.wrong.is_empty() {
             let at = (self.random.next() % self.wrong.len() as u64) as usize;
             let fault = self.wrong.remove(at);
             self.say(format_args!("no longer {fault:?}"));
             self.mend(fault);
-        } else if self.wrong.iter().all(|&other| fault.goes_with(other)) {
-            self.say(format_args!("{fault:?}"));
-            self.inject(fault);
-            *self.injected.entry(fault.name()).or_default() += 1;
-            self.wrong.push(fault);
+            return;
         }
+        let mut fault = Fault::any(&mut self.random);
+        while !self.wrong.iter().all(|&other| fault.goes_with(other)) {
+            fault = Fault::any(&mut self.random);
+        }
+        self.say(format_args!("{fault:?}"));
+        self.inject(fault);
+        *self.injected.entry(fault.name()).or_default() += 1;
+        self.wrong.push(fault);
     }
 
     fn inject(&mut self, fault: Fault) {
