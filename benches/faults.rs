@@ -25,7 +25,7 @@ use rustix::thread::{CpuSet, sched_setaffinity};
 
 use cluster::random::Random;
 use cluster::{Cluster, Setup};
-use process::{Signal, wait_until};
+use process::Signal;
 
 /// No nonce solves this in a lifetime: nodes only hash.
 const NO_BLOCKS: &str = "32";
@@ -59,7 +59,7 @@ fn named(cluster: &Cluster, nodes: &[u32], marks: &[usize], leader: u32) -> Inst
     let all = || -> Option<Instant> {
         nodes.iter().zip(marks).map(|(&id, &mark)| when(id, mark)).collect::<Option<Vec<_>>>()?.into_iter().max()
     };
-    wait_until("the next leader", || all().is_some());
+    cluster.wait("the next leader", || all().is_some());
     all().unwrap()
 }
 
@@ -185,7 +185,7 @@ fn goodbye(times: usize) {
                 .find(|told| told.is("peer") && told.event["peer"] == 3 && told.event["state"] == "down")
                 .map(|told| told.at)
         };
-        wait_until("the leader hears of it", || heard().is_some());
+        cluster.wait("the leader hears of it", || heard().is_some());
         follower.push(heard().unwrap().duration_since(asked));
         assert_eq!(cluster.end_node(3, Signal::TERM).code, Some(0));
         cluster.start_node(3);
@@ -219,13 +219,13 @@ fn pauses(times: usize) {
         cluster.signal(1, Signal::STOP);
         sleep(Duration::from_secs_f64(random.between(0.2, 8.0)));
         let was_replaced = others.iter().all(|&id| cluster.leader(id).unwrap().0 == 2);
+        let (_, next) = cluster.leader(2).unwrap();
         let resumed = Instant::now();
         cluster.signal(1, Signal::CONT);
         if was_replaced {
             replaced += 1;
-            let next = cluster.leader(2).unwrap().1;
             let newer = |id: u32| cluster.leader(id).is_some_and(|(leader, epoch)| leader == 1 && epoch > next);
-            wait_until("it leads anew", || [1, 2, 3, 4].into_iter().all(newer));
+            cluster.wait("it leads anew", || [1, 2, 3, 4].into_iter().all(newer));
             back.push(resumed.elapsed());
             // Whoever took the old reign up again would say so.
             let named_old = |id: u32, mark: usize| {

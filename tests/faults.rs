@@ -19,7 +19,7 @@ use serde_json::Value;
 use cluster::log::Told;
 use cluster::proxy::{Proxy, Weather};
 use cluster::{Cluster, Setup};
-use process::{PATIENCE, Signal, wait_until};
+use process::{PATIENCE, Signal};
 
 /// Held by the test that runs.
 fn turn() -> MutexGuard<'static, ()> {
@@ -108,14 +108,14 @@ fn a_node_that_is_cut_off_from_the_leader_alone_works_for_it_again_afterwards() 
     };
     let mark = log.mark();
     cluster.isolate(1, &[3]);
-    wait_until("3 misses 1", || leader_is("down", mark));
+    cluster.wait("3 misses 1", || leader_is("down", mark));
     cluster.grow(2);
     assert_eq!([1, 2, 4].map(|id| cluster.leader(id).unwrap().0), [1, 1, 1]);
     let mark = log.mark();
     cluster.proxy.heal();
-    wait_until("3 hears 1", || leader_is("alive", mark));
+    cluster.wait("3 hears 1", || leader_is("alive", mark));
     let mark = log.mark();
-    wait_until("3 works again", || log.since(mark).iter().any(|told| told.is("job")));
+    cluster.wait("3 works again", || log.since(mark).iter().any(|told| told.is("job")));
     cluster.wait_for_leader(1, &cluster.ids());
     cluster.end();
 }
@@ -185,8 +185,8 @@ fn a_solution_found_without_a_service_outlives_its_leader_and_is_accepted() {
     cluster.grow(2);
     let marks = marks(&cluster);
     cluster.end_service(Signal::KILL);
-    wait_until("a solution is found", || !unsettled(&cluster).is_empty());
-    wait_until("the trouble is told", || told_of_trouble(&cluster, &marks, "http://"));
+    cluster.wait("a solution is found", || !unsettled(&cluster).is_empty());
+    cluster.wait("the trouble is told", || told_of_trouble(&cluster, &marks, "http://"));
     // Until here nobody but the leader needs to have it; several heartbeats later all do.
     sleep(Duration::from_secs(3));
     let kept = unsettled(&cluster);
@@ -194,7 +194,7 @@ fn a_solution_found_without_a_service_outlives_its_leader_and_is_accepted() {
     cluster.wait_for_leader(2, &[2, 3, 4]);
     cluster.start_service();
     let is_kept = |block: &Value| kept.iter().any(|(prev, nonce)| block["prev"] == *prev && block["nonce"] == *nonce);
-    wait_until("it is accepted", || cluster.chain().iter().any(is_kept));
+    cluster.wait("it is accepted", || cluster.chain().iter().any(is_kept));
     cluster.start_node(1);
     cluster.wait_for_leader(1, &cluster.ids());
     cluster.grow(2);
@@ -208,7 +208,7 @@ fn a_full_disk_costs_no_block_and_the_chain_goes_on_when_there_is_room() {
     cluster.grow(2);
     let marks = marks(&cluster);
     cluster.fill_disk(true);
-    wait_until("the trouble is told", || told_of_trouble(&cluster, &marks, "503"));
+    cluster.wait("the trouble is told", || told_of_trouble(&cluster, &marks, "503"));
     let tip = cluster.height().expect("the block to build on is told without the disk");
     assert!(cluster.page("/readyz").unwrap()["error"].as_str().is_some_and(|reason| reason.contains("chain")));
     sleep(Duration::from_secs(1));

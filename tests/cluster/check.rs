@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::Cluster;
-use super::log::Told;
+use super::log::{Told, shown};
 use crate::process::check::assert_chain;
 
 impl Cluster {
@@ -39,19 +39,15 @@ impl Cluster {
 fn assert_reigns(id: u32, run: &[Told]) {
     let (mut reign, mut height) = (None, 0);
     for (at, told) in run.iter().enumerate() {
-        // What led to it, should it be wrong.
-        let before = || -> String {
-            let recent = run[..=at].iter().filter(|told| !told.is("rate")).rev().take(40).collect::<Vec<_>>();
-            recent.iter().rev().map(|told| format!("\n{:?} {}", told.at, told.event)).collect()
-        };
+        let before = || shown(&run[..=at]);
         if told.is("leader") {
             let next = (told.number("epoch"), Reverse(told.number("leader")));
-            assert!(Some(next) >= reign, "node {id}: from {reign:?} back to {next:?}{}", before());
+            assert!(Some(next) >= reign, "node {id}: from {reign:?} back to {next:?}\n{}", before());
             (reign, height) = (Some(next), 0);
         }
         if told.is("job") {
             let next = told.number("height");
-            assert!(next >= height, "node {id}: in {reign:?}, from height {height} back to {next}{}", before());
+            assert!(next >= height, "node {id}: in {reign:?}, from height {height} back to {next}\n{}", before());
             height = next;
         }
     }

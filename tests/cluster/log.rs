@@ -26,6 +26,15 @@ impl Told {
     }
 }
 
+/// The last events, for whoever has to find out what went wrong: few of those that come with each block.
+pub(crate) fn shown(told: &[Told]) -> String {
+    let is_rare = |told: &Told| ["started", "leader", "peer", "source"].iter().any(|name| told.is(name));
+    let rare = told.iter().rev().filter(|told| is_rare(told)).nth(15).map(|told| told.at);
+    let recent = told.len().saturating_sub(12);
+    let chosen = told.iter().enumerate().filter(|(at, told)| *at >= recent || Some(told.at) >= rare && is_rare(told));
+    chosen.map(|(_, told)| format!("{:?} run {}: {}\n", told.at, told.run, told.event)).collect()
+}
+
 /// What a node has told; grows by itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Told>>>);

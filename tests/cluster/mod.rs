@@ -11,7 +11,8 @@ pub(crate) mod random;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
@@ -19,7 +20,7 @@ use serde_json::Value;
 use self::log::Log;
 use self::proxy::Proxy;
 use crate::process::web::ask;
-use crate::process::{Ended, Process, Signal, Site, start, wait_until};
+use crate::process::{Ended, PATIENCE, Process, Signal, Site, start};
 
 /// What kind of cluster.
 #[derive(Clone, Debug)]
@@ -146,9 +147,22 @@ impl Cluster {
     /// Waits until each of these nodes names this leader.
     #[track_caller]
     pub(crate) fn wait_for_leader(&self, leader: u32, nodes: &[u32]) {
-        wait_until(&format!("{nodes:?} name {leader}"), || {
+        self.wait(&format!("{nodes:?} name {leader}"), || {
             nodes.iter().all(|&id| self.leader(id).is_some_and(|(named, _)| named == leader))
         });
+    }
+
+    /// Waits until something holds; if in vain, shows what the nodes told last.
+    #[track_caller]
+    pub(crate) fn wait(&self, what: &str, holds: impl Fn() -> bool) {
+        let begin = Instant::now();
+        while !holds() {
+            if begin.elapsed() > PATIENCE {
+                self.nodes.values().for_each(|node| print!("{}", log::shown(&node.log.told())));
+                panic!("not within {PATIENCE:?}: {what}");
+            }
+            sleep(Duration::from_millis(20));
+        }
     }
 
     // ---- links
@@ -216,7 +230,7 @@ impl Cluster {
     #[track_caller]
     pub(crate) fn grow(&self, blocks: u64) {
         let before = self.height().expect("the service's answer");
-        wait_until("the chain grows", || self.height().is_some_and(|height| height >= before + blocks));
+        self.wait("the chain grows", || self.height().is_some_and(|height| height >= before + blocks));
     }
 
     /// All blocks, oldest first.
