@@ -28,7 +28,10 @@ use cluster::{Cluster, Setup};
 use process::Signal;
 
 /// No nonce solves this in a lifetime: nodes only hash.
-const NO_BLOCKS: &str = "32";
+const NO_BLOCKS: [&str; 2] = ["--zeros", "32"];
+
+/// A block in a second or so.
+const SOME_BLOCKS: [&str; 2] = ["--zeros", "6"];
 
 fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
@@ -68,7 +71,7 @@ fn marks(cluster: &Cluster, nodes: &[u32]) -> Vec<usize> {
 }
 
 fn kills(heartbeat: &'static str, seconds: f64, times: usize) {
-    let mut cluster = Cluster::start(Setup { heartbeat, zeros: "6", ..Setup::default() });
+    let mut cluster = Cluster::start(Setup { heartbeat, blocks: SOME_BLOCKS, ..Setup::default() });
     let mut random = Random::new(1);
     let others = [2, 3];
     let measured = (0..times).map(|_| {
@@ -134,7 +137,7 @@ fn bind(cluster: &Cluster, id: u32, core: usize) {
 fn hashes(heartbeat: &'static str, times: usize, seconds: u64) {
     let cores = available_parallelism().unwrap().get();
     for _ in 0..times {
-        let mut cluster = Cluster::start(Setup { heartbeat, zeros: NO_BLOCKS, ..Setup::default() });
+        let mut cluster = Cluster::start(Setup { heartbeat, blocks: NO_BLOCKS, ..Setup::default() });
         if cores > 1 {
             [(1, cores - 1), (2, 0), (3, 0)].into_iter().for_each(|(id, core)| bind(&cluster, id, core));
         }
@@ -170,7 +173,7 @@ fn hashes(heartbeat: &'static str, times: usize, seconds: u64) {
 
 fn goodbye(times: usize) {
     // With so long a heartbeat nothing that happens soon comes from a timer.
-    let mut cluster = Cluster::start(Setup { heartbeat: "5s", zeros: "6", ..Setup::default() });
+    let mut cluster = Cluster::start(Setup { heartbeat: "5s", blocks: SOME_BLOCKS, ..Setup::default() });
     let (mut follower, mut leader) = (Vec::new(), Vec::new());
     for _ in 0..times {
         sleep(Duration::from_millis(500));
@@ -207,7 +210,7 @@ fn goodbye(times: usize) {
     cluster.end();
 }
 
-fn pauses(times: usize) {
+fn pauses(times: usize, longest: f64) {
     let cluster = Cluster::start(Setup { nodes: 4, ..Setup::default() });
     let mut random = Random::new(1);
     let others = [2, 3, 4];
@@ -217,7 +220,7 @@ fn pauses(times: usize) {
         let (_, reign) = cluster.leader(1).unwrap();
         let mark = marks(&cluster, &[1, 2, 3, 4]);
         cluster.signal(1, Signal::STOP);
-        sleep(Duration::from_secs_f64(random.between(0.2, 8.0)));
+        sleep(Duration::from_secs_f64(random.between(longest / 40.0, longest)));
         let was_replaced = others.iter().all(|&id| cluster.leader(id).unwrap().0 == 2);
         let (_, next) = cluster.leader(2).unwrap();
         let resumed = Instant::now();
@@ -241,7 +244,7 @@ fn pauses(times: usize) {
         cluster.check(); // above all: within no reign anybody was set back to an older block
     }
     println!(
-        "paused leaders that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; scans of older blocks: 0; its solutions that the source refused as stale: {stale}"
+        "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; scans of older blocks: 0; its solutions that the source refused as stale: {stale}"
     );
     if !back.is_empty() {
         print("from SIGCONT until all name it again", back, None);
@@ -276,7 +279,7 @@ impl Drop for Load {
 fn saturated(heartbeat: &'static str, minutes: f64) {
     let cores = available_parallelism().unwrap().get();
     let words = &["--threads", "2", "--kernel", "portable"];
-    let cluster = Cluster::start(Setup { nodes: 5, heartbeat, zeros: "6", words, ..Setup::default() });
+    let cluster = Cluster::start(Setup { nodes: 5, heartbeat, blocks: SOME_BLOCKS, words, ..Setup::default() });
     let load = Load::start(2 * cores);
     cluster.grow(1);
     let begin = marks(&cluster, &cluster.ids());
@@ -323,7 +326,10 @@ fn main() {
         goodbye(if test { 1 } else { 50 });
     }
     if wanted("pauses") {
-        pauses(if test { 1 } else { 30 });
+        pauses(if test { 1 } else { 30 }, 8.0);
+        if !test {
+            pauses(4, 60.0);
+        }
     }
     if wanted("saturated") {
         let minutes = minutes.unwrap_or(if test { 0.05 } else { 5.0 });

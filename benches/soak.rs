@@ -232,7 +232,7 @@ fn main() {
     let seed = number(&words, "--seed").map_or(clock.as_secs() % 1_000_000, |seed| seed as u64);
     println!("{minutes} minutes, --seed {seed}");
 
-    let cluster = Cluster::start(Setup { nodes: NODES, seed, zeros: "6", ..Setup::default() });
+    let cluster = Cluster::start(Setup { nodes: NODES, seed, blocks: ["--interval", "1"], ..Setup::default() });
     let mut soak = Soak {
         cluster,
         random: Random::new(seed),

@@ -30,9 +30,12 @@ impl Told {
 pub(crate) fn shown(told: &[Told]) -> String {
     let is_rare = |told: &Told| ["started", "leader", "peer", "source"].iter().any(|name| told.is(name));
     let rare = told.iter().rev().filter(|told| is_rare(told)).nth(15).map(|told| told.at);
-    let recent = told.len().saturating_sub(12);
-    let chosen = told.iter().enumerate().filter(|(at, told)| *at >= recent || Some(told.at) >= rare && is_rare(told));
-    chosen.map(|(_, told)| format!("{:?} run {}: {}\n", told.at, told.run, told.event)).collect()
+    let recent = told.iter().rev().filter(|told| !told.is("rate")).nth(11).map(|told| told.at);
+    let chosen = told.iter().filter(|told| match is_rare(told) {
+        true => Some(told.at) >= rare,
+        false => Some(told.at) >= recent && !told.is("rate"),
+    });
+    chosen.map(|told| format!("{:?} run {}: {}\n", told.at, told.run, told.event)).collect()
 }
 
 /// What a node has told; grows by itself.

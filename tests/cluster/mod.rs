@@ -30,7 +30,8 @@ pub(crate) struct Setup {
     /// Decides what the links do.
     pub(crate) seed: u64,
     pub(crate) heartbeat: &'static str,
-    pub(crate) zeros: &'static str,
+    /// How hard blocks are to find, in the service's words.
+    pub(crate) blocks: [&'static str; 2],
     /// More words for each node.
     pub(crate) words: &'static [&'static str],
 }
@@ -39,7 +40,7 @@ impl Default for Setup {
     /// One that finds some blocks a second on two cores, and few on a loaded machine.
     fn default() -> Self {
         let words = &["--threads", "1", "--kernel", "portable"];
-        Self { nodes: 3, seed: 1, heartbeat: "500ms", zeros: "5", words }
+        Self { nodes: 3, seed: 1, heartbeat: "500ms", blocks: ["--zeros", "5"], words }
     }
 }
 
@@ -184,7 +185,8 @@ impl Cluster {
     pub(crate) fn start_service(&mut self) {
         assert!(self.service.is_none(), "the service runs");
         let listen = self.service_address.to_string();
-        let words = ["service", "--listen", &listen, "--zeros", self.setup.zeros, "--store", "chain"];
+        let [how, hard] = self.setup.blocks;
+        let words = ["service", "--listen", &listen, how, hard, "--store", "chain"];
         // A disk without room is an error; a file that may not grow would kill, unless that is an error too.
         let mut command = Command::new("sh");
         command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_headframe")]).args(words);
