@@ -244,7 +244,7 @@ fn pauses(times: usize, longest: f64) {
         cluster.check(); // above all: within no reign anybody was set back to an older block
     }
     println!(
-        "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; scans of older blocks: 0; its solutions that the source refused as stale: {stale}"
+        "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; nobody was set back to an older block within a reign; its solutions that the source refused as stale: {stale}"
     );
     if !back.is_empty() {
         print("from SIGCONT until all name it again", back, None);
