@@ -241,7 +241,8 @@ fn pauses(times: usize, longest: f64) {
             cluster.wait_for_leader(1, &[1, 2, 3, 4]);
         }
         stale += cluster.log(1).since(mark[0]).iter().filter(|told| told.event["status"] == "stale").count();
-        cluster.check(); // above all: within no reign anybody was set back to an older block
+        cluster.check();
+        cluster.check_heights();
     }
     println!(
         "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; nobody was set back to an older block within a reign; its solutions that the source refused as stale: {stale}"

@@ -34,20 +34,37 @@ impl Cluster {
     }
 }
 
-/// Within one run of a node, reigns only ever get newer. Within a reign, the block to find only ever gets higher: a lease of an
-/// earlier leader, who knows less of the chain, would set it back.
+impl Cluster {
+    /// Checks that within a reign nobody is set back to an older block.
+    pub(crate) fn check_heights(&self) {
+        for id in self.ids() {
+            let log = self.log(id).told().clone();
+            log.chunk_by(|a, b| a.run == b.run).for_each(|run| assert_heights(id, run));
+        }
+    }
+}
+
+/// Within one run of a node, reigns only ever get newer.
 fn assert_reigns(id: u32, run: &[Told]) {
-    let (mut reign, mut height) = (None, 0);
+    let mut reign = None;
+    for (at, told) in run.iter().enumerate().filter(|(_, told)| told.is("leader")) {
+        let next = Some((told.number("epoch"), Reverse(told.number("leader"))));
+        assert!(next >= reign, "node {id}: from {reign:?} back to {next:?}\n{}", shown(&run[..=at]));
+        reign = next;
+    }
+}
+
+/// Within a reign, the block to find only ever gets higher: a lease of an earlier leader, who knows less of the chain, would set
+/// it back.
+fn assert_heights(id: u32, run: &[Told]) {
+    let mut height = 0;
     for (at, told) in run.iter().enumerate() {
-        let before = || shown(&run[..=at]);
         if told.is("leader") {
-            let next = (told.number("epoch"), Reverse(told.number("leader")));
-            assert!(Some(next) >= reign, "node {id}: from {reign:?} back to {next:?}\n{}", before());
-            (reign, height) = (Some(next), 0);
+            height = 0;
         }
         if told.is("job") {
             let next = told.number("height");
-            assert!(next >= height, "node {id}: in {reign:?}, from height {height} back to {next}\n{}", before());
+            assert!(next >= height, "node {id}: from height {height} back to {next}\n{}", shown(&run[..=at]));
             height = next;
         }
     }
