@@ -24,8 +24,8 @@ const RETRY_SUBMISSION: Duration = Duration::from_secs(5);
 /// What the sources have to say.
 #[derive(Debug)]
 pub(super) enum News {
-    /// There is another block to find.
-    Template { source: usize, template: Template },
+    /// There is another block to find, says the watch of this number.
+    Template { watch: u64, source: usize, template: Template },
     /// The final word on a solution.
     Settled { solution: Solution, found_by: NodeId, verdict: Verdict },
     /// A solution could not be handed in yet; it is tried again.
@@ -40,6 +40,8 @@ pub(super) struct Feed {
     news: mpsc::Sender<News>,
     seed: u64,
     watch: Option<JoinHandle<()>>,
+    /// Counts the watches.
+    watches: u64,
     submissions: JoinSet<()>,
     /// Solutions under way, so that none is submitted twice at once.
     under_way: Vec<Solution>,
@@ -54,6 +56,7 @@ impl Feed {
             news,
             seed,
             watch: None,
+            watches: 0,
             submissions: JoinSet::new(),
             under_way: Vec::new(),
             origins: VecDeque::new(),
@@ -63,11 +66,17 @@ impl Feed {
     /// Tells the block to find now, and from then on every change.
     pub(super) fn watch(&mut self) {
         self.unwatch();
+        self.watches += 1;
         let (sources, news, backoff) = (Arc::clone(&self.sources), self.news.clone(), self.backoff());
-        self.watch = Some(tokio::spawn(watch(sources, news, backoff)));
+        self.watch = Some(tokio::spawn(watch(self.watches, sources, news, backoff)));
     }
 
-    /// Tells no more templates. One that is on its way may still arrive.
+    /// Whether this watch still goes on. Templates of others are old: they were on their way when theirs ended.
+    pub(super) fn is_watching(&self, watch: u64) -> bool {
+        self.watch.is_some() && watch == self.watches
+    }
+
+    /// Tells no more templates.
     pub(super) fn unwatch(&mut self) {
         if let Some(watch) = self.watch.take() {
             watch.abort();
@@ -126,7 +135,7 @@ impl Drop for Feed {
     }
 }
 
-async fn watch(sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, mut backoff: Backoff) {
+async fn watch(number: u64, sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, mut backoff: Backoff) {
     let mut known: Option<(usize, Template)> = None;
     let mut trouble: Option<String> = None;
     loop {
@@ -149,7 +158,7 @@ async fn watch(sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, m
                     if trouble.take().is_some() {
                         let _ = news.send(News::Trouble(None)).await;
                     }
-                    let _ = news.send(News::Template { source: at, template }).await;
+                    let _ = news.send(News::Template { watch: number, source: at, template }).await;
                     problems.clear();
                     break;
                 }

@@ -14,7 +14,7 @@ use super::feed::{Feed, News};
 use super::meter::Meter;
 use super::teller::Teller;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
-use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
+use crate::cluster::{self, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
 use crate::scan::{self, ScanError, Scanner};
 use crate::source::{Template, Verdict};
@@ -118,8 +118,10 @@ struct Node {
     registry: Option<Registry>,
     peers: BTreeMap<NodeId, std::net::SocketAddr>,
     feed: Feed,
-    /// The block to find and the source it is from, while this node leads.
+    /// The block to find and the source it is from, as this reign has heard it.
     template: Option<(usize, Template)>,
+    /// This node's reign that the sources are watched for.
+    reign: Option<Epoch>,
     /// The last job made, as its block and its seconds since 1970: each job of a block gets another timestamp.
     last_job: Option<(BlockId, u64)>,
     meter: Meter,
@@ -158,6 +160,7 @@ impl Node {
             peers,
             feed: Feed::new(config.sources, incarnation, news),
             template: None,
+            reign: None,
             last_job: None,
             meter: Meter::new(now),
             job: None,
@@ -237,9 +240,9 @@ impl Node {
 
     fn apply_news(&mut self, news: News) {
         match news {
-            News::Template { source, template } => {
+            News::Template { watch, source, template } => {
                 self.tell_trouble(None);
-                if self.cluster.is_leading() {
+                if self.cluster.is_leading() && self.feed.is_watching(watch) {
                     self.chain.see(template.prev.hash);
                     self.template = Some((source, template));
                     self.make_job();
@@ -358,9 +361,10 @@ impl Node {
 
     /// Does what the rules ask for, and tells what there is to tell.
     fn drain(&mut self) {
-        if !self.cluster.is_leading() {
-            self.template = None;
-            self.feed.unwatch();
+        // A reign can follow another within one step, others' reigns between them: what was the block to find then is not now.
+        let reign = self.cluster.epoch().filter(|_| self.cluster.is_leading());
+        if reign != self.reign {
+            self.begin_reign(reign);
         }
         while let Some(output) = self.cluster.poll_output() {
             self.act(output);
@@ -369,6 +373,13 @@ impl Node {
             self.meter.note(now(), self.scanner.hashes(), false);
         }
         self.teller.flush();
+    }
+
+    /// Another reign of this node's, or none: it knows nothing of the sources yet.
+    fn begin_reign(&mut self, reign: Option<Epoch>) {
+        self.reign = reign;
+        self.template = None;
+        self.feed.unwatch();
     }
 
     fn act(&mut self, output: Output) {
@@ -390,8 +401,8 @@ impl Node {
             Output::Peer { peer, state } => self.tell(Event::Peer { node: self.id, peer, state }),
             Output::Leader { leader, epoch } => {
                 self.tell(Event::Leader { node: self.id, leader, epoch: epoch.counter });
-                self.template = None;
                 if leader == self.id {
+                    self.begin_reign(Some(epoch));
                     self.feed.watch();
                 }
             }

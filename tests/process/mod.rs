@@ -74,18 +74,20 @@ impl Site {
     /// The program, untouched by the environment of whoever runs the tests.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_headframe"));
+        command.args(words);
+        self.dress(&mut command);
+        command
+    }
+
+    /// Gives a command that runs the program this machine's surroundings.
+    pub(crate) fn dress(&self, command: &mut Command) {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HEADFRAME_") {
                 command.env_remove(name);
             }
         }
-        command
-            .args(words)
-            .env("HEADFRAME_LOG", "warn")
-            .env("HEADFRAME_RUN_DIR", self.path("run"))
-            .current_dir(self.folder.path());
+        command.env("HEADFRAME_LOG", "warn").env("HEADFRAME_RUN_DIR", self.path("run")).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
     }
 
     /// Runs it to its end.
@@ -158,6 +160,18 @@ pub(crate) fn start(mut command: Command) -> Process {
 impl Process {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its resident memory in KiB; Linux only.
+    pub(crate) fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse().ok()
+    }
+
+    /// All further lines of its standard output, for someone who reads them as they come.
+    pub(crate) fn lines(&mut self) -> Receiver<String> {
+        std::mem::replace(&mut self.lines, mpsc::channel().1)
     }
 
     /// The next line of its standard output; none once that is closed.
