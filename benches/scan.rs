@@ -60,7 +60,7 @@ fn efficiency(criterion: &mut Criterion) {
             let begin = Instant::now();
             for ticket in 0..leases {
                 let from = start + ticket * lease % 900_000_000;
-                scanner.push(ticket, job(), NonceRange::new(from, from + lease));
+                scanner.push(ticket, job(), NonceRange::new(from, from + lease), None);
             }
             let ended = events.iter().take(leases as usize).count();
             assert_eq!(ended as u64, leases);
@@ -80,7 +80,7 @@ fn cancel_latency(criterion: &mut Criterion) {
             let mut total = Duration::ZERO;
             for _ in 0..times {
                 ticket += 1;
-                scanner.push(ticket, job(), NonceRange::new(1_000_000_000, 2_000_000_000));
+                scanner.push(ticket, job(), NonceRange::new(1_000_000_000, 2_000_000_000), None);
                 std::thread::sleep(Duration::from_millis(3));
                 let begin = Instant::now();
                 scanner.stop(ticket);
