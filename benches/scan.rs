@@ -9,7 +9,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use crossbeam::channel::{Receiver, unbounded};
 use headframe::kernel::{Kernel, Prepared, available};
 use headframe::scan::{Event, Scanner};
-use headframe::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit};
+use headframe::work::{
+    Digest, Hashing, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, Timestamp, ZeroUnit,
+};
 
 fn job() -> Job {
     let puzzle = Puzzle::Text(TextPuzzle {
@@ -54,19 +56,22 @@ fn efficiency(criterion: &mut Criterion) {
             begin.elapsed()
         });
     });
-    group.bench_function("scanner, lease after lease", |bencher| {
-        let (scanner, events) = scanner(kernel, threads);
-        bencher.iter_custom(|leases| {
-            let begin = Instant::now();
-            for ticket in 0..leases {
-                let from = start + ticket * lease % 900_000_000;
-                scanner.push(ticket, job(), NonceRange::new(from, from + lease));
-            }
-            let ended = events.iter().take(leases as usize).count();
-            assert_eq!(ended as u64, leases);
-            begin.elapsed()
+    let shares = ShareBits::for_job(&job(), lease);
+    for (name, shares) in [("scanner, lease after lease", None), ("scanner, with shares", Some(shares))] {
+        group.bench_function(name, |bencher| {
+            let (scanner, events) = scanner(kernel, threads);
+            bencher.iter_custom(|leases| {
+                let begin = Instant::now();
+                for ticket in 0..leases {
+                    let from = start + ticket * lease % 900_000_000;
+                    scanner.push(ticket, job(), NonceRange::new(from, from + lease), shares);
+                }
+                let ended = events.iter().take(leases as usize).count();
+                assert_eq!(ended as u64, leases);
+                begin.elapsed()
+            });
         });
-    });
+    }
 }
 
 /// From `stop` to the last thread's last hash.
@@ -80,7 +85,7 @@ fn cancel_latency(criterion: &mut Criterion) {
             let mut total = Duration::ZERO;
             for _ in 0..times {
                 ticket += 1;
-                scanner.push(ticket, job(), NonceRange::new(1_000_000_000, 2_000_000_000));
+                scanner.push(ticket, job(), NonceRange::new(1_000_000_000, 2_000_000_000), None);
                 std::thread::sleep(Duration::from_millis(3));
                 let begin = Instant::now();
                 scanner.stop(ticket);

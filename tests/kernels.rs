@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use headframe::kernel::{Prepared, available};
+use headframe::kernel::{Hits, Prepared, available};
 use headframe::work::{
-    Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, ZeroUnit,
+    Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, ZeroUnit,
 };
 
 /// Bitcoin's first block.
@@ -210,10 +210,15 @@ fn random_pair(numbers: &mut Numbers, most: u64) -> u64 {
 #[test]
 fn long_ranges() {
     for (puzzle, place) in puzzles() {
-        let job = job(puzzle, 14);
+        let (job, bits) = (job(puzzle, 14), ShareBits::new(11).unwrap());
         let range = NonceRange::new(place + 3, place + 400_003);
-        let results: Vec<_> = available().into_iter().map(|kernel| Prepared::new(kernel, job).scan(range)).collect();
-        assert!(results[0].len() > 5, "{puzzle:?}");
+        let hits = |kernel| {
+            let hits = Prepared::with_shares(kernel, job, bits).hits(range);
+            assert_eq!(Prepared::new(kernel, job).scan(range), hits.solutions, "{kernel:?}, {puzzle:?}");
+            hits
+        };
+        let results: Vec<_> = available().into_iter().map(hits).collect();
+        assert!(results[0].solutions.len() > 5 && results[0].shares.len() > 100, "{puzzle:?}");
         for result in &results {
             assert_eq!(result, results.last().unwrap(), "{puzzle:?}");
         }
@@ -236,6 +241,70 @@ fn a_range_scanned_in_parts_gives_the_same() {
             }
             assert_eq!(whole, parts, "{kernel:?}, {puzzle:?}");
         }
+    }
+}
+
+/// Every kernel finds the solutions and the shares that the reference path finds. Gives how many shares there were.
+fn check_shares(job: Job, bits: u8, range: NonceRange) -> usize {
+    let bits = ShareBits::new(bits).unwrap();
+    let mut expected = Hits::default();
+    for nonce in range.start..range.end {
+        if bits.check(&job.puzzle, nonce).is_some() {
+            expected.shares.push(nonce);
+        }
+        if job.check(nonce).is_some() {
+            expected.solutions.push(nonce);
+            if job.search == Search::First {
+                break;
+            }
+        }
+    }
+    for kernel in available() {
+        let prepared = Prepared::with_shares(kernel, job, bits);
+        assert_eq!(prepared.hits(range), expected, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
+        assert_eq!(prepared.scan(range), expected.solutions, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
+    }
+    expected.shares.len()
+}
+
+#[test]
+fn shares_of_ranges_of_any_length_from_any_lane() {
+    for (puzzle, place) in puzzles() {
+        for (start, bits) in [(0, 0), (1, 1), (LANES - 1, 2), (LANES, 3), (LANES + 1, 4)] {
+            for length in [0, 1, LANES - 1, LANES, LANES + 1, STAGES * LANES - 1, STAGES * LANES + 1, 8 * LANES + 1] {
+                check_shares(job(puzzle, 60), bits, NonceRange::new(place + start, place + start + length));
+            }
+        }
+    }
+}
+
+#[test]
+fn shares_may_be_rarer_or_more_frequent_than_solutions() {
+    for (puzzle, place) in puzzles() {
+        let range = NonceRange::new(place + 3, place + 6003);
+        for (zeros, bits) in [(256, 7), (60, 7), (9, 7), (7, 7), (5, 7), (0, 7), (3, 40)] {
+            let shares = check_shares(job(puzzle, zeros), bits, range);
+            assert_eq!(shares > 0, bits == 7, "{puzzle:?}");
+            // Where a solution ends the search, no share behind it is looked for.
+            let first = Job { search: Search::First, ..job(puzzle, zeros) };
+            let before = check_shares(first, bits, range);
+            assert_eq!(before < shares, zeros <= 9 && bits == 7, "{puzzle:?}, {zeros}");
+        }
+    }
+}
+
+#[test]
+fn shares_where_digits_and_versions_change() {
+    for digits in 1..=9 {
+        let first = 10u64.pow(digits);
+        let puzzle = text("1550766000000", Hashing::Double);
+        check_shares(job(puzzle, 60), 3, NonceRange::new(first - 40.min(first - 1), first + 70));
+    }
+    for (mask, group_bits) in [(0x1fff_e000, 3), (0x6000, 2), (0x8000_0001, 2)] {
+        let next = 1 << (32 + group_bits);
+        let puzzle = header(mask);
+        let range = NonceRange::new(next - 300, next + 300).intersection(&puzzle.space());
+        assert!(check_shares(job(puzzle, 60), 4, range) > 0);
     }
 }
 

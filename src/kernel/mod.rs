@@ -9,7 +9,8 @@
 //!
 //! A backend's `scan` only has to name *candidates*: every nonce that solves the job must be among them, others may be. The
 //! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test()`] catches the former
-//! before a kernel is used.
+//! before a kernel is used, and its *shares* afterwards: where they are wanted, the kernel is given the looser of both targets, so that
+//! it meets them by the way.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -31,7 +32,7 @@ use std::fmt;
 pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, measuring_job, self_test};
 
-use crate::work::{Job, NonceRange, Search};
+use crate::work::{Job, NonceRange, Search, ShareBits, Target};
 
 /// One way to hash, for one instruction set.
 pub trait Kernel: Send + Sync {
@@ -55,13 +56,30 @@ pub trait Candidates: Send + Sync {
 /// A job ready to be scanned by one kernel; what leaves it was verified by the reference path.
 pub struct Prepared {
     job: Job,
+    /// What a share has to meet, if shares are wanted.
+    share_target: Option<Target>,
     candidates: Box<dyn Candidates>,
 }
 
+/// What a range holds, each in ascending order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    /// The nonces that solve the job; only the first where the job ends with it.
+    pub solutions: Vec<u64>,
+    /// The shares, solutions that are shares among them; none beyond a solution that ends the job.
+    pub shares: Vec<u64>,
+}
+
 impl Prepared {
-    /// Prepares `job` for `kernel`.
+    /// Prepares `job` for `kernel`, to find solutions alone.
     pub fn new(kernel: &dyn Kernel, job: Job) -> Self {
-        Self { job, candidates: kernel.prepare(&job) }
+        Self { job, share_target: None, candidates: kernel.prepare(&job) }
+    }
+
+    /// Prepares `job` for `kernel`, to find solutions and shares. Each share costs a hash by the reference path.
+    pub fn with_shares(kernel: &dyn Kernel, job: Job, bits: ShareBits) -> Self {
+        let looser = Job { target: job.target.max(bits.target()), ..job };
+        Self { job, share_target: Some(bits.target()), candidates: kernel.prepare(&looser) }
     }
 
     /// The job.
@@ -72,18 +90,31 @@ impl Prepared {
     /// Every nonce of `range` that solves the job, ascending; only the first where the job ends with it. Nonces outside the job's
     /// space are not searched.
     pub fn scan(&self, range: NonceRange) -> Vec<u64> {
-        let mut nonces = Vec::new();
+        self.hits(range).solutions
+    }
+
+    /// The same, and the shares.
+    pub fn hits(&self, range: NonceRange) -> Hits {
         let range = range.intersection(&self.job.space());
+        let (mut candidates, mut hits) = (Vec::new(), Hits::default());
         if !range.is_empty() {
-            self.candidates.scan(range, &mut nonces);
-            let solves = |nonce: &u64| self.job.check(*nonce).is_some();
-            match self.job.search {
+            self.candidates.scan(range, &mut candidates);
+        }
+        let puzzle = &self.job.puzzle;
+        for nonce in candidates {
+            let value = puzzle.value(puzzle.digest(nonce));
+            if self.share_target.is_some_and(|target| value <= target) {
+                hits.shares.push(nonce);
+            }
+            if value <= self.job.target {
+                hits.solutions.push(nonce);
                 // An easy target may make a whole batch of candidates.
-                Search::First => nonces = nonces.into_iter().find(solves).into_iter().collect(),
-                Search::Every => nonces.retain(solves),
+                if self.job.search == Search::First {
+                    break;
+                }
             }
         }
-        nonces
+        hits
     }
 }
 

@@ -16,7 +16,7 @@ use super::teller::Teller;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
 use crate::cluster::{self, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
-use crate::scan::{self, ScanError, Scanner};
+use crate::scan::{self, Progress, ScanError, Scanner};
 use crate::source::{Template, Verdict};
 use crate::transport::Transport;
 use crate::work::{BlockId, JobId, NonceRange, Puzzle, Solution, UNIT};
@@ -284,8 +284,8 @@ impl Node {
 
     /// Tells the rules how far and how fast the scanner is.
     fn look(&mut self) {
-        for (ticket, to) in self.scanner.progress() {
-            self.cluster.handle_progress(ticket, to);
+        for Progress { ticket, searched, .. } in self.scanner.progress() {
+            self.cluster.handle_progress(ticket, searched.end);
         }
         let busy = self.cluster.job().is_some();
         let rate = self.meter.note(now(), self.scanner.hashes(), busy);
@@ -425,7 +425,7 @@ impl Node {
                 timestamp: timestamp(&job.puzzle),
             });
         }
-        self.scanner.push(ticket, job, range);
+        self.scanner.push(ticket, job, range, None);
         self.meter.note(now(), self.scanner.hashes(), true);
     }
 

@@ -11,7 +11,9 @@
 //! 2. A range has a *limit* that only falls. A thread looks at it between two batches (a millisecond or less): stopping
 //!    a scan sets it to zero, a solution found in a job that ends with its first sets it to that nonce. So the lowest solution
 //!    is found whatever the number of threads.
-//! 3. Hashes are counted a thread, each on a cache line of its own.
+//! 3. Where shares are wanted, a thread puts a piece back together with its shares. So whatever counts as searched has its shares
+//!    with it.
+//! 4. Hashes are counted a thread, each on a cache line of its own.
 
 mod meter;
 mod queue;
@@ -27,12 +29,12 @@ pub use solutions::Solutions;
 pub use worth::threads_worth;
 
 use crate::kernel::{Kernel, Prepared};
-use crate::work::{Job, NonceRange};
+use crate::work::{Job, NonceRange, ShareBits};
 use meter::Meter;
 use queue::Queue;
 
 /// What a scan has to say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A nonce that solves the job, verified. In a job that ends with its first solution, a lower one may follow.
     Found {
@@ -47,7 +49,21 @@ pub enum Event {
         ticket: Ticket,
         /// Searched without a gap: the whole range, unless it was stopped or ended by a solution.
         searched: NonceRange,
+        /// The shares of what is searched, as in [`Progress`].
+        shares: Vec<u64>,
     },
+}
+
+/// How far a scan has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The scan.
+    pub ticket: Ticket,
+    /// Searched without a gap.
+    pub searched: NonceRange,
+    /// The shares of what is searched, all of them and no others, ascending; the lowest [`MAX_SHARES`](crate::work::MAX_SHARES) if
+    /// there are more.
+    pub shares: Vec<u64>,
 }
 
 /// Why there is no scanner.
@@ -114,9 +130,14 @@ impl Scanner {
         Ok(Self { kernel, queue, meter, _pool: pool })
     }
 
-    /// Adds a range to the end of the queue.
-    pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange) {
-        self.queue.push(ticket, Prepared::new(self.kernel, job), self.kernel.batch(), range);
+    /// Adds a range to the end of the queue, with the bits of a share where shares are wanted. None are looked for if the range is
+    /// likely to hold more of them than are kept.
+    pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange, shares: Option<ShareBits>) {
+        let prepared = match shares {
+            Some(bits) if bits.suit(&job, range.len()) => Prepared::with_shares(self.kernel, job, bits),
+            _ => Prepared::new(self.kernel, job),
+        };
+        self.queue.push(ticket, prepared, self.kernel.batch(), range);
     }
 
     /// Stops a scan. Its `Ended` follows once the last thread has left it; unknown tickets are ignored.
@@ -124,8 +145,8 @@ impl Scanner {
         self.queue.stop(ticket);
     }
 
-    /// How far each scan in the queue has come: everything before that nonce is searched.
-    pub fn progress(&self) -> Vec<(Ticket, u64)> {
+    /// How far each scan in the queue has come.
+    pub fn progress(&self) -> Vec<Progress> {
         self.queue.progress()
     }
 

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Progress;
 use crate::kernel::Prepared;
-use crate::work::{NonceRange, Search};
+use crate::work::{MAX_SHARES, NonceRange, Search};
 
 /// Names a scan; the caller's choice.
 pub type Ticket = u64;
@@ -52,6 +53,10 @@ struct Running {
     piece: u64,
     /// Starts of the pieces that threads are at.
     busy: Vec<u64>,
+    /// The shares of the pieces that were put back, ascending; the lowest where there are more than are kept.
+    shares: Vec<u64>,
+    /// Where the search was without a gap when it was stopped.
+    stopped_at: Option<u64>,
 }
 
 impl Running {
@@ -74,10 +79,29 @@ impl Running {
         self.busy.is_empty() && self.next >= self.limit()
     }
 
-    /// Everything before this is searched.
+    /// Everything before this is searched, and its shares are here: a piece counts once it is put back, its shares with it.
     fn searched_to(&self) -> u64 {
         let to = self.busy.iter().copied().min().unwrap_or(self.next);
-        to.min(self.limit()).max(self.scan.range.start)
+        self.stopped_at.unwrap_or(to.min(self.limit()).max(self.scan.range.start))
+    }
+
+    fn add_shares(&mut self, shares: Vec<u64>) {
+        if !shares.is_empty() {
+            self.shares.extend(shares);
+            self.shares.sort_unstable();
+            self.shares.truncate(MAX_SHARES);
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let searched = NonceRange::new(self.scan.range.start, self.searched_to());
+        let known = self.shares.partition_point(|&share| share < searched.end);
+        Progress { ticket: self.scan.ticket, searched, shares: self.shares[..known].to_vec() }
+    }
+
+    fn stop(&mut self) {
+        self.stopped_at = Some(self.searched_to());
+        self.scan.limit.store(0, Ordering::Relaxed);
     }
 }
 
@@ -85,15 +109,15 @@ impl Running {
 struct State {
     running: VecDeque<Running>,
     /// Stopped or empty scans whose end no thread has told yet.
-    ended: Vec<(Ticket, NonceRange)>,
+    ended: Vec<Progress>,
     closed: bool,
 }
 
 /// What a thread has to do next.
 pub(super) enum Next {
     Piece(Piece),
-    /// Tell that this scan is over.
-    Ended(Ticket, NonceRange),
+    /// Tell that this scan is over, and how far it came.
+    Ended(Progress),
     Closed,
 }
 
@@ -122,11 +146,13 @@ impl Queue {
         let piece = batch * share.clamp(1, BATCHES_A_PIECE);
         let limit = AtomicU64::new(range.end);
         let scan = Arc::new(Scan { ticket, prepared, batch, range, limit });
+        let (busy, shares) = (Vec::new(), Vec::new());
+        let running = Running { scan, next: range.start, piece, busy, shares, stopped_at: None };
         let mut state = self.lock();
         if range.is_empty() {
-            state.ended.push((ticket, range));
+            state.ended.push(running.progress());
         } else {
-            state.running.push_back(Running { scan, next: range.start, piece, busy: Vec::new() });
+            state.running.push_back(running);
         }
         drop(state);
         self.news.notify_all();
@@ -135,14 +161,13 @@ impl Queue {
     pub(super) fn stop(&self, ticket: Ticket) {
         let mut state = self.lock();
         let State { running, ended, .. } = &mut *state;
-        running.retain(|running| {
+        running.retain_mut(|running| {
             if running.scan.ticket != ticket {
                 return true;
             }
-            let searched = NonceRange::new(running.scan.range.start, running.searched_to());
-            running.scan.limit.store(0, Ordering::Relaxed);
+            running.stop();
             if running.busy.is_empty() {
-                ended.push((ticket, searched));
+                ended.push(running.progress());
             }
             !running.busy.is_empty()
         });
@@ -153,26 +178,24 @@ impl Queue {
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        for running in &state.running {
-            running.scan.limit.store(0, Ordering::Relaxed);
-        }
+        state.running.iter_mut().for_each(Running::stop);
         drop(state);
         self.news.notify_all();
     }
 
-    pub(super) fn progress(&self) -> Vec<(Ticket, u64)> {
-        self.lock().running.iter().map(|running| (running.scan.ticket, running.searched_to())).collect()
+    pub(super) fn progress(&self) -> Vec<Progress> {
+        self.lock().running.iter().map(Running::progress).collect()
     }
 
-    /// Puts back a finished piece.
-    pub(super) fn put_back(&self, piece: &Piece) {
+    /// Puts back a finished piece and its shares.
+    pub(super) fn put_back(&self, piece: &Piece, shares: Vec<u64>) {
         let mut state = self.lock();
         let State { running, ended, .. } = &mut *state;
         let Some(at) = running.iter().position(|running| Arc::ptr_eq(&running.scan, &piece.scan)) else { return };
         running[at].busy.retain(|&start| start != piece.range.start);
+        running[at].add_shares(shares);
         if running[at].is_over() {
-            let scan = &running[at].scan;
-            ended.push((scan.ticket, NonceRange::new(scan.range.start, running[at].searched_to())));
+            ended.push(running[at].progress());
             running.remove(at);
         }
     }
@@ -181,8 +204,8 @@ impl Queue {
     pub(super) fn next(&self) -> Next {
         let mut state = self.lock();
         loop {
-            if let Some((ticket, searched)) = state.ended.pop() {
-                return Next::Ended(ticket, searched);
+            if let Some(last) = state.ended.pop() {
+                return Next::Ended(last);
             }
             if state.closed {
                 return Next::Closed;

@@ -42,7 +42,7 @@ impl Solutions {
         let scanner = Scanner::start(kernel, threads, move |event| {
             let _ = sender.send(event); // fails when nobody wants to know any more
         })?;
-        scanner.push(0, job, range);
+        scanner.push(0, job, range, None);
         Ok(Self { scanner, events, search: job.search, found: BinaryHeap::new(), over: false })
     }
 
@@ -78,7 +78,7 @@ impl Iterator for Solutions {
     fn next(&mut self) -> Option<u64> {
         loop {
             // What is found is sent before its piece counts as searched, so: first how far, then what was sent.
-            let searched_to = self.scanner.progress().first().map_or(0, |&(_, to)| to);
+            let searched_to = self.scanner.progress().first().map_or(0, |scan| scan.searched.end);
             while let Ok(event) = self.events.try_recv() {
                 self.take(event);
             }

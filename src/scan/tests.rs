@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crossbeam::channel::{Receiver, unbounded};
 
+use super::queue::Next;
 use super::*;
 use crate::kernel::available;
-use crate::work::{Hashing, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
+use crate::work::{Hashing, MAX_SHARES, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
 
 pub(super) fn job(zeros: i64, search: Search) -> Job {
     Job {
@@ -68,15 +69,15 @@ fn ranges_follow_each_other_and_all_end() {
     let ends = [1, 2, 100, 4200, 400_000, 400_000];
     let mut start = 1;
     for (ticket, end) in (0..).zip(ends) {
-        scanner.push(ticket, job(64, Search::First), NonceRange::new(start, end));
+        scanner.push(ticket, job(64, Search::First), NonceRange::new(start, end), None);
         start = end;
     }
-    scanner.push(6, job(64, Search::First), NonceRange::new(2_000_000_001, 3_000_000_000));
+    scanner.push(6, job(64, Search::First), NonceRange::new(2_000_000_001, 3_000_000_000), None);
     let mut over = BTreeSet::new();
     let mut searched = 0;
     while over.len() < 7 {
         match next(&events) {
-            Event::Ended { ticket, searched: range } => {
+            Event::Ended { ticket, searched: range, .. } => {
                 assert!(over.insert(ticket), "{ticket} ended twice");
                 searched += range.len();
             }
@@ -90,14 +91,14 @@ fn ranges_follow_each_other_and_all_end() {
 #[test]
 fn a_stopped_scan_ends_and_the_next_one_goes_on() {
     let (scanner, events) = scanner(2);
-    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001));
-    scanner.push(2, job(64, Search::First), NonceRange::new(1, 2_000_000_001));
-    scanner.push(3, job(3, Search::First), NonceRange::new(1, 2_000_000_001));
+    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
+    scanner.push(2, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
+    scanner.push(3, job(3, Search::First), NonceRange::new(1, 2_000_000_001), None);
     while scanner.hashes() == 0 {
         std::thread::yield_now();
     }
     scanner.stop(2);
-    assert_eq!(next(&events), Event::Ended { ticket: 2, searched: NonceRange::new(1, 1) });
+    assert_eq!(next(&events), Event::Ended { ticket: 2, searched: NonceRange::new(1, 1), shares: vec![] });
     scanner.stop(1);
     scanner.stop(99);
     let mut found = None;
@@ -105,7 +106,7 @@ fn a_stopped_scan_ends_and_the_next_one_goes_on() {
         match next(&events) {
             Event::Found { ticket: 3, nonce } => found = Some(nonce),
             Event::Ended { ticket: 1, .. } => {}
-            Event::Ended { ticket: 3, searched } => {
+            Event::Ended { ticket: 3, searched, .. } => {
                 assert_eq!(searched, NonceRange::new(1, 4750));
                 break;
             }
@@ -118,23 +119,145 @@ fn a_stopped_scan_ends_and_the_next_one_goes_on() {
 #[test]
 fn progress_never_runs_ahead_of_the_search() {
     let (scanner, events) = scanner(2);
-    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_001));
+    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_001), None);
     let mut last = 1;
-    while let Some(&(ticket, to)) = scanner.progress().first() {
-        assert_eq!(ticket, 1);
-        assert!(to >= last, "progress fell from {last} to {to}");
-        last = to;
+    while let Some(Progress { ticket, searched, .. }) = scanner.progress().first() {
+        assert_eq!((*ticket, searched.start), (1, 1));
+        assert!(searched.end >= last, "progress fell from {last} to {}", searched.end);
+        last = searched.end;
         std::thread::yield_now();
     }
-    assert_eq!(next(&events), Event::Ended { ticket: 1, searched: NonceRange::new(1, 2_000_001) });
+    assert_eq!(next(&events), Event::Ended { ticket: 1, searched: NonceRange::new(1, 2_000_001), shares: vec![] });
 }
 
 #[test]
 fn dropping_a_scanner_at_work_ends_its_threads() {
     let (scanner, events) = scanner(2);
-    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001));
+    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
     drop(scanner);
     // The sender belongs to the threads' closure: when all have gone, the channel is closed.
     while events.recv_timeout(Duration::from_secs(60)).is_ok() {}
     assert!(events.is_empty());
+}
+
+/// Small batches, so that there are many pieces.
+fn portable() -> &'static dyn Kernel {
+    *available().last().expect("the portable kernel")
+}
+
+fn scanner_of_small_pieces(count: usize) -> (Scanner, Receiver<Event>) {
+    let (sender, events) = unbounded();
+    let scanner = Scanner::start(portable(), threads(count), move |event| {
+        let _ = sender.send(event);
+    });
+    (scanner.unwrap(), events)
+}
+
+fn bits(bits: u8) -> ShareBits {
+    ShareBits::new(bits).unwrap()
+}
+
+/// The shares below `end` of all of a range's.
+fn below(shares: &[u64], end: u64) -> &[u64] {
+    &shares[..shares.partition_point(|&share| share < end)]
+}
+
+#[test]
+fn whatever_counts_as_searched_has_its_shares_with_it() {
+    let (job, range, bits) = (job(64, Search::First), NonceRange::new(12_345, 3_000_000), bits(12));
+    let all: Vec<_> = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
+    assert!(all.len() > 600, "so many that every piece has some");
+    for count in 1..=4 {
+        let (scanner, events) = scanner_of_small_pieces(count);
+        scanner.push(1, job, range, Some(bits));
+        // Stopped early, in the middle, never.
+        for (ticket, stop_at) in [(2, 1), (3, 900_000), (4, range.end)] {
+            scanner.push(ticket, job, range, Some(bits));
+            let mut last = range.start;
+            let (searched, shares) = loop {
+                for Progress { ticket, searched, shares } in scanner.progress() {
+                    assert_eq!(shares, below(&all, searched.end), "{count} threads, {ticket}");
+                    if ticket >= 2 && searched.end > range.start {
+                        last = searched.end;
+                    }
+                }
+                if last > range.start && last - range.start >= stop_at {
+                    scanner.stop(ticket);
+                }
+                match events.try_recv() {
+                    Ok(Event::Ended { ticket: 1, searched, shares }) => assert_eq!((searched, &shares), (range, &all)),
+                    Ok(Event::Ended { ticket: ended, searched, shares }) if ended == ticket => {
+                        break (searched, shares);
+                    }
+                    Ok(other) => panic!("{other:?}"),
+                    Err(_) => std::thread::yield_now(),
+                }
+            };
+            assert!(searched.start == range.start && searched.end >= last, "{searched} is less than was told before");
+            assert!(range.covers(&searched) && (stop_at < range.end || searched == range), "{searched}");
+            assert_eq!(shares, below(&all, searched.end), "{count} threads, {ticket}");
+        }
+    }
+}
+
+#[test]
+fn shares_end_where_a_solution_ends_the_search() {
+    for (zeros, first) in [(1, 2), (2, 319), (3, 4750), (4, 92579)] {
+        let (job, bits) = (job(zeros, Search::First), bits(4 * zeros as u8 - 3));
+        let expected: Vec<_> = (1..first).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
+        for count in 1..=4 {
+            let (scanner, events) = scanner_of_small_pieces(count);
+            scanner.push(1, job, NonceRange::new(1, 2_000_000_001), Some(bits));
+            let end = events.iter().find(|event| matches!(event, Event::Ended { .. }));
+            let searched = NonceRange::new(1, first);
+            assert_eq!(end, Some(Event::Ended { ticket: 1, searched, shares: expected.clone() }), "{count} threads");
+        }
+    }
+}
+
+#[test]
+fn pieces_that_overtake_others_wait_with_their_shares() {
+    let queue = Queue::new(2);
+    let prepared = Prepared::with_shares(portable(), job(64, Search::First), bits(0));
+    queue.push(1, prepared, 10, NonceRange::new(1, 31));
+    let piece = || match queue.next() {
+        Next::Piece(piece) => piece,
+        _ => panic!("no piece"),
+    };
+    let pieces = [piece(), piece(), piece()];
+    let progress =
+        |end, shares: &[u64]| vec![Progress { ticket: 1, searched: NonceRange::new(1, end), shares: shares.to_vec() }];
+    queue.put_back(&pieces[1], vec![11, 20]);
+    assert_eq!(queue.progress(), progress(1, &[]));
+    queue.put_back(&pieces[0], vec![10]);
+    assert_eq!(queue.progress(), progress(21, &[10, 11, 20]));
+    // What comes after the stop is as if it had not been searched.
+    queue.stop(1);
+    queue.put_back(&pieces[2], vec![21]);
+    assert!(queue.progress().is_empty());
+    assert!(matches!(queue.next(), Next::Ended(last) if vec![last.clone()] == progress(21, &[10, 11, 20])));
+}
+
+#[test]
+fn only_the_lowest_are_kept_of_too_many() {
+    let (job, bits) = (job(64, Search::Every), bits(1));
+    let ends = |range| {
+        let (scanner, events) = scanner_of_small_pieces(2);
+        scanner.push(1, job, range, Some(bits));
+        match next(&events) {
+            Event::Ended { searched, shares, .. } => (searched, shares),
+            found => panic!("{found:?}"),
+        }
+    };
+    // As likely as not, there are more than are kept.
+    let all = |start: u64| {
+        let range = NonceRange::new(start, start + 2 * MAX_SHARES as u64);
+        let shares = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some());
+        (range, shares.collect::<Vec<_>>())
+    };
+    let (range, shares) = (1..).map(all).find(|(_, shares)| shares.len() > MAX_SHARES).unwrap();
+    assert_eq!(ends(range), (range, shares[..MAX_SHARES].to_vec()));
+    // Where that would be the rule, none are looked for.
+    let longer = NonceRange::new(range.start, range.end + 2);
+    assert_eq!(ends(longer), (longer, vec![]));
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Event;
 use super::queue::{Next, Piece, Queue};
+use super::{Event, Progress};
 use crate::work::NonceRange;
 
 /// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. With 5, Linux gives a thread
@@ -40,24 +40,27 @@ pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event))
     loop {
         match queue.next() {
             Next::Piece(piece) => {
-                scan(&piece, hashes, on_event);
-                queue.put_back(&piece);
+                let shares = scan(&piece, hashes, on_event);
+                queue.put_back(&piece, shares);
             }
-            Next::Ended(ticket, searched) => on_event(Event::Ended { ticket, searched }),
+            Next::Ended(Progress { ticket, searched, shares }) => on_event(Event::Ended { ticket, searched, shares }),
             Next::Closed => return,
         }
     }
 }
 
-fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
-    let mut rest = *range;
+/// Scans a piece up to its scan's limit and gives its shares, ascending. Some may lie behind the limit, if that fell meanwhile.
+fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) -> Vec<u64> {
+    let (mut rest, mut shares) = (*range, Vec::new());
     loop {
         rest = rest.intersection(&NonceRange::new(rest.start, scan.limit()));
         let batch = rest.take_front(scan.batch);
         if batch.is_empty() {
-            return;
+            return shares;
         }
-        for nonce in scan.prepared.scan(batch) {
+        let hits = scan.prepared.hits(batch);
+        shares.extend(hits.shares);
+        for nonce in hits.solutions {
             if scan.found(nonce) {
                 on_event(Event::Found { ticket: scan.ticket, nonce });
             }

@@ -105,6 +105,12 @@ impl Target {
         self.leading_zero_bits() / 4
     }
 
+    /// How likely a hash is to meet it: 1 for [`Target::MAX`], never 0.
+    pub fn probability(self) -> f64 {
+        // The lowest bytes first; all digests up to the target, itself included.
+        self.0.iter().rev().fold(1.0, |below, &byte| (f64::from(byte) + below) / 256.0)
+    }
+
     /// The most significant 32 bits, which decide almost always.
     pub const fn high_word(self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
@@ -141,6 +147,17 @@ mod tests {
         assert_eq!(Target::from_zeros(65, ZeroUnit::Hex), Err(TargetError::Zeros { got: 65, most: 64 }));
         assert_eq!(Target::from_zeros(-1, ZeroUnit::Hex), Err(TargetError::Zeros { got: -1, most: 64 }));
         assert_eq!(Target::from_zeros(257, ZeroUnit::Bits), Err(TargetError::Zeros { got: 257, most: 256 }));
+    }
+
+    #[test]
+    fn the_probability_is_halved_by_every_zero_bit() {
+        for zeros in 0..=256 {
+            let target = Target::from_zeros(zeros, ZeroUnit::Bits).unwrap();
+            assert_eq!(target.probability(), (-zeros as f64).exp2());
+        }
+        // Difficulty 1: 2^32 hashes and a little on average.
+        let hashes = 1.0 / Target::from_bits(0x1d00_ffff).unwrap().probability();
+        assert!((hashes / 4_295_032_833.0 - 1.0).abs() < 1e-9, "{hashes}");
     }
 
     #[test]
