@@ -53,6 +53,8 @@ pub(super) struct Worker {
     leases: VecDeque<Lease>,
     /// Rounds up to this one are over.
     over: Option<Round>,
+    /// The newest round that a lease was taken of; older ones are late mail.
+    newest: Option<Round>,
     finished: VecDeque<(JobId, NonceRange)>,
     pending: VecDeque<Pending>,
     /// Nonces per second; 0 before the first measurement.
@@ -107,7 +109,7 @@ impl Worker {
     pub(super) fn handle_process(&mut self, process: Process, out: &mut Outbox) {
         let Process { epoch, lease: number, round, job, range } = process;
         let round = (epoch, round);
-        let is_over = self.over.is_some_and(|over| round <= over);
+        let is_over = self.over.is_some_and(|over| round <= over) || self.newest.is_some_and(|newest| round < newest);
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
         let is_finished = self.finished.iter().any(|&(other, done)| other == id && done.covers(&range));
@@ -115,12 +117,10 @@ impl Worker {
         if is_over || is_known || is_finished || is_solved || range.is_empty() || !job.space().covers(&range) {
             return;
         }
+        self.newest = Some(round);
         // A node works on one block: the newest that it was told of. A newer round of one reign ends the older ones, too.
         let other_block = |lease: &Lease| !lease.job.is_same_search(&job);
         let older_round = |lease: &Lease| lease.round.0 == epoch && lease.round < round;
-        if self.leases.iter().any(|lease| other_block(lease) && lease.round > round) {
-            return;
-        }
         self.stop(|lease| other_block(lease) || older_round(lease), out);
         let continues = |lease: &&mut Lease| {
             lease.round <= round
