@@ -7,7 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headframe::cluster::{Epoch, Heartbeat, JobDone, Message, NodeId, Process, Standing};
 use headframe::transport::codec::{decode, encode};
 use headframe::work::{
-    Digest, Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, UNIT, ZeroUnit,
+    Digest, Hashing, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, Timestamp, UNIT, ZeroUnit,
 };
 
 fn messages() -> [(&'static str, Message); 2] {
@@ -21,9 +21,9 @@ fn messages() -> [(&'static str, Message); 2] {
     let target = Target::from_zeros(8, ZeroUnit::Hex).expect("a constant that fits");
     let job = Job { height: 7, puzzle, target, search: Search::First };
     let range = |at: u64| NonceRange::new(1 + at * 2 * UNIT, 1 + (at * 2 + 1) * UNIT);
-    let process = Process { epoch, lease: 17, round: 3, job, range: range(3) };
-    let done = vec![JobDone { job, ranges: (0..200).map(range).collect() }];
-    let standing = Some(Arc::new(Standing { done, unsettled: vec![] }));
+    let process = Process { epoch, lease: 17, round: 3, job, range: range(3), bits: ShareBits::for_range(UNIT) };
+    let done = vec![JobDone { job, ranges: (0..200).map(|at| (range(at), leader)).collect() }];
+    let standing = Some(Arc::new(Standing { done, ..Standing::default() }));
     let heartbeat = Heartbeat { incarnation: 5, sent: 6, echo: None, epoch: Some(epoch), standing };
     [("Process", Message::Process(process)), ("HeartbeatRequest with 200 ranges", Message::HeartbeatRequest(heartbeat))]
 }

@@ -12,14 +12,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use headframe::cluster::{
-    Epoch, Heartbeat, Held, JobDone, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
-    ProcessRequest, Standing, Unsettled,
+    Claim, Epoch, Heartbeat, Held, JobDone, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes,
+    ProcessInterrupt, ProcessRequest, Standing, Unsettled,
 };
 use headframe::transport::memory::MemoryNetwork;
 use headframe::transport::quic::files::{CertificateFileError, add_node, create_cluster};
 use headframe::transport::quic::{ClusterCa, Identity, IdentityError, QuicError, QuicTransport};
 use headframe::transport::{Transport, codec};
-use headframe::work::{Digest, Hashing, Job, JobId, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle};
+use headframe::work::{
+    Digest, Hashing, Job, JobId, NonceRange, Puzzle, Search, ShareBits, Solution, Target, TextPuzzle,
+};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, ConnectionError, Endpoint, ServerConfig, VarInt};
 use rustls::RootCertStore;
@@ -69,22 +71,25 @@ fn every_kind() -> Vec<Message> {
         echo: Some(7),
         epoch: Some(epoch()),
         standing: Some(Arc::new(Standing {
-            done: vec![JobDone { job, ranges: vec![range, NonceRange::new(200_001, 300_001)] }],
+            done: vec![JobDone { job, ranges: vec![(range, id(1)), (NonceRange::new(200_001, 300_001), id(2))] }],
             unsettled: vec![Unsettled { solution, found_by: id(2) }],
+            distrusted: vec![id(3)],
         })),
     };
+    let bits = ShareBits::for_range(100_000);
+    let claim = Claim { job: job.id(), range, bits, shares: vec![5, 4711, 99_999] };
     let request = ProcessRequest {
         epoch: epoch(),
         rate: 100_000_000,
-        held: vec![Held { epoch: epoch(), lease: 1, job: job.id(), searched: range, rest }],
-        finished: vec![(job.id(), range)],
+        held: vec![Held { epoch: epoch(), lease: 1, searched: claim.clone(), rest }],
+        finished: vec![claim.clone()],
     };
     vec![
         Message::HeartbeatRequest(beat.clone()),
         Message::HeartbeatReply(beat.clone(), Some(request.clone())),
         Message::ProcessRequest(request.clone()),
-        Message::Process(Process { epoch: epoch(), lease: 2, round: 9, job, range }),
-        Message::ProcessAnswerNo(ProcessAnswerNo { epoch: epoch(), lease: 2, job: job.id(), range, rate: 5 }),
+        Message::Process(Process { epoch: epoch(), lease: 2, round: 9, job, range, bits }),
+        Message::ProcessAnswerNo(ProcessAnswerNo { epoch: epoch(), lease: 2, searched: claim, rate: 5 }),
         Message::ProcessAnswerYes(ProcessAnswerYes { epoch: epoch(), solution }),
         round(9),
         Message::Leave(beat, Some(request)),
@@ -94,14 +99,20 @@ fn every_kind() -> Vec<Message> {
 /// A message whose frame has exactly the largest size.
 fn largest() -> Message {
     let message = |wide: usize, narrow: usize| {
-        let mut finished = vec![(JobId(u64::MAX), NonceRange::new(u64::MAX, u64::MAX)); wide];
-        finished.extend(vec![(JobId(0), NonceRange::new(0, u64::MAX)); narrow]);
+        let claim = |job, start| Claim {
+            job: JobId(job),
+            range: NonceRange::new(start, u64::MAX),
+            bits: ShareBits::MAX,
+            shares: vec![],
+        };
+        let mut finished = vec![claim(u64::MAX, u64::MAX); wide];
+        finished.extend(vec![claim(0, 0); narrow]);
         Message::ProcessRequest(ProcessRequest { epoch: epoch(), rate: 0, held: vec![], finished })
     };
-    // Entries take 27 or 11 bytes: some mix fits exactly.
-    let sizes = (0..27).map(|narrow| {
-        let room = codec::MAX_FRAME - codec::encode(&message(300, 0)).unwrap().len() - narrow * 11;
-        message(300 + room / 27, narrow)
+    // Entries take 29 or 13 bytes: some mix fits exactly.
+    let sizes = (0..29).map(|narrow| {
+        let room = codec::MAX_FRAME - codec::encode(&message(300, 0)).unwrap().len() - narrow * 13;
+        message(300 + room / 29, narrow)
     });
     sizes.into_iter().find(|message| codec::encode(message).unwrap().len() == codec::MAX_FRAME).unwrap()
 }

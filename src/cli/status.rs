@@ -25,6 +25,11 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     for Entry { id, status, .. } in &servers {
         if let Some(status) = status {
             print(format_args!("server {id}: {} threads, kernel {}", status.threads, status.choice))?;
+            for other in &status.distrusted {
+                print(format_args!(
+                    "server {id} does not believe server {other}, which showed too few shares: restart it"
+                ))?;
+            }
         }
     }
     Ok(Outcome::Done)

@@ -91,6 +91,9 @@ fn line(event: &Event, digits: usize) -> Option<String> {
                 format!("block {height}: the source did not understand the solution of node {found_by}")
             }
         }),
+        Event::Distrusted { node, peer } => Some(format!(
+            "node {node}: node {peer} shows too few shares for what it claims to have searched; it gets no more work until it is restarted"
+        )),
         Event::Refused { node, from, nonce } => {
             Some(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not"))
         }

@@ -2,10 +2,12 @@
 //!
 //! The leader's heartbeats carry it. It only ever helps: what is missing from it is searched again, nothing else.
 
-use rangemap::RangeSet;
+use std::collections::BTreeSet;
 
-use super::JobDone;
-use super::ledger::has_room;
+use rangemap::RangeMap;
+
+use super::ledger::{Done, has_room};
+use super::{JobDone, NodeId, Standing};
 use crate::work::{Job, JobId, NonceRange};
 
 /// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
@@ -18,41 +20,44 @@ const MAX_RANGES: usize = 2000;
 /// Jobs under way and what is done of each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Board {
-    jobs: Vec<(Job, RangeSet<u64>)>,
+    jobs: Vec<(Job, Done)>,
 }
 
 impl Board {
     /// What a leader's heartbeat said, and nothing else.
-    pub(super) fn heard(done: &[JobDone]) -> Self {
+    pub(super) fn heard(standing: &Standing) -> Self {
         let mut board = Self::default();
-        board.merge(done);
+        board.merge(standing);
         board
     }
 
-    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
-    pub(super) fn merge(&mut self, heard: &[JobDone]) {
+    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows, but for what nodes said that are not
+    /// believed any more; jobs no longer named are over.
+    pub(super) fn merge(&mut self, heard: &Standing) {
         let mut known = std::mem::take(&mut self.jobs);
-        for JobDone { job, ranges } in heard.iter().take(MAX_JOBS) {
+        for JobDone { job, ranges } in heard.done.iter().take(MAX_JOBS) {
             let mut done = match known.iter().position(|(other, _)| other == job) {
                 Some(at) => known.swap_remove(at).1,
-                None => RangeSet::new(),
+                None => RangeMap::new(),
             };
             let space = job.space();
-            for range in ranges.iter().map(|range| range.intersection(&space)).filter(|range| !range.is_empty()) {
-                if has_room(&done, range) {
-                    done.insert(range.start..range.end);
+            for (range, by) in ranges.iter().map(|&(range, by)| (range.intersection(&space), by)) {
+                if !range.is_empty() && has_room(&done, range) {
+                    done.insert(range.start..range.end, by);
                 }
             }
+            let distrusted: BTreeSet<_> = heard.distrusted.iter().copied().collect();
+            remove(&mut done, &distrusted);
             self.jobs.push((*job, done));
         }
     }
 
     /// Replaces everything.
-    pub(super) fn set(&mut self, jobs: impl Iterator<Item = (Job, RangeSet<u64>)>) {
+    pub(super) fn set(&mut self, jobs: impl Iterator<Item = (Job, Done)>) {
         self.jobs = jobs.collect();
     }
 
-    pub(super) fn jobs(&self) -> &[(Job, RangeSet<u64>)] {
+    pub(super) fn jobs(&self) -> &[(Job, Done)] {
         &self.jobs
     }
 
@@ -65,14 +70,22 @@ impl Board {
     }
 }
 
+/// Takes out what these nodes say to have searched. True if there was anything.
+pub(super) fn remove(done: &mut Done, nodes: &BTreeSet<NodeId>) -> bool {
+    let theirs: Vec<_> = done.iter().filter(|(_, by)| nodes.contains(by)).map(|(range, _)| range.clone()).collect();
+    theirs.iter().for_each(|range| done.remove(range.clone()));
+    !theirs.is_empty()
+}
+
 /// The form in which what is done travels. Beyond [`MAX_RANGES`] the longest ranges go.
-pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a RangeSet<u64>)>) -> Vec<JobDone> {
+pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>) -> Vec<JobDone> {
     let mut room = MAX_RANGES;
     let mut message = Vec::new();
     for (job, done) in jobs.take(MAX_JOBS) {
-        let mut ranges: Vec<_> = done.iter().map(|range| NonceRange::new(range.start, range.end)).collect();
+        let mut ranges: Vec<_> =
+            done.iter().map(|(range, by)| (NonceRange::new(range.start, range.end), *by)).collect();
         if ranges.len() > room {
-            ranges.sort_by_key(|range| std::cmp::Reverse(range.len()));
+            ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.len()));
             ranges.truncate(room);
             ranges.sort();
         }
@@ -85,16 +98,20 @@ pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a RangeSet<u
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::tests::job;
+    use crate::cluster::tests::{job, node};
 
-    fn done(ranges: &[(u64, u64)]) -> RangeSet<u64> {
-        ranges.iter().map(|&(start, end)| start..end).collect()
+    fn done(ranges: &[(u64, u64)]) -> Done {
+        ranges.iter().map(|&(start, end)| (start..end, node(2))).collect()
+    }
+
+    fn standing(done: Vec<JobDone>) -> Standing {
+        Standing { done, ..Standing::default() }
     }
 
     #[test]
     fn what_is_done_grows_and_jobs_end() {
         let mut board = Board::default();
-        let said = |number, ranges| to_message([(&job(number), &done(ranges))].into_iter());
+        let said = |number, ranges| standing(to_message([(&job(number), &done(ranges))].into_iter()));
         board.merge(&said(1, &[(1, 100)]));
         board.merge(&said(1, &[(200, 300)]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
@@ -111,14 +128,29 @@ mod tests {
         let message = to_message([(&job(1), &done(&ranges))].into_iter());
         assert_eq!(message[0].ranges.len(), MAX_RANGES);
         assert!(message[0].ranges.is_sorted());
-        assert!(message[0].ranges.iter().all(|range| range.len() > 1));
+        assert!(message[0].ranges.iter().all(|(range, _)| range.len() > 1));
     }
 
     #[test]
     fn ranges_outside_the_job_are_cut() {
         let mut board = Board::default();
         let ranges = vec![NonceRange::new(0, 10), NonceRange::new(9, 3), NonceRange::new(5_000_000_000, u64::MAX)];
-        board.merge(&[JobDone { job: job(1), ranges }]);
+        let ranges = ranges.into_iter().map(|range| (range, node(2))).collect();
+        board.merge(&standing(vec![JobDone { job: job(1), ranges }]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 10)]))]);
+    }
+
+    #[test]
+    fn what_a_distrusted_node_said_is_forgotten() {
+        let mut board = Board::default();
+        let ranges = vec![(NonceRange::new(1, 100), node(2)), (NonceRange::new(100, 200), node(3))];
+        board.merge(&standing(vec![JobDone { job: job(1), ranges }]));
+        let distrusted = vec![node(3)];
+        board.merge(&Standing {
+            done: vec![JobDone { job: job(1), ranges: vec![] }],
+            distrusted,
+            ..Standing::default()
+        });
+        assert_eq!(board.jobs(), [(job(1), done(&[(1, 100)]))]);
     }
 }

@@ -1,6 +1,6 @@
 //! One node's state machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use super::board::Board;
 use super::leading::{Leading, MAX_UNSETTLED};
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
+use super::trust::Trust;
 use super::worker::Worker;
 use super::{
     Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, Unsettled,
@@ -25,6 +26,8 @@ pub struct Cluster {
     peers: Peers,
     /// The newest epoch seen, one's own included.
     epoch: Option<Epoch>,
+    /// The one before this node's own.
+    predecessor: Option<Epoch>,
     /// Who leads, by this node's own count.
     leader: Option<NodeId>,
     /// Present while this node leads.
@@ -36,6 +39,8 @@ pub struct Cluster {
     standing: Option<Arc<Standing>>,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
+    /// What it said of nodes that are not to be believed.
+    distrusted: BTreeSet<NodeId>,
     /// The leader and epoch last put out.
     told: Option<(NodeId, Epoch)>,
     started: Instant,
@@ -51,12 +56,14 @@ impl Cluster {
             config,
             peers: Peers::new(config),
             epoch: None,
+            predecessor: None,
             leader: None,
             leading: None,
             worker: Worker::default(),
             board: Board::default(),
             standing: None,
             unsettled: Vec::new(),
+            distrusted: BTreeSet::new(),
             told: None,
             started: now,
             next_heartbeat: now,
@@ -100,6 +107,11 @@ impl Cluster {
     /// As a leader: the nodes at work and their speed in nonces per second.
     pub fn rates(&self) -> BTreeMap<NodeId, u64> {
         self.leading.as_ref().map(|leading| leading.rates().clone()).unwrap_or_default()
+    }
+
+    /// Nodes that are not believed, as far as this node knows: they cannot have searched what they claimed.
+    pub fn distrusted(&self) -> &BTreeSet<NodeId> {
+        self.leading.as_ref().map_or(&self.distrusted, Leading::distrusted)
     }
 
     /// What is done of the jobs under way, as far as this node knows.
@@ -179,14 +191,14 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// A scan has searched everything before the nonce `to`.
-    pub fn handle_progress(&mut self, ticket: Ticket, to: u64) {
-        self.worker.handle_progress(ticket, to);
+    /// A scan has searched everything before the nonce `to`, and met these shares there.
+    pub fn handle_progress(&mut self, ticket: Ticket, to: u64, shares: Vec<u64>) {
+        self.worker.handle_progress(ticket, to, shares);
     }
 
-    /// A scan has searched its whole range.
-    pub fn handle_searched(&mut self, now: Instant, ticket: Ticket) {
-        self.worker.handle_searched(ticket, self.leader, &mut self.out);
+    /// A scan has searched its whole range, and met these shares.
+    pub fn handle_searched(&mut self, now: Instant, ticket: Ticket, shares: Vec<u64>) {
+        self.worker.handle_searched(ticket, shares, self.leader, &mut self.out);
         self.settle(now);
     }
 
@@ -267,7 +279,7 @@ impl Cluster {
                     Answered::Late => return,
                     Answered::Alive { news, restarted } => {
                         if restarted && let Some(leading) = &mut self.leading {
-                            leading.forget(now, from, &mut self.out); // whatever the earlier run held is lost
+                            leading.restarted(now, from, &mut self.out);
                         }
                         if news {
                             self.peer_changed(now, from, PeerState::Alive);
@@ -336,20 +348,28 @@ impl Cluster {
         if heartbeat.standing.is_some()
             && Some(epoch) > self.epoch
             && let Some(leader) = self.leader.filter(|&leader| leader < from)
-            && self.peers.doubt(leader, now)
+            // Heartbeats count whole milliseconds, and so will the answer.
+            && self.peers.doubt(leader, self.started + Duration::from_millis(self.uptime(now)))
         {
             // It leads, so for it this node's leader is gone. A question says whether that is so.
             self.send_heartbeat(now, leader);
+        }
+        if let (Some(leading), Some(standing)) = (&mut self.leading, &heartbeat.standing)
+            && self.predecessor == Some(epoch)
+            && epoch.leader == from
+        {
+            leading.learn(standing); // its last word was overtaken by its successor's first
         }
         if self.epoch == Some(epoch)
             && epoch.leader == from
             && from != self.config.id
             && let Some(standing) = heartbeat.standing
         {
-            self.board.merge(&standing.done);
+            self.board.merge(&standing);
+            self.distrusted = standing.distrusted.iter().copied().collect();
             self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
             // What an earlier leader knew may be news to this one.
-            self.worker.confirm(&Board::heard(&standing.done));
+            self.worker.confirm(&Board::heard(&standing));
         }
     }
 
@@ -385,6 +405,7 @@ impl Cluster {
             self.standing = None;
             leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
+            self.distrusted = leading.distrusted().clone();
         }
     }
 
@@ -447,12 +468,14 @@ impl Cluster {
     }
 
     fn lead(&mut self, now: Instant) {
+        self.predecessor = self.epoch;
         let counter = self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(1);
         let epoch = Epoch { counter, ..self.first_epoch() };
         self.epoch = Some(epoch);
         let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
         let live = live.chain([self.config.id]).collect();
-        let mut leading = Leading::new(self.config, epoch, &self.board, live, now, &mut self.out);
+        let trust = Trust::new(std::mem::take(&mut self.distrusted));
+        let mut leading = Leading::new(self.config, epoch, &self.board, trust, live, now, &mut self.out);
         for unsettled in std::mem::take(&mut self.unsettled) {
             leading.resume(unsettled, &mut self.out);
         }

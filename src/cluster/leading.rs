@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::board::{Board, MAX_JOBS};
-use super::ledger::Ledger;
+use super::ledger::{Lease, Ledger};
 use super::outbox::Outbox;
+use super::trust::Trust;
 use super::{
-    Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
+    Claim, Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
     Standing, Unsettled, board,
 };
-use crate::work::{Job, NonceRange, Search, Solution};
+use crate::work::{Job, NonceRange, Search, ShareBits, Solution};
 
 /// Units that a node gets which has not measured its speed yet: a tenth of a second of a slow core.
 const FIRST_LEASE: u64 = 10;
@@ -60,6 +61,7 @@ pub(super) struct Leading {
     /// of it is granted.
     in_doubt: bool,
     is_news: bool,
+    trust: Trust,
     /// Nodes at work in this epoch and their speed in nonces per second.
     rates: BTreeMap<NodeId, u64>,
     /// Nodes that asked for more than there was.
@@ -76,6 +78,7 @@ impl Leading {
         config: Config,
         epoch: Epoch,
         board: &Board,
+        trust: Trust,
         live: BTreeSet<NodeId>,
         now: Instant,
         out: &mut Outbox,
@@ -97,6 +100,7 @@ impl Leading {
             unjudged: Vec::new(),
             in_doubt: false,
             is_news: false,
+            trust,
             rates: BTreeMap::new(),
             hungry: BTreeSet::new(),
         };
@@ -108,6 +112,10 @@ impl Leading {
     /// Nodes at work in this epoch and their speed in nonces per second.
     pub(super) fn rates(&self) -> &BTreeMap<NodeId, u64> {
         &self.rates
+    }
+
+    pub(super) fn distrusted(&self) -> &BTreeSet<NodeId> {
+        self.trust.distrusted()
     }
 
     pub(super) fn unsettled(&self) -> &[Unsettled] {
@@ -126,7 +134,18 @@ impl Leading {
 
     /// How things stand, for heartbeats.
     pub(super) fn standing(&self) -> Standing {
-        Standing { done: self.done(), unsettled: self.unsettled.clone() }
+        let distrusted = self.trust.distrusted().iter().copied().collect();
+        Standing { done: self.done(), unsettled: self.unsettled.clone(), distrusted }
+    }
+
+    /// What the last leader knew and had told everyone.
+    pub(super) fn learn(&mut self, standing: &Standing) {
+        for JobDone { job, ranges } in &standing.done {
+            let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.job() == job) else { continue };
+            for &(range, by) in ranges.iter().filter(|(_, by)| self.trust.believes(*by)) {
+                ledger.mark_done(range, by);
+            }
+        }
     }
 
     /// What is done, for this node's own board.
@@ -219,29 +238,34 @@ impl Leading {
             return; // from before this epoch: the sender will hear of it and ask again
         }
         self.rates.insert(from, request.rate);
-        for &(job, range) in request.finished.iter().take(MAX_FINISHED) {
-            if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == job) {
-                ledger.mark_done(range);
-                ledger.reclaim(|lease| lease.node == from && range.covers(&lease.rest));
-            }
+        for claim in request.finished.iter().take(MAX_FINISHED) {
+            self.credit(from, claim, out);
+            let is_over = |lease: &Lease| lease.node == from && claim.range.covers(&lease.rest);
+            self.ledgers
+                .iter_mut()
+                .filter(|ledger| ledger.id() == claim.job)
+                .for_each(|ledger| ledger.reclaim(is_over));
         }
         let (mut outdated, mut void) = (false, Vec::new());
         for held in request.held.iter().take(2 * MAX_LEASES) {
-            let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.job) else {
+            self.credit(from, &held.searched, out);
+            let believes = self.trust.believes(from);
+            let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.searched.job) else {
                 outdated = true;
                 continue;
             };
-            ledger.mark_done(held.searched);
-            if held.epoch == self.epoch && ledger.progress(held.lease, from, held.rest, now) {
+            if held.epoch == self.epoch && ledger.progress(held.lease, from, now) {
                 continue;
             }
             // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
             let number = self.next_lease;
             let has_room = ledger.leases().iter().filter(|lease| lease.node == from).count() < MAX_LEASES;
-            if has_room && ledger.adopt(number, from, held.rest, now) {
+            let bits = held.searched.bits;
+            let is_welcome = believes && has_room && Trust::admits(ledger.job(), bits);
+            if is_welcome && ledger.adopt(number, from, held.rest, bits, now) {
                 self.next_lease += 1;
                 let job = *ledger.job();
-                out.send(from, self.process(number, job, held.rest));
+                out.send(from, self.process(number, job, held.rest, bits));
             } else if !ledger.is_leased_to(from, held.rest) {
                 void.push((held.epoch, held.lease)); // otherwise its new name is on its way
             }
@@ -257,8 +281,22 @@ impl Leading {
         self.feed(now, out);
     }
 
-    fn process(&self, lease: u64, job: Job, range: NonceRange) -> Message {
-        Message::Process(Process { epoch: self.epoch, lease, round: self.round, job, range })
+    /// Takes a node's word for what it has searched, and weighs what it shows for it.
+    fn credit(&mut self, from: NodeId, claim: &Claim, out: &mut Outbox) {
+        let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == claim.job) else { return };
+        if !self.trust.believes(from) || !Trust::admits(ledger.job(), claim.bits) {
+            return;
+        }
+        let new = ledger.mark_done(claim.range, from);
+        if !self.trust.weigh(from, ledger.job(), claim, &new) {
+            out.push(Output::Distrusted { node: from });
+            self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
+            self.is_news = true;
+        }
+    }
+
+    fn process(&self, lease: u64, job: Job, range: NonceRange, bits: ShareBits) -> Message {
+        Message::Process(Process { epoch: self.epoch, lease, round: self.round, job, range, bits })
     }
 
     /// Sends those leases again that `from` should hold but does not name: their `Process` was lost on the way.
@@ -268,7 +306,7 @@ impl Leading {
             for lease in ledger.leases().iter().filter(|lease| lease.node == from) {
                 let named = request.held.iter().any(|held| held.epoch == self.epoch && held.lease == lease.number);
                 if !named && now.saturating_duration_since(lease.seen.max(lease.granted)) > patience {
-                    out.send(from, self.process(lease.number, *ledger.job(), lease.rest));
+                    out.send(from, self.process(lease.number, *ledger.job(), lease.rest, lease.bits));
                 }
             }
         }
@@ -279,9 +317,9 @@ impl Leading {
             return;
         }
         self.rates.insert(from, answer.rate);
-        if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == answer.job) {
-            ledger.complete(answer.lease, from);
-        }
+        self.credit(from, &answer.searched, out);
+        let is_over = |lease: &Lease| lease.number == answer.lease && lease.node == from;
+        self.ledgers.iter_mut().for_each(|ledger| ledger.reclaim(is_over));
         self.top_up(now, from, out);
     }
 
@@ -356,6 +394,12 @@ impl Leading {
         }
     }
 
+    /// `node` runs anew: what it held is lost, and what it did wrong is forgotten.
+    pub(super) fn restarted(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
+        self.trust.forgive(node);
+        self.forget(now, node, out);
+    }
+
     /// `node` does not search any more.
     pub(super) fn forget(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
         self.rates.remove(&node);
@@ -369,11 +413,8 @@ impl Leading {
 
     /// What a node that leaves hands back: its progress counts, the rest is free.
     pub(super) fn handle_leave(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
-        let searched = request.held.iter().map(|held| (held.job, held.searched)).chain(request.finished);
-        for (job, range) in searched {
-            if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == job) {
-                ledger.mark_done(range);
-            }
+        for claim in request.held.iter().map(|held| &held.searched).chain(&request.finished) {
+            self.credit(from, claim, out);
         }
         self.forget(now, from, out);
     }
@@ -398,6 +439,9 @@ impl Leading {
             self.hungry.insert(node);
             return;
         }
+        if !self.trust.believes(node) {
+            return;
+        }
         // The last job stays even if nothing of it is left, so that the leader remembers which block it is on.
         let last = self.ledgers.back().map(Ledger::id);
         self.ledgers.retain(|ledger| Some(ledger.id()) == last || !ledger.is_exhausted());
@@ -418,9 +462,9 @@ impl Leading {
             let number = self.next_lease;
             let grant = self.ledgers.iter_mut().find_map(|ledger| {
                 let range = ledger.grant(number, node, lease, now)?;
-                Some((*ledger.job(), range))
+                Some((*ledger.job(), range, ShareBits::for_job(ledger.job(), range.len())))
             });
-            let Some((job, range)) = grant else {
+            let Some((job, range, bits)) = grant else {
                 self.hungry.insert(node);
                 if self.ledgers.len() < MAX_JOBS && !self.terms.is_some_and(|terms| self.is_found(&terms)) {
                     self.ask_for_job(out);
@@ -430,7 +474,7 @@ impl Leading {
             self.next_lease += 1;
             count += 1;
             held = held.saturating_add(range.len());
-            out.send(node, self.process(number, job, range));
+            out.send(node, self.process(number, job, range, bits));
         }
     }
 }

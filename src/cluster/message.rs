@@ -18,7 +18,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Epoch, NodeId};
-use crate::work::{Job, JobId, NonceRange, Search, Solution};
+use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
 
 /// A message from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,8 @@ pub struct Standing {
     pub done: Vec<JobDone>,
     /// Solutions that the source has not said its final word on.
     pub unsettled: Vec<Unsettled>,
+    /// Nodes that showed too few shares for what they claimed: what they say to have searched does not count.
+    pub distrusted: Vec<NodeId>,
 }
 
 /// A verified solution on its way to the source.
@@ -79,8 +81,8 @@ impl Unsettled {
 pub struct JobDone {
     /// The job.
     pub job: Job,
-    /// Searched ranges, ascending and disjoint. Where there were too many to send, some are missing.
-    pub ranges: Vec<NonceRange>,
+    /// Searched ranges, ascending and disjoint, and who says to have searched them. Where there were too many to send, some are missing.
+    pub ranges: Vec<(NonceRange, NodeId)>,
 }
 
 /// A node's account of itself, for its leader.
@@ -93,20 +95,31 @@ pub struct ProcessRequest {
     /// Leases that the sender is at work on or has waiting, in that order.
     pub held: Vec<Held>,
     /// Ranges finished that no leader's heartbeat has confirmed yet.
-    pub finished: Vec<(JobId, NonceRange)>,
+    pub finished: Vec<Claim>,
+}
+
+/// Nonces that a node says to have searched, and what it can show for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// The job.
+    pub job: JobId,
+    /// The nonces.
+    pub range: NonceRange,
+    /// What counts as a share.
+    pub bits: ShareBits,
+    /// The shares among them, ascending; at most [`MAX_SHARES`](crate::work::MAX_SHARES).
+    pub shares: Vec<u64>,
 }
 
 /// A lease in a node's hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// The epoch that granted it.
     pub epoch: Epoch,
     /// Its number in that epoch.
     pub lease: u64,
-    /// The job.
-    pub job: JobId,
     /// What of it is searched already, from its start.
-    pub searched: NonceRange,
+    pub searched: Claim,
     /// What is left to search.
     pub rest: NonceRange,
 }
@@ -124,19 +137,19 @@ pub struct Process {
     pub job: Job,
     /// Where.
     pub range: NonceRange,
+    /// What counts as a share, to be shown for it.
+    pub bits: ShareBits,
 }
 
 /// A lease searched to its end without an (unreported) solution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessAnswerNo {
     /// The epoch that granted the lease.
     pub epoch: Epoch,
     /// Its number.
     pub lease: u64,
-    /// The job.
-    pub job: JobId,
     /// The whole range.
-    pub range: NonceRange,
+    pub searched: Claim,
     /// Measured speed in nonces per second; 0 when not measured yet.
     pub rate: u64,
 }

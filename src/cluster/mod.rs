@@ -19,9 +19,9 @@
 //! 2. A new leader begins an [`Epoch`] newer than any it has seen. Nothing of an older epoch changes what is leased or done.
 //! 3. A leader hands out free nonces as leases; what is searched only grows, and travels with its heartbeats.
 //! 4. A solution is verified, submitted, and ends the round: everyone else is interrupted; then the next job comes.
-//! 5. Whatever is said may be lost. Requests tell all that a node holds and has finished, so that the next one mends it.
+//! 5. What a node claims to have searched is weighed against the shares that it shows; whoever cannot have done it is not believed.
+//! 6. Whatever is said may be lost. Requests tell all that a node holds and has finished, so that the next one mends it.
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the leader's rules do not weigh claims yet"))]
 mod audit;
 mod board;
 mod config;
@@ -33,6 +33,7 @@ mod liveness;
 mod message;
 mod outbox;
 mod output;
+mod trust;
 mod worker;
 
 pub use config::Config;
@@ -40,8 +41,8 @@ pub use core::Cluster;
 pub use id::{Epoch, NodeId, NodeIdError};
 pub use liveness::PeerState;
 pub use message::{
-    Heartbeat, Held, JobDone, Message, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt, ProcessRequest,
-    Standing, Unsettled,
+    Claim, Heartbeat, Held, JobDone, Message, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+    ProcessRequest, Standing, Unsettled,
 };
 pub use output::{Output, Ticket};
 

@@ -1,7 +1,7 @@
 //! Every effect that the cluster's rules can have.
 
 use super::{Epoch, Message, NodeId, PeerState};
-use crate::work::{Job, NonceRange, Solution};
+use crate::work::{Job, NonceRange, ShareBits, Solution};
 
 /// Names a scan that this node was told to do; never used twice.
 pub type Ticket = u64;
@@ -25,6 +25,8 @@ pub enum Output {
         job: Job,
         /// The range.
         range: NonceRange,
+        /// What counts as a share, to be reported with what is searched.
+        bits: ShareBits,
     },
     /// Stop a scan at once. Reports about it that are under way are ignored.
     Stop {
@@ -55,6 +57,11 @@ pub enum Output {
         leader: NodeId,
         /// Since when.
         epoch: Epoch,
+    },
+    /// A node cannot have searched what it claims: a broken kernel, or a lie. It gets no more work until it starts anew.
+    Distrusted {
+        /// The node, perhaps this one.
+        node: NodeId,
     },
     /// A node claimed a solution that does not verify.
     Refused {

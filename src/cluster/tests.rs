@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::work::{Digest, Hashing, Job, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle, Timestamp, UNIT};
+use crate::work::{
+    Digest, Hashing, Job, NonceRange, Puzzle, Search, ShareBits, Solution, Target, TextPuzzle, Timestamp, UNIT,
+};
 
 /// Where a test's time begins.
 #[allow(clippy::disallowed_methods)]
@@ -20,7 +22,7 @@ pub(super) fn config(id: u32) -> Config {
     Config { id: node(id), incarnation: u64::from(id) * 1000, heartbeat: Duration::from_secs(5), unit: UNIT }
 }
 
-/// A job of block `block` with a target that nothing meets.
+/// A job of block `block`. Its target is one that every hash meets: then no shares have to be shown, so scans can be pretended.
 fn job_of(block: u8, number: u64) -> Job {
     Job {
         height: u64::from(block),
@@ -29,7 +31,7 @@ fn job_of(block: u8, number: u64) -> Job {
             timestamp: Timestamp::from_seconds(number),
             hashing: Hashing::Double,
         }),
-        target: Target::from_be_bytes([0; 32]),
+        target: Target::MAX,
         search: Search::First,
     }
 }
@@ -38,10 +40,13 @@ pub(super) fn job(number: u64) -> Job {
     job_of(1, number)
 }
 
-/// A job of block `block` that `nonce` solves.
-fn job_solved_by(block: u8, number: u64, nonce: u64) -> Job {
-    let job = job_of(block, number);
-    Job { target: job.puzzle.value(job.puzzle.digest(nonce)), ..job }
+pub(super) fn job_of_target(target: Target) -> Job {
+    Job { target, ..job(1) }
+}
+
+/// A job with a target that nothing meets.
+fn hard_job() -> Job {
+    job_of_target(Target::from_be_bytes([0; 32]))
 }
 
 const MS: Duration = Duration::from_millis(1);
@@ -142,7 +147,7 @@ impl Net {
                         self.mail.push((self.now + MS, id, to, message));
                     }
                 }
-                Output::Scan { ticket, job, range } => {
+                Output::Scan { ticket, job, range, .. } => {
                     if member.scans.is_empty() {
                         member.at = range.start;
                     }
@@ -164,6 +169,7 @@ impl Net {
                 }
                 Output::Leader { leader, epoch } => member.leader = Some((leader, epoch)),
                 Output::Refused { from, solution } => panic!("{from:?} claimed {solution:?}"),
+                Output::Distrusted { node } => panic!("{node:?} is not believed"),
             }
         }
     }
@@ -200,7 +206,7 @@ impl Net {
         let from = member.at;
         member.at = (from + member.rate / 1000).min(scan.range.end);
         let to = member.at;
-        member.cluster.handle_progress(scan.ticket, to);
+        member.cluster.handle_progress(scan.ticket, to, vec![]);
         if let Some(planted) = self.planted
             && planted.job == scan.job
             && NonceRange::new(from, to).contains(planted.nonce)
@@ -210,7 +216,7 @@ impl Net {
             self.searched.push((id, scan.job, scan.range));
             member.scans.remove(0);
             member.at = member.scans.first().map_or(0, |scan| scan.range.start);
-            member.cluster.handle_searched(self.now, scan.ticket);
+            member.cluster.handle_searched(self.now, scan.ticket, vec![]);
         }
         self.drain(id);
     }
@@ -308,7 +314,7 @@ fn a_lower_id_that_comes_back_leads_again_and_takes_everything_over() {
 fn a_solution_is_submitted_once_and_interrupts_everyone() {
     let mut net = Net::new(&[1, 2, 3]);
     net.run(MS * 20);
-    let first = job_solved_by(1, 10, 180_000_000);
+    let first = job_of(1, 10);
     let planted = Solution { job: first, nonce: 180_000_000 };
     net.planted = Some(planted);
     net.act(1, |cluster, now| cluster.handle_job(now, first));
@@ -333,7 +339,7 @@ fn a_solution_is_submitted_once_and_interrupts_everyone() {
 fn a_solution_survives_the_leader_that_it_was_given_to() {
     let mut net = Net::new(&[1, 2, 3]);
     net.run(MS * 20);
-    let first = job_solved_by(1, 10, 350_000_000);
+    let first = job_of(1, 10);
     let planted = Solution { job: first, nonce: 350_000_000 };
     net.act(1, |cluster, now| cluster.handle_job(now, first));
     net.run(MS * 3);
@@ -474,9 +480,9 @@ fn a_wrong_nonce_is_refused_and_changes_nothing() {
     cluster.set_peers(now, &[node(2)]);
     let reply = |epoch| Heartbeat { incarnation: 9, sent: 0, echo: Some(0), epoch, standing: None };
     cluster.handle_message(now, node(2), Message::HeartbeatReply(reply(None), None));
-    cluster.handle_job(now, job(1));
+    cluster.handle_job(now, hard_job());
     while cluster.poll_output().is_some() {}
-    let solution = Solution { job: job(1), nonce: 5 };
+    let solution = Solution { job: hard_job(), nonce: 5 };
     let epoch = cluster.epoch().unwrap();
     cluster.handle_message(now, node(2), Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
     assert_eq!(cluster.poll_output(), Some(Output::Refused { from: node(2), solution }));
@@ -496,7 +502,14 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
     cluster.handle_message(now, node(1), Message::HeartbeatReply(beat(epoch(5, 1)), None));
     while cluster.poll_output().is_some() {}
     let process = |epoch, round| {
-        Message::Process(Process { epoch, lease: 1, round, job: job(1), range: NonceRange::new(1, 100_001) })
+        Message::Process(Process {
+            epoch,
+            lease: 1,
+            round,
+            job: job(1),
+            range: NonceRange::new(1, 100_001),
+            bits: ShareBits::MAX,
+        })
     };
     cluster.handle_message(now, node(9), process(epoch(5, 1), 1));
     cluster.handle_message(now, node(1), process(epoch(4, 1), 1));
@@ -528,7 +541,7 @@ fn a_solution_outlives_a_board_that_is_a_block_behind() {
     net.run(seconds(6));
     // The next block begins, and its leader dies before anyone but the finder hears of it.
     net.cut = vec![(1, 2)];
-    let next = job_solved_by(2, 7, 350_000_000);
+    let next = job_of(2, 7);
     net.act(1, |cluster, now| cluster.handle_job(now, next));
     net.run(MS * 5);
     net.kill(1);
@@ -548,7 +561,7 @@ fn a_solution_outlives_a_board_that_is_a_block_behind() {
 fn a_solution_on_other_terms_ends_nothing() {
     let mut net = Net::new(&[1, 2]);
     net.run(MS * 20);
-    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.act(1, |cluster, now| cluster.handle_job(now, hard_job()));
     net.run(MS * 5);
     let epoch = net.member(1).leader.unwrap().1;
     for easy in [
@@ -561,14 +574,14 @@ fn a_solution_on_other_terms_ends_nothing() {
     }
     net.run(MS * 5);
     assert!(net.member(1).submitted.is_empty());
-    assert!(net.members.values().all(|member| member.scans.iter().all(|scan| scan.job == job(1))));
+    assert!(net.members.values().all(|member| member.scans.iter().all(|scan| scan.job == hard_job())));
 }
 
 #[test]
 fn a_settled_solution_is_forgotten_by_its_finder_and_never_submitted_again() {
     let mut net = Net::new(&[1, 2]);
     net.run(MS * 20);
-    let first = job_solved_by(1, 10, 150_000_000);
+    let first = job_of(1, 10);
     net.act(1, |cluster, now| cluster.handle_job(now, first));
     net.run(MS * 5);
     let planted = Solution { job: first, nonce: 150_000_000 };
@@ -661,7 +674,8 @@ fn a_leader_that_was_told_that_everything_is_done_goes_on() {
     net.act(1, |cluster, now| cluster.handle_job(now, job(2)));
     net.run(MS * 5);
     let epoch = net.member(1).leader.unwrap().1;
-    let finished = vec![(job(1).id(), NonceRange::new(0, u64::MAX)), (job(1).id(), NonceRange::new(9, 3))];
+    let claim = |range| Claim { job: job(1).id(), range, bits: ShareBits::for_job(&job(1), 100), shares: vec![] };
+    let finished = vec![claim(NonceRange::new(1, 2_000_000_001)), claim(NonceRange::new(9, 3))];
     let request = ProcessRequest { epoch, rate: u64::MAX, held: vec![], finished };
     net.act(1, |cluster, now| cluster.handle_message(now, node(2), Message::ProcessRequest(request)));
     net.run(seconds(30));

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use super::board::Board;
 use super::outbox::Outbox;
 use super::{
-    Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt, ProcessRequest,
-    Ticket,
+    Claim, Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+    ProcessRequest, Ticket,
 };
-use crate::work::{Job, JobId, NonceRange, Search, Solution};
+use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
 
 /// As many as one leader gives, and as many again from the one before.
 const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
@@ -16,13 +16,16 @@ const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
 /// Ranges finished and not confirmed yet: several heartbeats' worth of leases.
 const MAX_FINISHED: usize = 256;
 
+/// Shares that one request tells of finished ranges, a third of a frame of 64 KiB; what is left is told once those are confirmed.
+const MAX_TOLD: usize = 2400;
+
 /// Solutions not settled yet. Beyond, the oldest are forgotten: only a source that is down for long lets so many gather.
 const MAX_PENDING: usize = 64;
 
 /// A block that was worked on, across leaders: (epoch, round) in the order in which they were.
 type Round = (Epoch, u64);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     ticket: Ticket,
     round: Round,
@@ -30,8 +33,19 @@ struct Lease {
     job: Job,
     id: JobId,
     range: NonceRange,
+    bits: ShareBits,
     /// Everything before this is searched.
     searched_to: u64,
+    /// The shares there.
+    shares: Vec<u64>,
+}
+
+impl Lease {
+    /// What of it is searched.
+    fn claim(&self) -> Claim {
+        let range = NonceRange::new(self.range.start, self.searched_to);
+        Claim { job: self.id, range, bits: self.bits, shares: self.shares.clone() }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +69,7 @@ pub(super) struct Worker {
     over: Option<Round>,
     /// The newest round that a lease was taken of; older ones are late mail.
     newest: Option<Round>,
-    finished: VecDeque<(JobId, NonceRange)>,
+    finished: VecDeque<Claim>,
     pending: VecDeque<Pending>,
     /// Nonces per second; 0 before the first measurement.
     pub(super) rate: u64,
@@ -93,26 +107,27 @@ impl Worker {
         let held = |lease: &Lease| Held {
             epoch: lease.round.0,
             lease: lease.number,
-            job: lease.id,
-            searched: NonceRange::new(lease.range.start, lease.searched_to),
+            searched: lease.claim(),
             rest: NonceRange::new(lease.searched_to, lease.range.end),
         };
-        ProcessRequest {
-            epoch,
-            rate: self.rate,
-            held: self.leases.iter().map(held).collect(),
-            finished: self.finished.iter().copied().collect(),
-        }
+        let mut room = MAX_TOLD;
+        let has_room = |claim: &&Claim| {
+            let fits = claim.shares.len() <= room;
+            room = room.saturating_sub(claim.shares.len());
+            fits
+        };
+        let finished = self.finished.iter().take_while(has_room).cloned().collect();
+        ProcessRequest { epoch, rate: self.rate, held: self.leases.iter().map(held).collect(), finished }
     }
 
     /// A lease, or an old lease's new name. The caller has checked that it comes from the leader of a current epoch.
     pub(super) fn handle_process(&mut self, process: Process, out: &mut Outbox) {
-        let Process { epoch, lease: number, round, job, range } = process;
+        let Process { epoch, lease: number, round, job, range, bits } = process;
         let round = (epoch, round);
         let is_over = self.over.is_some_and(|over| round <= over) || self.newest.is_some_and(|newest| round < newest);
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
-        let is_finished = self.finished.iter().any(|&(other, done)| other == id && done.covers(&range));
+        let is_finished = self.finished.iter().any(|claim| claim.job == id && claim.range.covers(&range));
         let is_solved = self.pending.iter().any(|pending| pending.ends_round_of(&job) && round <= pending.round);
         if is_over || is_known || is_finished || is_solved || range.is_empty() || !job.space().covers(&range) {
             return;
@@ -130,9 +145,12 @@ impl Worker {
         };
         if let Some(lease) = self.leases.iter_mut().find(continues) {
             // What was searched under the old name may be known to the leader that gave it the new one, and to nobody else.
+            let kept = lease.shares.split_off(lease.shares.partition_point(|&share| share < range.start));
+            let shares = std::mem::replace(&mut lease.shares, kept);
             let before = NonceRange::new(lease.range.start, range.start);
+            let claim = Claim { job: id, range: before, bits: lease.bits, shares };
             (lease.round, lease.number, lease.range) = (round, number, range);
-            self.finish(id, before);
+            self.finish(claim);
             return;
         }
         if self.leases.len() == MAX_LEASES {
@@ -140,8 +158,18 @@ impl Worker {
         }
         self.last_ticket += 1;
         let ticket = self.last_ticket;
-        self.leases.push_back(Lease { ticket, round, number, job, id, range, searched_to: range.start });
-        out.push(Output::Scan { ticket, job, range });
+        self.leases.push_back(Lease {
+            ticket,
+            round,
+            number,
+            job,
+            id,
+            range,
+            bits,
+            searched_to: range.start,
+            shares: vec![],
+        });
+        out.push(Output::Scan { ticket, job, range, bits });
     }
 
     /// All rounds up to one are over, and with them their leases. True if that was news.
@@ -176,17 +204,18 @@ impl Worker {
 
     /// The scan has met a solution.
     pub(super) fn handle_found(&mut self, ticket: Ticket, nonce: u64, leader: Option<NodeId>, out: &mut Outbox) {
-        let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket).copied() else { return };
-        let solution = Solution { job: lease.job, nonce };
+        let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket) else { return };
+        let (job, round) = (lease.job, lease.round);
+        let solution = Solution { job, nonce };
         if self.pending.len() == MAX_PENDING {
             self.pending.pop_front();
         }
-        self.pending.push_back(Pending { round: lease.round, solution });
-        if lease.job.search == Search::First {
-            self.stop(|other| other.job.is_same_search(&lease.job), out);
+        self.pending.push_back(Pending { round, solution });
+        if job.search == Search::First {
+            self.stop(|other| other.job.is_same_search(&job), out);
         }
         if let Some(leader) = leader {
-            let answer = ProcessAnswerYes { epoch: lease.round.0, solution };
+            let answer = ProcessAnswerYes { epoch: round.0, solution };
             out.send(leader, Message::ProcessAnswerYes(answer));
         }
     }
@@ -199,37 +228,50 @@ impl Worker {
         }
     }
 
-    /// The scan has searched everything before `to`.
-    pub(super) fn handle_progress(&mut self, ticket: Ticket, to: u64) {
-        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.ticket == ticket) {
-            lease.searched_to = to.clamp(lease.searched_to, lease.range.end);
+    /// The scan has searched everything before `to`, and met `shares` there: all since its start.
+    pub(super) fn handle_progress(&mut self, ticket: Ticket, to: u64, shares: Vec<u64>) {
+        if let Some(lease) = self.leases.iter_mut().find(|lease| lease.ticket == ticket)
+            && (lease.searched_to..=lease.range.end).contains(&to)
+        {
+            lease.searched_to = to;
+            // Some of them may have been told under the lease's old name.
+            lease.shares = shares;
+            lease.shares.retain(|share| (lease.range.start..to).contains(share));
         }
     }
 
     /// The scan has searched its whole range.
-    pub(super) fn handle_searched(&mut self, ticket: Ticket, leader: Option<NodeId>, out: &mut Outbox) {
+    pub(super) fn handle_searched(
+        &mut self,
+        ticket: Ticket,
+        shares: Vec<u64>,
+        leader: Option<NodeId>,
+        out: &mut Outbox,
+    ) {
         let Some(at) = self.leases.iter().position(|lease| lease.ticket == ticket) else { return };
-        let Some(Lease { round, number, id, range, .. }) = self.leases.remove(at) else { return };
-        self.finish(id, range);
+        self.handle_progress(ticket, self.leases[at].range.end, shares);
+        let Some(lease) = self.leases.remove(at) else { return };
+        let searched = lease.claim();
+        self.finish(searched.clone());
         if let Some(leader) = leader {
-            let answer = ProcessAnswerNo { epoch: round.0, lease: number, job: id, range, rate: self.rate };
+            let answer = ProcessAnswerNo { epoch: lease.round.0, lease: lease.number, searched, rate: self.rate };
             out.send(leader, Message::ProcessAnswerNo(answer));
         }
     }
 
-    /// Remembers that `range` is searched, until everyone knows.
-    fn finish(&mut self, id: JobId, range: NonceRange) {
-        if range.is_empty() {
+    /// Remembers what is searched, until everyone knows.
+    fn finish(&mut self, claim: Claim) {
+        if claim.range.is_empty() {
             return;
         }
         if self.finished.len() == MAX_FINISHED {
             self.finished.pop_front();
         }
-        self.finished.push_back((id, range));
+        self.finished.push_back(claim);
     }
 
     /// Forgets finished ranges that the leader is known to know.
     pub(super) fn confirm(&mut self, board: &Board) {
-        self.finished.retain(|&(job, range)| !board.confirms(job, range));
+        self.finished.retain(|claim| !board.confirms(claim.job, claim.range));
     }
 }

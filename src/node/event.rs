@@ -92,6 +92,13 @@ pub enum Event {
         /// What the source said.
         status: Outcome,
     },
+    /// A node cannot have searched what it claims, so it gets no more work until it starts anew.
+    Distrusted {
+        /// Who tells: the leader.
+        node: NodeId,
+        /// Which node, perhaps the leader itself.
+        peer: NodeId,
+    },
     /// A node claimed a solution that does not solve its job.
     Refused {
         /// Who tells.

@@ -19,7 +19,7 @@ use crate::kernel::Choice;
 use crate::scan::{self, Progress, ScanError, Scanner};
 use crate::source::{Template, Verdict};
 use crate::transport::Transport;
-use crate::work::{BlockId, JobId, NonceRange, Puzzle, Solution, UNIT};
+use crate::work::{BlockId, Job, JobId, NonceRange, Puzzle, ShareBits, Solution, UNIT};
 
 /// Events of the scanner that the node has not taken yet; beyond, hashing waits. Found nonces are few, so it never does.
 const SCAN_EVENTS: usize = 1024;
@@ -224,7 +224,7 @@ impl Node {
                 }
                 self.cluster.handle_found(now(), ticket, nonce);
             }
-            scan::Event::Ended { ticket, .. } => {
+            scan::Event::Ended { ticket, shares, .. } => {
                 if self.stopping.remove(&ticket) {
                     if self.stopping.is_empty() {
                         let at = since_1970().as_micros() as u64;
@@ -232,7 +232,7 @@ impl Node {
                     }
                 } else {
                     self.look();
-                    self.cluster.handle_searched(now(), ticket);
+                    self.cluster.handle_searched(now(), ticket, shares);
                 }
             }
         }
@@ -284,8 +284,8 @@ impl Node {
 
     /// Tells the rules how far and how fast the scanner is.
     fn look(&mut self) {
-        for Progress { ticket, searched, .. } in self.scanner.progress() {
-            self.cluster.handle_progress(ticket, searched.end);
+        for Progress { ticket, searched, shares } in self.scanner.progress() {
+            self.cluster.handle_progress(ticket, searched.end, shares);
         }
         let busy = self.cluster.job().is_some();
         let rate = self.meter.note(now(), self.scanner.hashes(), busy);
@@ -348,6 +348,7 @@ impl Node {
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
+            distrusted: self.cluster.distrusted().iter().copied().collect(),
             peers: self.cluster.peers().map(|(id, peer)| (id, state(peer).to_owned())).collect(),
             at: since_1970().as_secs(),
         };
@@ -385,7 +386,7 @@ impl Node {
     fn act(&mut self, output: Output) {
         match output {
             Output::Send { to, message } => self.transport.send(to, message),
-            Output::Scan { ticket, job, range } => self.scan(ticket, job, range),
+            Output::Scan { ticket, job, range, bits } => self.scan(ticket, job, range, bits),
             Output::Stop { ticket } => {
                 self.stopping.insert(ticket);
                 self.scanner.stop(ticket);
@@ -406,13 +407,14 @@ impl Node {
                     self.feed.watch();
                 }
             }
+            Output::Distrusted { node } => self.tell(Event::Distrusted { node: self.id, peer: node }),
             Output::Refused { from, solution } => {
                 self.tell(Event::Refused { node: self.id, from, nonce: solution.nonce });
             }
         }
     }
 
-    fn scan(&mut self, ticket: Ticket, job: crate::work::Job, range: NonceRange) {
+    fn scan(&mut self, ticket: Ticket, job: Job, range: NonceRange, bits: ShareBits) {
         let id = job.id();
         if self.job != Some(id) {
             self.job = Some(id);
@@ -425,7 +427,7 @@ impl Node {
                 timestamp: timestamp(&job.puzzle),
             });
         }
-        self.scanner.push(ticket, job, range, None);
+        self.scanner.push(ticket, job, range, Some(bits));
         self.meter.note(now(), self.scanner.hashes(), true);
     }
 

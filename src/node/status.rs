@@ -31,6 +31,9 @@ pub struct Status {
     pub blocks: u64,
     /// The other servers and their states: alive, suspect, down.
     pub peers: BTreeMap<NodeId, String>,
+    /// Servers that are not believed any more: they cannot have searched what they claimed.
+    #[serde(default)]
+    pub distrusted: Vec<NodeId>,
     /// When it said so, in seconds since 1970.
     pub at: u64,
 }

@@ -26,23 +26,32 @@ static KNOWN: LazyLock<Mutex<Chunks>> = LazyLock::new(Mutex::default);
 
 /// The nonces of `range` whose hashes have at least `bits` leading zero bits, ascending.
 pub(super) fn hits(job: &Job, range: NonceRange, bits: u32) -> impl Iterator<Item = u64> {
-    assert!(bits >= FEWEST_BITS, "hashes of fewer zero bits are not remembered");
+    let has = |job: &Job, nonce: u64| job.puzzle.value(job.puzzle.digest(nonce)).leading_zero_bits();
+    if bits < FEWEST_BITS {
+        // Only the shortest ranges have so easy shares.
+        let of = *job;
+        return (range.start..range.end).filter(|&nonce| has(&of, nonce) >= bits).collect::<Vec<_>>().into_iter();
+    }
     // Whatever the target, the hashes are the same.
     let target = Target::from_zeros(FEWEST_BITS.into(), ZeroUnit::Bits).unwrap();
     let job = Job { target, search: Search::Every, ..*job };
     let id = job.id();
     let chunks = if range.is_empty() { 0..0 } else { range.start / CHUNK..range.end.div_ceil(CHUNK) };
-    chunks.flat_map(move |at| {
-        let hits = chunk(&job, id, at);
-        let kept = move |&(nonce, has): &Hit| (range.contains(nonce) && has >= bits).then_some(nonce);
-        hits.iter().filter_map(kept).collect::<Vec<_>>()
-    })
+    let mut nonces = Vec::new();
+    for at in chunks {
+        let kept = |&(nonce, has): &Hit| (range.contains(nonce) && has >= bits).then_some(nonce);
+        nonces.extend(chunk(&job, id, at).iter().filter_map(kept));
+    }
+    nonces.into_iter()
 }
 
 /// The first nonce of `range` that solves the job.
 pub(super) fn solution(job: &Job, range: NonceRange) -> Option<u64> {
     let bits = job.target.leading_zero_bits();
-    (bits < 40).then(|| hits(job, range, bits).next()).flatten() // beyond, no run gets that far
+    // Beyond 40 bits, no run gets that far; below, one chunk after the other will do.
+    let mut rest = if bits < 40 { range } else { NonceRange::new(0, 0) };
+    std::iter::from_fn(|| (!rest.is_empty()).then(|| rest.take_front(CHUNK)))
+        .find_map(|part| hits(job, part, bits).next())
 }
 
 fn chunk(job: &Job, id: JobId, at: u64) -> Arc<[Hit]> {

@@ -2,8 +2,10 @@
 
 use fastrand::Rng;
 
-use super::super::{Cluster, Heartbeat, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt};
-use crate::work::{NonceRange, Solution};
+use super::super::{
+    Claim, Cluster, Heartbeat, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+};
+use crate::work::{NonceRange, ShareBits, Solution};
 
 /// What a liar does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,7 @@ pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, M
     let someone = others[rng.usize(..others.len())];
     let start = rng.u64(1..100_000);
     let range = NonceRange::new(start, start + rng.u64(1..5000));
+    let bits = ShareBits::for_job(&job, range.len());
     match lie {
         Lie::Idle => vec![],
         Lie::WrongNonce => {
@@ -45,7 +48,7 @@ pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, M
                 standing: None,
             };
             let message = match rng.u32(..5) {
-                0 => Message::Process(Process { epoch: newer, lease, round: rng.u64(..5), job, range }),
+                0 => Message::Process(Process { epoch: newer, lease, round: rng.u64(..5), job, range, bits }),
                 1 => Message::ProcessInterrupt(ProcessInterrupt {
                     epoch: newer,
                     round: rng.u64(..5),
@@ -55,7 +58,8 @@ pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, M
                 2 => Message::HeartbeatRequest(heartbeat),
                 3 => Message::HeartbeatReply(heartbeat, None),
                 _ => {
-                    let no = ProcessAnswerNo { epoch, lease, job: job.id(), range, rate: 1000 };
+                    let searched = Claim { job: job.id(), range, bits, shares: vec![] };
+                    let no = ProcessAnswerNo { epoch, lease, searched, rate: 1000 };
                     return vec![(leader, Message::ProcessAnswerNo(no))];
                 }
             };

@@ -5,9 +5,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::super::{Cluster, NodeId, Ticket};
+use super::hashing;
 use super::lies::Lie;
 use super::world::Event;
-use crate::work::{BlockId, Job, JobId, NonceRange, Solution};
+use crate::work::{BlockId, Job, JobId, NonceRange, ShareBits, Solution};
 
 /// A server, whether it runs or not.
 pub(super) struct Server {
@@ -61,6 +62,8 @@ pub(super) struct Run {
     pub(super) watch: Option<u64>,
     pub(super) last_job: Option<(BlockId, Job, u64)>,
     pub(super) under_way: Vec<Solution>,
+    /// It only says that it hashes.
+    pub(super) is_idle: bool,
 }
 
 /// A range in the scanner's queue.
@@ -72,6 +75,7 @@ pub(super) struct Scan {
     pub(super) range: NonceRange,
     /// The first nonce that solves the job, if the range has one.
     pub(super) solution: Option<u64>,
+    pub(super) bits: ShareBits,
 }
 
 impl Scan {
@@ -84,6 +88,8 @@ impl Scan {
 /// Ranges under scan, one after the other.
 pub(super) struct Scanner {
     scans: VecDeque<Scan>,
+    /// Shares that the first one has met.
+    shares: Vec<u64>,
     /// The first one is searched up to here.
     at: u64,
     /// Everything before was hashed by then.
@@ -94,12 +100,13 @@ pub(super) struct Scanner {
 
 impl Scanner {
     pub(super) fn new(now: Duration) -> Self {
-        Self { scans: VecDeque::new(), at: 0, counted: now, idle_since: Some(now) }
+        Self { scans: VecDeque::new(), shares: Vec::new(), at: 0, counted: now, idle_since: Some(now) }
     }
 
     pub(super) fn push(&mut self, now: Duration, scan: Scan) {
         if self.scans.is_empty() {
             (self.at, self.counted, self.idle_since) = (scan.range.start, now, None);
+            self.shares.clear();
         }
         self.scans.push_back(scan);
     }
@@ -115,6 +122,7 @@ impl Scanner {
 
     fn next(&mut self, now: Duration) {
         self.counted = self.counted.max(now);
+        self.shares.clear();
         match self.scans.front() {
             Some(scan) => self.at = scan.range.start,
             None => self.idle_since = Some(now),
@@ -126,14 +134,16 @@ impl Scanner {
         self.counted = now;
     }
 
-    /// Hashes at `rate` until `now`. Gives what was searched of which scan, and whether that is all of it.
-    pub(super) fn hash(&mut self, now: Duration, rate: u64) -> Option<(Scan, NonceRange, bool)> {
+    /// Hashes at `rate` until `now`. Gives what was searched of which scan, its shares so far, and whether that is all of it.
+    pub(super) fn hash(&mut self, now: Duration, rate: u64) -> Option<(Scan, NonceRange, Vec<u64>, bool)> {
         let scan = *self.scans.front()?;
         let nanos = now.saturating_sub(self.counted).as_nanos() as u64;
         let nonces = (nanos as u128 * u128::from(rate) / 1_000_000_000) as u64;
         let from = self.at;
         let to = from.saturating_add(nonces).min(scan.end());
         self.at = to;
+        self.shares.extend(hashing::hits(&scan.job, NonceRange::new(from, to), scan.bits.bits().into()));
+        let shares = self.shares.clone();
         let over = to == scan.end();
         if over {
             self.scans.pop_front();
@@ -141,7 +151,7 @@ impl Scanner {
         } else {
             self.counted += time_for(to - from, rate);
         }
-        Some((scan, NonceRange::new(from, to), over))
+        Some((scan, NonceRange::new(from, to), shares, over))
     }
 
     /// When the first scan ends.
@@ -165,6 +175,11 @@ impl Server {
         epoch + self.clock.shows(now)
     }
 
+    /// Nonces a second that it claims to hash.
+    pub(super) fn pace(&self) -> u64 {
+        if self.lie == Some(Lie::Idle) { self.rate * 20 } else { self.rate }
+    }
+
     /// Whether it is up and not paused.
     pub(super) fn is_awake(&self) -> bool {
         self.run.is_some() && self.paused.is_none()
@@ -174,6 +189,6 @@ impl Server {
     pub(super) fn next_due(&self, epoch: Instant) -> Option<Duration> {
         let run = self.run.as_ref()?;
         let timer = run.cluster.poll_timeout().map(|due| self.clock.when(due.saturating_duration_since(epoch)));
-        timer.into_iter().chain(run.scanner.due(self.rate)).min()
+        timer.into_iter().chain(run.scanner.due(self.pace())).min()
     }
 }

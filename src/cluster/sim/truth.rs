@@ -1,6 +1,7 @@
 //! What really happened, whatever the nodes believe.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use rangemap::RangeSet;
@@ -57,10 +58,14 @@ impl Truth {
     }
 
     /// A part of `ranges` that nobody has searched.
-    pub(super) fn unsearched(&self, job: JobId, ranges: &RangeSet<u64>) -> Option<std::ops::Range<u64>> {
+    pub(super) fn unsearched<'a>(
+        &self,
+        job: JobId,
+        mut ranges: impl Iterator<Item = &'a Range<u64>>,
+    ) -> Option<Range<u64>> {
         match self.searched.get(&job) {
-            Some(searched) => ranges.iter().find_map(|range| searched.gaps(range).next()),
-            None => ranges.iter().next().cloned(),
+            Some(searched) => ranges.find_map(|range| searched.gaps(range).next()),
+            None => ranges.next().cloned(),
         }
     }
 }

@@ -107,7 +107,7 @@ impl World {
     pub(super) fn new(plan: Plan, mut rng: Rng, trace: Trace) -> Self {
         let servers = (1..=plan.nodes).map(|id| {
             let is_last = id == plan.nodes;
-            let lie = (plan.has_liar && is_last).then(|| [Lie::WrongNonce, Lie::OtherId][rng.usize(..2)]);
+            let lie = (plan.has_liar && is_last).then(|| [Lie::WrongNonce, Lie::OtherId, Lie::Idle][rng.usize(..3)]);
             let rate = (rng.u64(300..2000) as f64 / plan.heartbeat.as_secs_f64()) as u64;
             let clock = Clock { pace: rng.u64(980..=1020), ahead: Duration::from_secs(rng.u64(1..1000)) };
             let server = Server {
@@ -126,6 +126,8 @@ impl World {
             (node(id), server)
         });
         let servers: BTreeMap<_, _> = servers.collect();
+        let liar = servers.values().find(|server| server.lie.is_some()).map(|server| server.id);
+        let invariants = Invariants::new(liar);
         let source =
             Source { height: 1, bits: plan.bits, is_down: false, latency: plan.source_latency, accepted: Vec::new() };
         let mut world = Self {
@@ -140,7 +142,7 @@ impl World {
             source,
             truth: Truth::default(),
             trace,
-            invariants: Invariants::default(),
+            invariants,
             faults: BTreeMap::new(),
             steps: 0,
             watches: 0,
@@ -241,17 +243,19 @@ impl World {
         action: impl FnOnce(&mut Run, Instant),
     ) -> Result<(), Violation> {
         let now = server.time(self.epoch, self.now);
-        let rate = server.rate;
+        let rate = server.pace();
         let Some(run) = &mut server.run else { return Ok(()) };
         let is_idler = server.lie == Some(Lie::Idle);
-        while let Some((scan, searched, is_over)) = run.scanner.hash(self.now, rate) {
-            if !is_idler {
+        while let Some((scan, searched, mut shares, is_over)) = run.scanner.hash(self.now, rate) {
+            if is_idler {
+                shares.clear(); // it does not hash at all
+            } else {
                 let again = self.truth.search(scan.id, searched);
                 if again > 0 {
                     self.trace.line(self.now, server.id, &format_args!("hashed {again} of {searched:?} again"));
                 }
             }
-            run.cluster.handle_progress(scan.ticket, searched.end);
+            run.cluster.handle_progress(scan.ticket, searched.end, shares.clone());
             if !is_over {
                 break;
             }
@@ -262,7 +266,7 @@ impl World {
                     self.truth.found.push(Found { solution, by: server.id, at: self.now, is_excused: false });
                     run.cluster.handle_found(now, scan.ticket, nonce);
                 }
-                None => run.cluster.handle_searched(now, scan.ticket),
+                None => run.cluster.handle_searched(now, scan.ticket, shares),
             }
             let run = &mut *run;
             drain(self, server.id, server.runs, run, now)?;
@@ -373,6 +377,7 @@ impl World {
             watch: None,
             last_job: None,
             under_way: Vec::new(),
+            is_idle: server.lie == Some(Lie::Idle),
         }));
         self.trace.line(self.now, id, &"started");
         self.act(id, Step::News, |run, now| run.cluster.set_peers(now, &ids))
@@ -413,9 +418,10 @@ fn drain(world: &mut World, id: NodeId, runs: u64, run: &mut Run, now: Instant) 
                 did.sent.push((to, message.clone()));
                 world.send(id, to, message);
             }
-            Output::Scan { ticket, job, range } => {
-                let solution = hashing::solution(&job, range);
-                let scan = Scan { ticket, job, id: job.id(), range, solution };
+            Output::Scan { ticket, job, range, bits } => {
+                // A node that does not hash finds nothing.
+                let solution = hashing::solution(&job, range).filter(|_| !run.is_idle);
+                let scan = Scan { ticket, job, id: job.id(), range, solution, bits };
                 run.scanner.push(world.now, scan);
                 did.scans.push(scan);
             }
@@ -448,6 +454,7 @@ fn drain(world: &mut World, id: NodeId, runs: u64, run: &mut Run, now: Instant) 
                 }
             }
             Output::Peer { .. } => {}
+            Output::Distrusted { node } => world.invariants.distrusted(id, node)?,
             Output::Refused { from, .. } => world.invariants.refused(&world.servers, from)?,
         }
     }

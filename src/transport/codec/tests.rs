@@ -8,11 +8,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{
-    Epoch, Heartbeat, Held, JobDone, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+    Claim, Epoch, Heartbeat, Held, JobDone, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
     ProcessRequest, Standing, Unsettled,
 };
 use crate::work::{
-    Digest, Hashing, Header, HeaderPuzzle, Job, JobId, NonceRange, Puzzle, Search, Solution, Target, TextPuzzle,
+    Digest, Hashing, Header, HeaderPuzzle, Job, JobId, NonceRange, Puzzle, Search, ShareBits, Solution, Target,
+    TextPuzzle,
 };
 
 fn epochs() -> impl Strategy<Value = Epoch> {
@@ -55,7 +56,8 @@ fn solutions() -> impl Strategy<Value = Solution> {
 }
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
-    let done = (jobs(), vec(ranges(), 0..20)).prop_map(|(job, ranges)| JobDone { job, ranges });
+    let node = (1..=u32::MAX).prop_map(|id| NodeId::try_from(id).unwrap());
+    let done = (jobs(), vec((ranges(), node), 0..20)).prop_map(|(job, ranges)| JobDone { job, ranges });
     let unsettled = (solutions(), 1..=u32::MAX)
         .prop_map(|(solution, id)| Unsettled { solution, found_by: NodeId::try_from(id).unwrap() });
     (any::<(u64, u64, Option<u64>)>(), option::of(epochs()), vec(done, 0..4), vec(unsettled, 0..3)).prop_map(
@@ -64,29 +66,46 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
             sent,
             echo,
             epoch,
-            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled })),
+            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled, distrusted: vec![] })),
         },
     )
 }
 
+fn bits() -> impl Strategy<Value = ShareBits> {
+    (0..=64u8).prop_map(|bits| ShareBits::new(bits).unwrap())
+}
+
+fn claims() -> impl Strategy<Value = Claim> {
+    (any::<u64>(), ranges(), bits(), vec(any::<u64>(), 0..5)).prop_map(|(job, range, bits, shares)| Claim {
+        job: JobId(job),
+        range,
+        bits,
+        shares,
+    })
+}
+
 fn requests() -> impl Strategy<Value = ProcessRequest> {
-    let held = (epochs(), any::<u64>(), any::<u64>(), ranges(), ranges())
-        .prop_map(|(epoch, lease, job, searched, rest)| Held { epoch, lease, job: JobId(job), searched, rest });
-    let finished = (any::<u64>(), ranges()).prop_map(|(job, range)| (JobId(job), range));
-    (epochs(), any::<u64>(), vec(held, 0..4), vec(finished, 0..20))
+    let held = (epochs(), any::<u64>(), claims(), ranges()).prop_map(|(epoch, lease, searched, rest)| Held {
+        epoch,
+        lease,
+        searched,
+        rest,
+    });
+    (epochs(), any::<u64>(), vec(held, 0..4), vec(claims(), 0..20))
         .prop_map(|(epoch, rate, held, finished)| ProcessRequest { epoch, rate, held, finished })
 }
 
 fn messages() -> impl Strategy<Value = Message> {
-    let lease = (epochs(), any::<(u64, u64)>(), jobs(), ranges())
-        .prop_map(|(epoch, (lease, round), job, range)| Message::Process(Process { epoch, lease, round, job, range }));
-    let no = (epochs(), any::<(u64, u64, u64)>(), ranges()).prop_map(|(epoch, (lease, job, rate), range)| {
-        Message::ProcessAnswerNo(ProcessAnswerNo { epoch, lease, job: JobId(job), range, rate })
+    let lease = (epochs(), any::<(u64, u64)>(), jobs(), ranges(), bits()).prop_map(
+        |(epoch, (lease, round), job, range, bits)| Message::Process(Process { epoch, lease, round, job, range, bits }),
+    );
+    let no = (epochs(), any::<(u64, u64)>(), claims()).prop_map(|(epoch, (lease, rate), searched)| {
+        Message::ProcessAnswerNo(ProcessAnswerNo { epoch, lease, searched, rate })
     });
     let yes = (epochs(), solutions())
         .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
-    let interrupt = (epochs(), any::<u64>()).prop_map(|(epoch, round)| {
-        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void: vec![] })
+    let interrupt = (epochs(), any::<u64>(), vec((epochs(), any::<u64>()), 0..3)).prop_map(|(epoch, round, void)| {
+        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void })
     });
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
@@ -150,12 +169,12 @@ fn interrupt() -> Message {
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 7, 1, 7, 1, 2, 3, 4, 0]);
+    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 8, 1, 7, 1, 2, 3, 4, 0, 0]);
 }
 
 #[test]
 fn node_id_zero_is_refused() {
-    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4, 0])), Err(CodecError::Body { kind: 7, .. })));
+    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4, 0, 0])), Err(CodecError::Body { kind: 7, .. })));
 }
 
 #[test]
@@ -163,8 +182,8 @@ fn an_unknown_kind_is_an_error_now_and_passed_over_from_newer_versions() {
     assert!(matches!(decode(&frame(VERSION, 0, &[])), Err(CodecError::Kind(0))));
     assert!(matches!(decode(&frame(VERSION, 9, &[1, 2])), Err(CodecError::Kind(9))));
     assert_eq!(decode(&frame(VERSION + 1, 9, &[1, 2])).unwrap(), None);
-    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4, 0])).unwrap(), Some(interrupt()));
-    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4, 0])), Err(CodecError::Version(0))));
+    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4, 0, 0])).unwrap(), Some(interrupt()));
+    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4, 0, 0])), Err(CodecError::Version(0))));
 }
 
 #[test]
@@ -177,7 +196,8 @@ fn a_list_that_claims_more_than_the_body_holds_is_refused() {
 
 #[test]
 fn too_large_a_message_is_not_encoded() {
-    let finished = vec![(JobId(u64::MAX), NonceRange::new(u64::MAX, u64::MAX)); 3000];
+    let range = NonceRange::new(u64::MAX, u64::MAX);
+    let finished = vec![Claim { job: JobId(u64::MAX), range, bits: ShareBits::MAX, shares: vec![] }; 3000];
     let epoch = Epoch { counter: 1, leader: NodeId::try_from(1).unwrap(), incarnation: 0 };
     let message = Message::ProcessRequest(ProcessRequest { epoch, rate: 0, held: vec![], finished });
     assert!(matches!(encode(&message), Err(CodecError::TooLarge(81_009..))));

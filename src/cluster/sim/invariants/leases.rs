@@ -20,7 +20,7 @@ pub(super) fn check(id: NodeId, cluster: &Cluster) -> Result<(), Violation> {
             }
             leased.insert(range);
         }
-        leased.extend(ledger.done().iter().cloned());
+        leased.extend(ledger.done().iter().map(|(range, _)| range.clone()));
         if leased != *ledger.taken() {
             return fail("what is taken is not what is done or leased".to_owned());
         }

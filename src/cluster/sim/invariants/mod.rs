@@ -8,6 +8,7 @@ mod idleness;
 mod leases;
 mod one_block;
 mod orphans;
+mod proof;
 mod repetition;
 mod searched;
 mod settled;
@@ -79,6 +80,8 @@ pub(super) struct Before {
 pub(super) struct Invariants {
     /// From here on no fault happens that is not announced.
     healed: bool,
+    /// The node that lies, if any.
+    liar: Option<NodeId>,
     /// Servers that are killed for good.
     gone: Vec<NodeId>,
     /// By then all have to name the same leader, and from then on.
@@ -90,6 +93,10 @@ pub(super) struct Invariants {
 }
 
 impl Invariants {
+    pub(super) fn new(liar: Option<NodeId>) -> Self {
+        Self { liar, ..Self::default() }
+    }
+
     pub(super) fn is_healed(&self) -> bool {
         self.healed
     }
@@ -136,13 +143,21 @@ impl Invariants {
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
         leases::check(id, &run.cluster)?;
-        searched::check(id, &run.cluster, truth)?;
+        searched::check(id, &run.cluster, truth, self.liar)?;
         bounds::check(id, run, did)?;
         if server.lie.is_none() {
             agreement::check(self.agree_from, now, id, &run.cluster)?;
             idleness::check(self.busy_from, now, id, run)?;
         }
         Ok(())
+    }
+
+    /// `by` does not believe `node` any more.
+    pub(super) fn distrusted(&self, by: NodeId, node: NodeId) -> Result<(), Violation> {
+        match self.liar == Some(node) || self.liar == Some(by) {
+            true => Ok(()),
+            false => Err(Violation::new("honest nodes are believed", format!("{by:?} does not believe {node:?}"))),
+        }
     }
 
     /// `from` claimed what is not so.
@@ -157,5 +172,6 @@ impl Invariants {
 /// What must hold once nothing is under way.
 pub(super) fn at_rest(world: &super::world::World) -> Result<(), Violation> {
     settled::check(world)?;
+    proof::check(world)?;
     orphans::check(world)
 }
