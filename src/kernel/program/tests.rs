@@ -211,5 +211,6 @@ fn segments_are_printed_once_each() {
     // Four bodies and three, but one piece of code.
     assert_eq!(assembler.matches("call 5f").count(), 2);
     assert_eq!(assembler.matches("\n5:\n").count(), 1);
+    assert!(puzzle.slots() <= segments::RING + 13, "vectors that found no register");
     assert!(puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>() + 32 <= 192);
 }
