@@ -1,16 +1,17 @@
-//! The kernel for the SHA extensions: six hashes interleaved.
+//! The kernel for the SHA extensions: five hashes interleaved.
 //!
-//! For six nonces at a time:
+//! For five nonces at a time:
 //! 1. write each into the first 16 bytes of the message's second block, where both puzzles have theirs,
 //! 2. run the rounds of that block, from the midstate of the first,
 //! 3. run those of the digest's own hash,
 //! 4. name the nonces whose digest's most significant word is small enough.
 //!
 //! What was done for speed:
-//! 1. `sha256rnds2` takes two cycles but its result is there after four, so one hash leaves the unit idle more than half the
-//!    time. Six hashes side by side take 133 cycles each on Zen 5, where four take 143 and the unit itself 122. Most of
-//!    their words are in memory, which costs nothing that is short. Eight take 126, but are so much code that the text puzzle's
-//!    took 145 cycles in one build and 238 in another;
+//! 1. `sha256rnds2` takes two cycles on Zen 5 but its result is there after four, so one hash leaves the unit idle more than half the
+//!    time. Five hashes side by side take 113 cycles each on Zen 4, where four take 116; most of their words are in memory, which costs
+//!    nothing that is short. More are so much code that its speed hangs on where it happens to stand: six take 113 in one build and
+//!    166 most of the time in another, and eight 145 and 238 for the text puzzle on Zen 5 (where four take 143 for a header, six 133,
+//!    and the unit itself 122);
 //! 2. for headers, rounds 0 and 1 are run once a job, and the last two not at all: word 7 of the digest is known before;
 //! 3. in the second hash, the sums of padding and constants are constants;
 //! 4. compiled for AVX, whose three-operand forms save moves.
@@ -24,7 +25,7 @@ use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
 /// Hashes that are interleaved.
-const STREAMS: usize = 6;
+const STREAMS: usize = 5;
 
 /// The kernel, if this CPU has the SHA extensions and AVX.
 pub(super) fn get() -> Option<&'static dyn Kernel> {

@@ -153,7 +153,7 @@ pub(crate) struct Machine {
 
 /// Finds a place for everything in `steps`, which are those of `program` in `stages` stages.
 pub(crate) fn allocate(program: &Program, steps: &[Step], stages: usize, machine: Machine) -> Code {
-    let mut allocator = Allocator::new(program, steps, machine);
+    let mut allocator = Allocator::new(program, steps, stages, machine);
     for (now, step) in steps.iter().enumerate() {
         allocator.begin(now);
         match step.action {
@@ -161,7 +161,16 @@ pub(crate) fn allocate(program: &Program, steps: &[Step], stages: usize, machine
             Action::Output(place) => allocator.output(step.stage, place),
         }
     }
+    allocator.hold();
     Code { stages, instructions: allocator.instructions, slots: allocator.slots }
+}
+
+/// What `program` holds, in the order of the registers.
+fn held(program: &Program) -> impl Iterator<Item = Value> {
+    program.outputs.iter().filter_map(|output| match *output {
+        Output::Hold(value) => Some(value),
+        _ => None,
+    })
 }
 
 /// A value within one stage.
@@ -193,7 +202,7 @@ struct Allocator<'a> {
 }
 
 impl<'a> Allocator<'a> {
-    fn new(program: &'a Program, steps: &[Step], machine: Machine) -> Self {
+    fn new(program: &'a Program, steps: &[Step], stages: usize, machine: Machine) -> Self {
         let made: HashSet<Key> = steps
             .iter()
             .filter_map(|step| match step.action {
@@ -203,6 +212,10 @@ impl<'a> Allocator<'a> {
             .collect();
         let mut places: HashMap<Key, Place> = HashMap::new();
         let mut slots = 0;
+        for value in held(program) {
+            assert_eq!(stages, 1, "stages share the registers");
+            places.entry((0, value)).or_default().uses.push(steps.len());
+        }
         for (now, step) in steps.iter().enumerate().rev() {
             let stage = step.stage;
             for value in step.action.operands(program) {
@@ -210,6 +223,7 @@ impl<'a> Allocator<'a> {
                 let memory = match *program.op(value) {
                     Op::Pass => Some(Memory::Pass { stage }),
                     Op::Lanes(vector) => Some(Memory::Vector { stage, vector }),
+                    Op::Held(_) => continue,
                     _ => program.table.iter().position(|&word| word == value).map(|word| Memory::Table { stage, word }),
                 };
                 let memory = memory.or_else(|| {
@@ -226,11 +240,18 @@ impl<'a> Allocator<'a> {
                 places.entry((stage, value)).or_default().memory = memory;
             }
         }
+        let mut registers = vec![None; usize::from(machine.registers)];
+        for (&key, place) in &mut places {
+            if let Op::Held(register) = *program.op(key.1) {
+                registers[register] = Some(key);
+                place.register = Some(register as Register);
+            }
+        }
         Self {
             program,
             machine,
             places,
-            registers: vec![None; usize::from(machine.registers)],
+            registers,
             free_slots: Vec::new(),
             left_slots: Vec::new(),
             slots,
@@ -277,7 +298,9 @@ impl<'a> Allocator<'a> {
                 to
             }
             Op::Logic(truth, _) => self.logic(truth, &operands, (stage, value)),
-            Op::Constant(_) | Op::Job(_) | Op::Pass | Op::Lanes(_) => unreachable!("inputs are not computed"),
+            Op::Constant(_) | Op::Job(_) | Op::Pass | Op::Lanes(_) | Op::Held(_) => {
+                unreachable!("inputs are not computed")
+            }
         };
         let place = self.places.get_mut(&(stage, value)).expect("only what is used is computed");
         if let Some(slot) = place.relay {
@@ -344,7 +367,40 @@ impl<'a> Allocator<'a> {
                 self.instructions.push(Instruction::Output { stage, place, from });
                 self.use_up(key);
             }
+            Output::Hold(_) => unreachable!("what is held needs no step"),
         }
+    }
+
+    /// Brings what is held to its registers.
+    fn hold(&mut self) {
+        let mut moves = Vec::new();
+        let mut loads = Vec::new();
+        for (to, value) in (0..).zip(held(self.program)) {
+            let place = &self.places[&(0, value)];
+            match place.register {
+                Some(from) if from == to => {}
+                Some(from) => moves.push((to, from)),
+                None => loads.push((to, place.memory.expect("a value is in a register or in memory"))),
+            }
+        }
+        while !moves.is_empty() {
+            let read = |register| moves.iter().any(|&(_, from)| from == register);
+            match moves.iter().position(|&(to, _)| !read(to)) {
+                Some(place) => {
+                    let (to, from) = moves.remove(place);
+                    self.instructions.push(Instruction::Move { to, from });
+                }
+                // They are to change places in a circle: one steps aside.
+                None => {
+                    let held = held(self.program).count() as Register;
+                    let aside = (held..self.machine.registers).find(|&register| !read(register));
+                    let to = aside.expect("more registers than are held");
+                    let from = std::mem::replace(&mut moves[0].1, to);
+                    self.instructions.push(Instruction::Move { to, from });
+                }
+            }
+        }
+        self.instructions.extend(loads.into_iter().map(|(to, from)| Instruction::Load { to, from }));
     }
 
     fn register(&self, key: Key) -> Option<Register> {

@@ -14,6 +14,8 @@ pub(crate) struct Pass {
     pub(crate) word: u32,
     /// The lane's word in each vector.
     pub(crate) vectors: Vec<u32>,
+    /// The lane's word in each register that the program before held.
+    pub(crate) held: Vec<u32>,
 }
 
 /// The word of every value of `program`.
@@ -23,6 +25,7 @@ fn values(program: &Program, pass: &Pass) -> Vec<u32> {
         words.push(match *op {
             Op::Job(place) => pass.job[place],
             Op::Pass => pass.word,
+            Op::Held(place) => pass.held[place],
             // What elimination has removed may ask for vectors that the program does not have.
             Op::Lanes(place) => pass.vectors.get(place).copied().unwrap_or(0),
             _ => op.evaluate(|value| words[value.index()]).expect("inputs are above"),
@@ -35,7 +38,7 @@ fn values(program: &Program, pass: &Pass) -> Vec<u32> {
 pub(crate) fn program(program: &Program, pass: &Pass) -> Vec<u32> {
     let words = values(program, pass);
     let word = |output: &Output| match *output {
-        Output::Candidates { word, .. } | Output::Store(word) => words[Value::index(word)],
+        Output::Candidates { word, .. } | Output::Store(word) | Output::Hold(word) => words[Value::index(word)],
     };
     program.outputs.iter().map(word).collect()
 }
@@ -66,6 +69,7 @@ impl<'a> Machine<'a> {
         self.passes.truncate(self.code.stages);
         self.frames.swap(0, 1);
         let mut registers = [0xbad_c0de; 32];
+        registers[..self.passes[0].0.held.len()].copy_from_slice(&self.passes[0].0.held);
         let mut outputs = Vec::new();
         for &instruction in &self.code.instructions {
             let source = |source, registers: &[u32; 32]| match source {
@@ -96,10 +100,16 @@ impl<'a> Machine<'a> {
                 }
                 Instruction::Candidates { stage, word, .. } => outputs.push((stage, 0, registers[usize::from(word)])),
                 Instruction::Output { stage, place, from } => {
+                    if self.program.is_in_place() {
+                        self.passes[stage].0.vectors[place] = registers[usize::from(from)];
+                    }
                     outputs.push((stage, place, registers[usize::from(from)]));
                 }
             }
         }
+        let held =
+            (0..self.program.outputs.len()).filter(|&place| matches!(self.program.outputs[place], Output::Hold(_)));
+        outputs.extend(held.zip(registers).map(|(place, word)| (0, place, word)));
         outputs.sort_unstable();
         outputs.into_iter().map(|(_, _, word)| word).collect()
     }

@@ -14,7 +14,7 @@
 //! rounds cannot keep four vector ports busy, and two whole hashes side by side do not fit the op cache. So the hash is cut
 //! into stages (a software pipeline): one pass through the code advances as many batches as there are stages, each by one
 //! stage, interleaved. Compilers' schedulers undo such an order. AVX2 needs twice the operations, so there even one hash is too
-//! long; its code is a loop, see `segments`.
+//! long, and half the registers, so two do not fit those; its code is a loop over one hash, see `segments`.
 
 pub(crate) mod allocate;
 #[cfg(test)]
@@ -41,19 +41,21 @@ pub(crate) enum Output {
     },
     /// A vector.
     Store(Value),
+    /// A vector that stays in a register for the program that follows; the first of these in the first register.
+    Hold(Value),
 }
 
 impl Output {
     /// The word that is tested or stored.
     pub(crate) fn word(&self) -> Value {
-        let (Self::Candidates { word, .. } | Self::Store(word)) = *self;
+        let (Self::Candidates { word, .. } | Self::Store(word) | Self::Hold(word)) = *self;
         word
     }
 
     fn values(&self) -> Vec<Value> {
         match *self {
             Self::Candidates { word, mask } => vec![word, mask],
-            Self::Store(value) => vec![value],
+            Self::Store(value) | Self::Hold(value) => vec![value],
         }
     }
 }
@@ -63,8 +65,8 @@ impl Output {
 pub(crate) struct Program {
     /// Every operation of the builder; a value is its place here.
     pub(crate) ops: Vec<Op>,
-    /// The operations of the scan, in the order in which they were made. Their inputs (vectors, the pass's word) and the
-    /// words of [`Program::table`] are not among them.
+    /// The operations of the scan, in order. Their inputs (vectors, the pass's word) and the
+    /// words of [`Program::table`] are not among them. Operands stand before their uses.
     pub(crate) lanes: Vec<Value>,
     /// The words that the scan needs from a job, in the order of their first use.
     pub(crate) table: Vec<Value>,
@@ -75,8 +77,17 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// Keeps what `outputs` need.
+    /// Keeps what `outputs` need, in the order in which it was made.
     pub(crate) fn new(builder: Builder, outputs: Vec<Output>) -> Self {
+        Self::ordered(builder, outputs, |_, value| value.index() as i64)
+    }
+
+    /// Keeps what `outputs` need, in the order in which it is due.
+    pub(crate) fn paced(builder: Builder, outputs: Vec<Output>) -> Self {
+        Self::ordered(builder, outputs, Builder::due)
+    }
+
+    fn ordered(builder: Builder, outputs: Vec<Output>, place: impl Fn(&Builder, Value) -> i64) -> Self {
         let ops = builder.ops();
         let mut needed = vec![false; ops.len()];
         for value in outputs.iter().flat_map(Output::values) {
@@ -89,9 +100,12 @@ impl Program {
         }
         let alive = || builder.values().filter(|value| needed[value.index()]);
         let op = |value: Value| &ops[value.index()];
-        let lanes: Vec<_> = alive()
-            .filter(|&value| builder.time(value) == Time::Lane && !matches!(op(value), Op::Pass | Op::Lanes(_)))
+        let mut lanes: Vec<_> = alive()
+            .filter(|&value| {
+                builder.time(value) == Time::Lane && !matches!(op(value), Op::Pass | Op::Lanes(_) | Op::Held(_))
+            })
             .collect();
+        lanes.sort_by_key(|&value| place(&builder, value));
         let mut table = Vec::new();
         let used = lanes.iter().flat_map(|&value| op(value).operands()).chain(outputs.iter().flat_map(Output::values));
         for value in used.filter(|&value| builder.time(value) != Time::Lane) {
@@ -101,6 +115,11 @@ impl Program {
         }
         let job = alive().filter(|&value| builder.time(value) != Time::Lane).collect();
         Self { ops: ops.to_vec(), lanes, table, job, outputs }
+    }
+
+    /// Whether the vectors that it puts out take the places of those that it is given, as segments' do.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Held(_)))
     }
 
     /// The operation that makes `value`.

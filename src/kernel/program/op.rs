@@ -29,6 +29,8 @@ pub(crate) enum Op {
     Pass,
     /// A word for each lane, by the place of its vector among the pass's vectors.
     Lanes(usize),
+    /// A word for each lane that the program before has left in the register of that number, see [`super::Output::Hold`].
+    Held(usize),
     /// The sum modulo 2^32.
     Add(Value, Value),
     /// Rotated right.
@@ -92,7 +94,7 @@ impl Op {
     /// The values it is made from.
     pub(crate) fn operands(&self) -> Vec<Value> {
         match *self {
-            Self::Constant(_) | Self::Job(_) | Self::Pass | Self::Lanes(_) => vec![],
+            Self::Constant(_) | Self::Job(_) | Self::Pass | Self::Lanes(_) | Self::Held(_) => vec![],
             Self::Rotate(a, _) | Self::Shift(a, _) | Self::ShiftLeft(a, _) => vec![a],
             Self::Add(a, b) | Self::Xor(a, b) | Self::And(a, b) => vec![a, b],
             Self::Logic(_, operands) => operands.to_vec(),
@@ -103,7 +105,7 @@ impl Op {
     pub(crate) fn evaluate(&self, word: impl Fn(Value) -> u32) -> Option<u32> {
         Some(match *self {
             Self::Constant(number) => number,
-            Self::Job(_) | Self::Pass | Self::Lanes(_) => return None,
+            Self::Job(_) | Self::Pass | Self::Lanes(_) | Self::Held(_) => return None,
             Self::Add(a, b) => word(a).wrapping_add(word(b)),
             Self::Rotate(a, by) => word(a).rotate_right(by),
             Self::Shift(a, by) => word(a) >> by,
@@ -133,18 +135,45 @@ pub(crate) enum Instructions {
     Binary,
 }
 
+/// When the operations of one chain are due, should programs be ordered by it: one after the other, evenly over a round. The
+/// unit is a thousandth of a round.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    next: i64,
+    step: i64,
+}
+
+impl Pace {
+    /// The length of a round.
+    pub(crate) const ROUND: i64 = 1000;
+
+    /// A chain that begins at `start` and has `operations` to a round.
+    pub(crate) fn new(start: i64, operations: i64) -> Self {
+        Self { next: start, step: Self::ROUND / operations }
+    }
+
+    /// A chain that begins now.
+    pub(crate) fn beside(self, operations: i64) -> Self {
+        Self::new(self.next, operations)
+    }
+}
+
 /// Makes operations, folding constants and giving equal operations the same value.
 pub(crate) struct Builder {
     instructions: Instructions,
     ops: Vec<Op>,
     times: Vec<Time>,
+    due: Vec<i64>,
     known: HashMap<Op, Value>,
+    /// Of the chain that is being made.
+    pub(crate) pace: Pace,
 }
 
 impl Builder {
     /// No operations yet.
     pub(crate) fn new(instructions: Instructions) -> Self {
-        Self { instructions, ops: Vec::new(), times: Vec::new(), known: HashMap::new() }
+        let pace = Pace::new(0, Pace::ROUND);
+        Self { instructions, ops: Vec::new(), times: Vec::new(), due: Vec::new(), known: HashMap::new(), pace }
     }
 
     /// All operations so far.
@@ -162,23 +191,49 @@ impl Builder {
         self.times[value.index()]
     }
 
+    /// When `value` is due, never before its operands.
+    pub(crate) fn due(&self, value: Value) -> i64 {
+        self.due[value.index()]
+    }
+
+    /// Lets `make` make operations of another chain.
+    pub(crate) fn at<T>(&mut self, pace: &mut Pace, make: impl FnOnce(&mut Self) -> T) -> T {
+        std::mem::swap(&mut self.pace, pace);
+        let made = make(self);
+        std::mem::swap(&mut self.pace, pace);
+        made
+    }
+
     /// The value of `op`.
     pub(crate) fn push(&mut self, op: Op) -> Value {
         let time = match op {
             Op::Constant(_) => Time::Constant,
             Op::Job(_) => Time::Job,
-            Op::Pass | Op::Lanes(_) => Time::Lane,
+            Op::Pass | Op::Lanes(_) | Op::Held(_) => Time::Lane,
             _ => op.operands().into_iter().map(|value| self.time(value)).max().unwrap_or(Time::Constant),
         };
         let op = match op.evaluate(|value| self.constant_of(value).unwrap_or(0)) {
             Some(number) if time == Time::Constant => Op::Constant(number),
             _ => op,
         };
-        *self.known.entry(op).or_insert_with(|| {
-            self.ops.push(op);
-            self.times.push(time);
-            Value(self.ops.len() as u32 - 1)
-        })
+        if let Some(&value) = self.known.get(&op) {
+            return value;
+        }
+        let value = Value(self.ops.len() as u32);
+        let operands_due = op.operands().into_iter().map(|operand| self.due(operand) + 1).max();
+        let due = match (time, operands_due) {
+            (Time::Lane, Some(earliest)) => {
+                let due = self.pace.next.max(earliest);
+                self.pace.next += self.pace.step;
+                due
+            }
+            _ => i64::MIN / 2,
+        };
+        self.ops.push(op);
+        self.times.push(time);
+        self.due.push(due);
+        self.known.insert(op, value);
+        value
     }
 
     /// Rotated right.

@@ -14,7 +14,7 @@
 //! What keeps dependencies short: `h + K + W` is made a round ahead, which also makes `ch` the last user of `g`, so that it
 //! may overwrite it; and `ch` is added to it before `sigma1` is there, which leaves four operations from one `e` to the next.
 
-use super::op::{Builder, Instructions, Op, Sum, Time, Value};
+use super::op::{Builder, Instructions, Op, Pace, Sum, Time, Value};
 use super::{Output, Program};
 
 include!("../constants.rs");
@@ -72,18 +72,20 @@ pub(crate) fn text() -> Program {
     let first = first_hash(&mut b, |b, t| message.term(b, t));
     // The leading hex digits are those of word 0: the whole of the last round's `a`.
     let word = second_hash(&mut b, first, 64, 63, INITIAL[0])[0];
-    candidates(b, word)
+    let outputs = candidates(&mut b, word);
+    Program::new(b, outputs)
 }
 
 /// The hash of the header's hash as far as its last word: that is `h` after round 63, `e` after round 60.
 fn header_candidates(mut b: Builder, first: [Value; 8]) -> Program {
     let word = second_hash(&mut b, first, 61, 60, INITIAL[7])[4];
-    candidates(b, word)
+    let outputs = candidates(&mut b, word);
+    Program::new(b, outputs)
 }
 
-pub(super) fn candidates(mut b: Builder, word: Value) -> Program {
+pub(super) fn candidates(b: &mut Builder, word: Value) -> Vec<Output> {
     let mask = b.push(Op::Job(MASK));
-    Program::new(b, vec![Output::Candidates { word, mask }])
+    vec![Output::Candidates { word, mask }]
 }
 
 pub(super) fn job_words(b: &mut Builder) -> [Value; 16] {
@@ -159,20 +161,36 @@ impl Schedule {
     /// `W` of round `t`.
     pub(super) fn word(&mut self, b: &mut Builder, t: usize) -> Value {
         while self.words.len() <= t {
-            let word = |back: usize| self.words[self.words.len() - back];
-            let (old, recent) = (word(15), word(2));
-            let [rotated7, rotated18] = [7, 18].map(|by| b.rotate(old, by));
-            let shifted = b.push(Op::Shift(old, 3));
-            let sigma0 = b.xor([rotated7, rotated18, shifted]);
-            let [rotated17, rotated19] = [17, 19].map(|by| b.rotate(recent, by));
-            let shifted = b.push(Op::Shift(recent, 10));
-            let sigma1 = b.xor([rotated17, rotated19, shifted]);
-            let sum = b.sum(&[word(16), word(7), sigma0, sigma1]);
-            self.words.push(b.total(sum));
+            let mut pace = b.pace.beside(SCHEDULE_PACE);
+            let next = b.at(&mut pace, |b| self.next(b));
+            self.words.push(next);
         }
         self.words[t]
     }
+
+    fn next(&self, b: &mut Builder) -> Value {
+        let word = |back: usize| self.words[self.words.len() - back];
+        let (old, recent) = (word(15), word(2));
+        let [rotated7, rotated18] = [7, 18].map(|by| b.rotate(old, by));
+        let shifted = b.push(Op::Shift(old, 3));
+        let sigma0 = b.xor([rotated7, rotated18, shifted]);
+        let [rotated17, rotated19] = [17, 19].map(|by| b.rotate(recent, by));
+        let shifted = b.push(Op::Shift(recent, 10));
+        let sigma1 = b.xor([rotated17, rotated19, shifted]);
+        let sum = b.sum(&[word(16), word(7), sigma0, sigma1]);
+        b.total(sum)
+    }
 }
+
+/// Operations of the three chains in a round, without rotates and three-operand functions: the one from `e` to the next `e`, the one
+/// from `a` to the next `a`, and the schedule's.
+const E_PACE: i64 = 19;
+const A_PACE: i64 = 16;
+const SCHEDULE_PACE: i64 = 22;
+
+/// How far the chain of `a`, whose next use in the other chain is four rounds later, is due behind that of `e`: side by side, they leave
+/// the core fewer operations that wait. Measured on Zen 4: 0.5 to 0.8 rounds are within 0.5 %, none and a whole round lose 3 %.
+const A_LAG: i64 = 700;
 
 /// `count` rounds on `state`; `term` gives `K + W` of a round.
 pub(super) fn rounds(
@@ -185,7 +203,10 @@ pub(super) fn rounds(
     let first = term(b, 0);
     let mut ahead = with(b, first, h);
     for t in 0..count {
-        let sigma0 = sigma(b, a, [2, 13, 22]);
+        let begin = t as i64 * Pace::ROUND;
+        b.pace = Pace::new(begin, E_PACE);
+        let mut a_pace = Pace::new(begin + A_LAG, A_PACE);
+        let sigma0 = b.at(&mut a_pace, |b| sigma(b, a, [2, 13, 22]));
         let sigma1 = sigma(b, e, [6, 11, 25]);
         let mut x = ahead;
         if b.time(d) == Time::Lane {
@@ -198,15 +219,15 @@ pub(super) fn rounds(
             ahead = with(b, next, g);
         }
         let ch = b.ch([e, f, g]);
-        let maj = b.maj([a, bb, c]);
+        let maj = b.at(&mut a_pace, |b| b.maj([a, bb, c]));
         let x_ch = with(b, x, ch);
         let t1 = with(b, x_ch, sigma1);
-        let t2 = b.sum(&[maj, sigma0]);
+        let t2 = b.at(&mut a_pace, |b| b.sum(&[maj, sigma0]));
         let new_e = with(b, t1, d);
-        let new_a = b.sum_of(t1, t2);
+        let new_a = b.at(&mut a_pace, |b| b.sum_of(t1, t2));
         (d, c, bb, h, g, f) = (c, bb, a, g, f, e);
         e = b.total(new_e);
-        a = b.total(new_a);
+        a = b.at(&mut a_pace, |b| b.total(new_a));
     }
     [a, bb, c, d, e, f, g, h]
 }

@@ -10,8 +10,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::Program;
 use super::op::{Op, Value};
+use super::{Output, Program};
 
 /// One step of a pass.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +48,7 @@ impl Action {
     }
 }
 
-/// The core that an order is made for, and how the stages' operations are offered to it. Everything here was chosen by measurement
-/// on Zen 5.
+/// The core that an order is made for.
 struct Core {
     /// Operations a cycle.
     ports: usize,
@@ -59,31 +58,19 @@ struct Core {
     latency: usize,
     /// How far it looks ahead: what is brought forward further needs registers for longer.
     window: usize,
-    /// How many operations of a stage are offered before the next stage's turn: more need fewer registers, since the other stages'
-    /// values can wait in memory, but leave more to the real core's own reordering.
-    turn: usize,
 }
 
-/// Many registers, stages operation by operation. Latencies of 2 to 4 and windows of 24 to 48 are up to 6 % apart, and this pair is
-/// among the best for every program.
-const FINE: Core = Core { ports: 4, rotates: 2, latency: 3, window: 48, turn: 1 };
+/// For many registers and several stages. Chosen by measurement on Zen 5: latencies of 2 to 4 and windows of 24 to 48 are up to 6 %
+/// apart, and this pair is among the best for every program.
+const MANY_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 3, window: 48 };
 
-/// Few registers. Turns of 64 to 128 are within 1 %, of 1 or 450 lose 10 %.
-const COARSE: Core = Core { ports: 4, rotates: 2, latency: 1, window: 32, turn: 64 };
+/// For few registers. Chosen by measurement on Zen 4: windows of 12 to 20 are within 0.5 %, of 8 or 32 lose 1 to 3 %.
+const FEW_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 2, window: 16 };
 
 /// The steps of `program`, cut into `stages` stages.
 pub(crate) fn interleave(program: &Program, stages: usize) -> Vec<Step> {
     let actions = actions(program);
     let parts: Vec<_> = actions.chunks(actions.len().div_ceil(stages)).collect();
-    weave(program, &parts, &FINE)
-}
-
-/// The steps of as many copies of `program`, each a stage of its own that needs no other.
-pub(crate) fn side_by_side(program: &Program, copies: usize) -> Vec<Step> {
-    weave(program, &vec![&actions(program)[..]; copies], &COARSE)
-}
-
-fn weave(program: &Program, parts: &[&[Action]], core: &Core) -> Vec<Step> {
     let length = parts.iter().map(|part| part.len()).max().unwrap_or(0);
     let mut ranked = Vec::new();
     for (stage, part) in parts.iter().enumerate() {
@@ -91,22 +78,30 @@ fn weave(program: &Program, parts: &[&[Action]], core: &Core) -> Vec<Step> {
             ranked.push((place * length / part.len(), Step { stage, action }));
         }
     }
-    ranked.sort_by_key(|&(place, step)| (place / core.turn, step.stage, place));
-    core.run(program, ranked.into_iter().map(|(_, step)| step).collect())
+    ranked.sort_by_key(|&(place, step)| (place, step.stage));
+    MANY_REGISTERS.run(program, ranked.into_iter().map(|(_, step)| step).collect())
 }
 
-/// The program's operations, each output right after the operation that makes it; first the outputs that the job alone makes.
+/// The steps of `program` in one stage, near to its own order.
+pub(crate) fn single(program: &Program) -> Vec<Step> {
+    let steps = actions(program).into_iter().map(|action| Step { stage: 0, action }).collect();
+    FEW_REGISTERS.run(program, steps)
+}
+
+/// The program's operations, each output right after the operation that makes it; first the outputs that the job alone makes. What is
+/// held needs no action.
 fn actions(program: &Program) -> Vec<Action> {
     let made: HashSet<_> = program.lanes.iter().copied().collect();
+    let outputs = || program.outputs.iter().enumerate().filter(|(_, output)| !matches!(output, Output::Hold(_)));
     let mut actions = Vec::new();
-    for (place, output) in program.outputs.iter().enumerate() {
+    for (place, output) in outputs() {
         if !made.contains(&output.word()) {
             actions.push(Action::Output(place));
         }
     }
     for &value in &program.lanes {
         actions.push(Action::Compute(value));
-        for (place, output) in program.outputs.iter().enumerate() {
+        for (place, output) in outputs() {
             if output.word() == value {
                 actions.push(Action::Output(place));
             }
@@ -140,6 +135,7 @@ impl Core {
         // When a stage's value is there; what is not in here comes from outside.
         let mut there: HashMap<(usize, Value), usize> =
             steps.iter().filter_map(|step| Some(((step.stage, step.action.result()?), usize::MAX))).collect();
+        let mut vectors = Vectors::new(program, &steps);
         let mut order = Vec::with_capacity(steps.len());
         for now in 0.. {
             if steps.is_empty() {
@@ -156,7 +152,7 @@ impl Core {
                     .operands(program)
                     .iter()
                     .all(|&operand| there.get(&(stage, operand)).is_none_or(|&cycle| cycle <= now));
-                if !ready || (rotate && rotates == 0) {
+                if !ready || (rotate && rotates == 0) || vectors.are_in_the_way(action) {
                     place += 1;
                     continue;
                 }
@@ -165,9 +161,50 @@ impl Core {
                 if let Some(value) = action.result() {
                     there.insert((stage, value), now + self.latency);
                 }
+                vectors.take(action);
                 order.push(steps.remove(place));
             }
         }
         order
+    }
+}
+
+/// How many steps are left that use each vector, of a program that puts others in their places.
+struct Vectors<'a> {
+    program: &'a Program,
+    uses: HashMap<usize, usize>,
+}
+
+impl<'a> Vectors<'a> {
+    fn new(program: &'a Program, steps: &[Step]) -> Self {
+        let mut vectors = Self { program, uses: HashMap::new() };
+        if program.is_in_place() {
+            for step in steps {
+                for vector in vectors.used(step.action) {
+                    *vectors.uses.entry(vector).or_default() += 1;
+                }
+            }
+        }
+        vectors
+    }
+
+    fn used(&self, action: Action) -> Vec<usize> {
+        let vector = |value| match *self.program.op(value) {
+            Op::Lanes(vector) => Some(vector),
+            _ => None,
+        };
+        action.operands(self.program).into_iter().filter_map(vector).collect()
+    }
+
+    fn are_in_the_way(&self, action: Action) -> bool {
+        matches!(action, Action::Output(place) if self.uses.get(&place).is_some_and(|&uses| uses > 0))
+    }
+
+    fn take(&mut self, action: Action) {
+        for vector in self.used(action) {
+            if let Some(uses) = self.uses.get_mut(&vector) {
+                *uses -= 1;
+            }
+        }
     }
 }

@@ -70,7 +70,7 @@ fn expression(program: &Program, value: Value) -> Option<String> {
                 Truth(table) => unreachable!("SHA-256 has no function {table:#x}"),
             }
         }
-        Op::Pass | Op::Lanes(_) => unreachable!("lanes are no part of the job"),
+        Op::Pass | Op::Lanes(_) | Op::Held(_) => unreachable!("lanes are no part of the job"),
     })
 }
 
