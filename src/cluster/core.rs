@@ -8,6 +8,7 @@ use super::board::Board;
 use super::leading::{Leading, MAX_UNSETTLED};
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
+use super::planted::{Bug, planted};
 use super::trust::Trust;
 use super::worker::Worker;
 use super::{
@@ -151,7 +152,9 @@ impl Cluster {
         // A timer that fires late means that this node was slow, not that its peers are gone.
         let late = now - due;
         if late > self.config.answer_time() {
-            self.peers.excuse(late, now);
+            if !planted(Bug::PausesCount) {
+                self.peers.excuse(late, now);
+            }
             if let Some(leading) = &mut self.leading {
                 leading.excuse(late, now);
             }
@@ -327,6 +330,9 @@ impl Cluster {
             Message::Leave(heartbeat, request) => {
                 let incarnation = heartbeat.incarnation;
                 self.hear(now, from, heartbeat);
+                if planted(Bug::GoodbyesUnheard) {
+                    return;
+                }
                 if let Some(state) = self.peers.left(from, incarnation, now) {
                     if let (Some(leading), Some(request)) = (&mut self.leading, request) {
                         leading.handle_leave(now, from, request, &mut self.out);
@@ -365,17 +371,24 @@ impl Cluster {
             && from != self.config.id
             && let Some(standing) = heartbeat.standing
         {
-            self.board.merge(&standing);
+            if !planted(Bug::BoardNotKept) {
+                self.board.merge(&standing);
+            }
             self.distrusted = standing.distrusted.iter().copied().collect();
             self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
             // What an earlier leader knew may be news to this one.
-            self.worker.confirm(&Board::heard(&standing));
+            match planted(Bug::ConfirmedByHearsay) {
+                true => self.worker.confirm(&self.board),
+                false => self.worker.confirm(&Board::heard(&standing)),
+            }
         }
     }
 
     /// Whether leases and interrupts of `epoch` count when `from` sends them: only one's own leader's, and no older ones.
     fn obeys(&self, from: NodeId, epoch: Epoch) -> bool {
-        epoch.leader == from && Some(from) == self.leader && Some(epoch) >= self.epoch && self.heeds(from, epoch)
+        let is_new = Some(epoch) >= self.epoch || planted(Bug::OldReignsObeyed);
+        let is_leader = Some(from) == self.leader || planted(Bug::AnyoneObeyed);
+        epoch.leader == from && is_leader && is_new && (self.heeds(from, epoch) || planted(Bug::AnyoneObeyed))
     }
 
     /// Whether this node believes that there is such an epoch. A follower believes only its leader, and only from itself: so nobody can
@@ -396,14 +409,18 @@ impl Cluster {
     fn see_epoch(&mut self, from: NodeId, epoch: Epoch) {
         if Some(epoch) > self.epoch && self.heeds(from, epoch) {
             self.epoch = Some(epoch);
-            self.step_down();
+            if !planted(Bug::LeadsOn) {
+                self.step_down();
+            }
         }
     }
 
     fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
             self.standing = None;
-            leading.save(&mut self.board);
+            if !planted(Bug::WorkForgottenOnStepDown) {
+                leading.save(&mut self.board);
+            }
             self.unsettled = leading.unsettled().to_vec();
             self.distrusted = leading.distrusted().clone();
         }
@@ -416,7 +433,9 @@ impl Cluster {
             // One more chance before it counts as down.
             PeerState::Suspect => self.send_heartbeat(now, peer),
             PeerState::Down => {
-                if let Some(leading) = &mut self.leading {
+                if let Some(leading) = &mut self.leading
+                    && !planted(Bug::DeadKeepLeases)
+                {
                     leading.forget(now, peer, &mut self.out);
                 }
             }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::board::{Board, MAX_JOBS};
 use super::ledger::{Lease, Ledger};
 use super::outbox::Outbox;
+use super::planted::{Bug, planted};
 use super::trust::Trust;
 use super::{
     Claim, Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
@@ -89,7 +90,7 @@ impl Leading {
             config,
             epoch,
             round: 1,
-            gather_until: (!ledgers.is_empty()).then(|| now + config.gather_time()),
+            gather_until: (!ledgers.is_empty() && !planted(Bug::GrantsAtOnce)).then(|| now + config.gather_time()),
             unheard: live,
             ledgers,
             next_lease: 1,
@@ -166,7 +167,7 @@ impl Leading {
 
     /// A job from the source: more of the block under way, or the end of its round.
     pub(super) fn handle_job(&mut self, now: Instant, job: Job, out: &mut Outbox) {
-        if self.is_found(&job) {
+        if self.is_found(&job) && !planted(Bug::FoundBlockReopened) {
             return; // a solution of this very block is with the source
         }
         self.asked = false;
@@ -217,9 +218,12 @@ impl Leading {
     fn end_round(&mut self, finder: Option<NodeId>, out: &mut Outbox) {
         let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round, settled: None, void: vec![] };
         for &node in self.rates.keys().filter(|node| Some(**node) != finder) {
+            if planted(Bug::NobodyInterrupted) {
+                break;
+            }
             out.send(node, Message::ProcessInterrupt(interrupt.clone()));
         }
-        self.round += 1;
+        self.round += u64::from(!planted(Bug::RoundsNotCounted));
         self.ledgers.clear();
         self.gather_until = None; // whatever was held before is over
         self.hungry = self.rates.keys().copied().collect();
@@ -234,12 +238,15 @@ impl Leading {
     }
 
     pub(super) fn handle_request(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
-        if request.epoch != self.epoch {
+        if request.epoch != self.epoch && !planted(Bug::OldRequestsCount) {
             return; // from before this epoch: the sender will hear of it and ask again
         }
         self.rates.insert(from, request.rate);
         for claim in request.finished.iter().take(MAX_FINISHED) {
             self.credit(from, claim, out);
+            if planted(Bug::FinishedIgnored) {
+                break;
+            }
             let is_over = |lease: &Lease| lease.node == from && claim.range.covers(&lease.rest);
             self.ledgers
                 .iter_mut()
@@ -272,6 +279,9 @@ impl Leading {
         }
         // Before the source has named the block to find, a job that this leader does not know may well be for it.
         self.in_doubt |= outdated && self.terms.is_none();
+        if planted(Bug::VoidLeasesUntold) {
+            void.clear();
+        }
         if outdated && self.terms.is_some() || !void.is_empty() {
             self.interrupt(from, None, void, out);
         }
@@ -287,10 +297,15 @@ impl Leading {
         if !self.trust.believes(from) || !Trust::admits(ledger.job(), claim.bits) {
             return;
         }
+        if planted(Bug::ProgressIgnored) && ledger.leases().iter().any(|lease| lease.rest.end > claim.range.end) {
+            return;
+        }
         let new = ledger.mark_done(claim.range, from);
         if !self.trust.weigh(from, ledger.job(), claim, &new) {
             out.push(Output::Distrusted { node: from });
-            self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
+            if !planted(Bug::LiesStayDone) {
+                self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
+            }
             self.is_news = true;
         }
     }
@@ -313,7 +328,7 @@ impl Leading {
     }
 
     pub(super) fn handle_answer_no(&mut self, now: Instant, from: NodeId, answer: ProcessAnswerNo, out: &mut Outbox) {
-        if answer.epoch != self.epoch {
+        if answer.epoch != self.epoch && !planted(Bug::OldAnswersCount) {
             return;
         }
         self.rates.insert(from, answer.rate);
@@ -326,7 +341,7 @@ impl Leading {
     /// Takes a solution that some node found in whatever epoch. It speaks for itself, but for which block is wanted and on
     /// what terms is for the source to say.
     pub(super) fn handle_solution(&mut self, from: NodeId, solution: Solution, out: &mut Outbox) {
-        if solution.verify().is_none() {
+        if solution.verify().is_none() && !planted(Bug::SolutionsUnverified) {
             out.push(Output::Refused { from, solution });
             return;
         }
@@ -426,6 +441,9 @@ impl Leading {
 
     /// Reclaims leases that their nodes have not mentioned for long.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Outbox) {
+        if planted(Bug::LeasesNeverExpire) {
+            return;
+        }
         let expiry = self.config.lease_expiry();
         for ledger in &mut self.ledgers {
             ledger.reclaim(|lease| now.saturating_duration_since(lease.seen) > expiry);
@@ -439,7 +457,7 @@ impl Leading {
             self.hungry.insert(node);
             return;
         }
-        if !self.trust.believes(node) {
+        if !self.trust.believes(node) && !planted(Bug::LiarsGetLeases) {
             return;
         }
         // The last job stays even if nothing of it is left, so that the leader remembers which block it is on.
@@ -471,6 +489,11 @@ impl Leading {
                 }
                 return;
             };
+            if planted(Bug::DoneAtGrant)
+                && let Some(ledger) = self.ledgers.iter_mut().find(|l| l.job() == &job)
+            {
+                ledger.mark_done(range, node);
+            }
             self.next_lease += 1;
             count += 1;
             held = held.saturating_add(range.len());

@@ -9,6 +9,7 @@ use rangemap::{RangeMap, RangeSet};
 
 use super::NodeId;
 use super::board::remove;
+use super::planted::{Bug, planted};
 use crate::work::{Job, JobId, NonceRange, ShareBits};
 
 /// Done ranges that do not touch each other: many more than a leader's leases make. Beyond, new ones are forgotten, which costs
@@ -88,7 +89,9 @@ impl Ledger {
     /// Leases the first free nonces, about `nonces` of them in whole units, in one piece.
     pub(super) fn grant(&mut self, number: u64, node: NodeId, nonces: u64, now: Instant) -> Option<NonceRange> {
         let space = self.job.space();
-        let gap = self.taken.gaps(&(space.start..space.end)).next()?;
+        let done = ranges(&self.done);
+        let taken = if planted(Bug::LeasedIsFree) { &done } else { &self.taken };
+        let gap = taken.gaps(&(space.start..space.end)).next()?;
         let wanted = gap.start.saturating_add(nonces.max(1)) - space.start;
         let border = space.start.saturating_add(wanted.div_ceil(self.unit).saturating_mul(self.unit));
         let range = NonceRange::new(gap.start, gap.end.min(border));
@@ -105,8 +108,9 @@ impl Ledger {
         bits: ShareBits,
         now: Instant,
     ) -> bool {
-        let free =
-            !range.is_empty() && self.job.space().covers(&range) && !self.taken.overlaps(&(range.start..range.end));
+        let free = !range.is_empty()
+            && self.job.space().covers(&range)
+            && (planted(Bug::AdoptsWhatIsTaken) || !self.taken.overlaps(&(range.start..range.end)));
         if free {
             self.lease(number, node, range, bits, now);
         }
@@ -168,7 +172,7 @@ impl Ledger {
     }
 
     fn take_stock(&mut self) {
-        self.taken = ranges(&self.done);
+        self.taken = if planted(Bug::ReclaimForgetsDone) { RangeSet::new() } else { ranges(&self.done) };
         let rests = self.leases.iter().map(|lease| lease.rest).filter(|rest| !rest.is_empty());
         self.taken.extend(rests.map(|rest| rest.start..rest.end));
     }

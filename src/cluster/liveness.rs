@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::planted::{Bug, planted};
 use super::{Config, NodeId};
 
 /// A peer as this node sees it.
@@ -102,7 +103,12 @@ impl Peers {
 
     /// The lowest live id, this node's included.
     pub(super) fn leader(&self) -> NodeId {
-        let live = self.peers.iter().filter(|(_, peer)| peer.state != PeerState::Down).map(|(&id, _)| id);
+        let is_up = |peer: &Peer| match peer.state {
+            PeerState::Alive => true,
+            PeerState::Suspect => !planted(Bug::SuspectsDoNotLead),
+            PeerState::Down => false,
+        };
+        let live = self.peers.iter().filter(|(_, peer)| is_up(peer)).map(|(&id, _)| id);
         live.fold(self.config.id, NodeId::min)
     }
 
@@ -117,14 +123,16 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
         // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down: then it has answered what
         // was asked after its last run had gone.
-        let set_back = peer.state == PeerState::Down && peer.down_since.is_some_and(|since| asked > since);
+        let set_back = !planted(Bug::ClocksNeverSetBack)
+            && peer.state == PeerState::Down
+            && peer.down_since.is_some_and(|since| asked > since);
         if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }
         let restarted = peer.incarnation != 0 && incarnation != peer.incarnation;
         peer.awaited = None;
         peer.answered = peer.answered.max(asked.min(now));
-        if now.saturating_duration_since(peer.answered) >= down_after {
+        if now.saturating_duration_since(peer.answered) >= down_after && !planted(Bug::LateMailProvesLife) {
             return Answered::Late;
         }
         if peer.newest.0 != incarnation {
@@ -140,7 +148,7 @@ impl Peers {
     /// Another node says that `id` is gone. True if it has to be asked, and to answer in time.
     pub(super) fn doubt(&mut self, id: NodeId, now: Instant) -> bool {
         let up = self.peers.get_mut(&id).filter(|peer| peer.state != PeerState::Down && peer.doubted.is_none());
-        up.map(|peer| peer.doubted = Some(now)).is_some()
+        up.filter(|_| !planted(Bug::NobodyDoubted)).map(|peer| peer.doubted = Some(now)).is_some()
     }
 
     /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.
@@ -193,7 +201,7 @@ impl Peers {
             let has_failed = peer.doubted.is_some_and(|since| now >= since + answer);
             let state = match peer.state {
                 PeerState::Down => PeerState::Down,
-                _ if silence >= down || has_failed => PeerState::Down,
+                _ if (silence >= down || has_failed) && !planted(Bug::NobodyDies) => PeerState::Down,
                 _ if silence >= suspect => PeerState::Suspect,
                 _ => PeerState::Alive,
             };

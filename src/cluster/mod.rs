@@ -33,6 +33,7 @@ mod liveness;
 mod message;
 mod outbox;
 mod output;
+mod planted;
 mod trust;
 mod worker;
 

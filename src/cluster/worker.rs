@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::board::Board;
 use super::outbox::Outbox;
+use super::planted::{Bug, planted};
 use super::{
     Claim, Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
     ProcessRequest, Ticket,
@@ -138,7 +139,8 @@ impl Worker {
         let older_round = |lease: &Lease| lease.round.0 == epoch && lease.round < round;
         self.stop(|lease| other_block(lease) || older_round(lease), out);
         let continues = |lease: &&mut Lease| {
-            lease.round <= round
+            !planted(Bug::RenamedLeasesStartAnew)
+                && lease.round <= round
                 && lease.id == id
                 && lease.range.end == range.end
                 && (lease.range.start..=lease.searched_to).contains(&range.start)
@@ -150,7 +152,9 @@ impl Worker {
             let before = NonceRange::new(lease.range.start, range.start);
             let claim = Claim { job: id, range: before, bits: lease.bits, shares };
             (lease.round, lease.number, lease.range) = (round, number, range);
-            self.finish(claim);
+            if !planted(Bug::RenamedPartForgotten) {
+                self.finish(claim);
+            }
             return;
         }
         if self.leases.len() == MAX_LEASES {
@@ -179,7 +183,15 @@ impl Worker {
         }
         let over = Some((interrupt.epoch, interrupt.round));
         let news = over > self.over;
-        self.over = self.over.max(over);
+        if !planted(Bug::OverForgotten) {
+            self.over = self.over.max(over);
+        }
+        if planted(Bug::InterruptsStopAll) {
+            return self.stop(|_| true, out);
+        }
+        if planted(Bug::InterruptsIgnored) {
+            return false;
+        }
         let is_void = |lease: &Lease| interrupt.void.contains(&(lease.round.0, lease.number));
         self.stop(|lease| Some(lease.round) <= over || is_void(lease), out) || news
     }
@@ -210,7 +222,9 @@ impl Worker {
         if self.pending.len() == MAX_PENDING {
             self.pending.pop_front();
         }
-        self.pending.push_back(Pending { round, solution });
+        if !planted(Bug::SolutionsNotKept) {
+            self.pending.push_back(Pending { round, solution });
+        }
         if job.search == Search::First {
             self.stop(|other| other.job.is_same_search(&job), out);
         }
@@ -222,6 +236,9 @@ impl Worker {
 
     /// Offers every solution that is not settled again.
     pub(super) fn offer_pending(&self, leader: NodeId, out: &mut Outbox) {
+        if planted(Bug::SolutionsOfferedOnce) {
+            return;
+        }
         for Pending { round, solution } in &self.pending {
             let answer = ProcessAnswerYes { epoch: round.0, solution: *solution };
             out.send(leader, Message::ProcessAnswerYes(answer));
@@ -252,7 +269,9 @@ impl Worker {
         self.handle_progress(ticket, self.leases[at].range.end, shares);
         let Some(lease) = self.leases.remove(at) else { return };
         let searched = lease.claim();
-        self.finish(searched.clone());
+        if !planted(Bug::FinishedNotKept) {
+            self.finish(searched.clone());
+        }
         if let Some(leader) = leader {
             let answer = ProcessAnswerNo { epoch: lease.round.0, lease: lease.number, searched, rate: self.rate };
             out.send(leader, Message::ProcessAnswerNo(answer));

@@ -191,12 +191,7 @@ impl World {
                 self.start(id)?;
             }
             Fault::Kill => self.kill(id),
-            Fault::Leave => {
-                if self.servers[&id].is_awake() {
-                    self.act(id, Step::News, |run, now| Cluster::leave(&mut run.cluster, now))?;
-                    self.kill(id);
-                }
-            }
+            Fault::Leave => self.leave(id)?,
             Fault::Pause => {
                 let server = self.servers.get_mut(&id).unwrap();
                 if server.is_awake() {
@@ -242,10 +237,23 @@ impl World {
 
     /// The server hashes at another speed from now on.
     fn set_rate(&mut self, id: NodeId, rate: u64) -> Result<(), Violation> {
+        if !self.servers[&id].is_awake() {
+            self.servers.get_mut(&id).unwrap().rate = rate;
+            return Ok(());
+        }
         self.act(id, Step::News, |_, _| {})?; // what it hashed so far was at the old one
         let server = self.servers.get_mut(&id).unwrap();
         (server.rate, server.due) = (rate, None);
         self.act(id, Step::News, |run, _| run.cluster.set_rate(rate))
+    }
+
+    /// Ends a server with a goodbye, if it can say one.
+    pub(super) fn leave(&mut self, id: NodeId) -> Result<(), Violation> {
+        if self.servers[&id].is_awake() {
+            self.act(id, Step::News, |run, now| Cluster::leave(&mut run.cluster, now))?;
+            self.kill(id);
+        }
+        Ok(())
     }
 
     /// Ends a server without a word. Solutions that only it knew are lost with it.

@@ -3,7 +3,7 @@
 use fastrand::Rng;
 
 use super::super::{
-    Claim, Cluster, Heartbeat, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
+    Claim, Cluster, Epoch, Heartbeat, Message, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
 };
 use crate::work::{NonceRange, ShareBits, Solution};
 
@@ -39,7 +39,10 @@ pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, M
         }
         Lie::OtherId => {
             let lease = (rng.u64(1..40)..).find(|&number| !cluster.worker().holds(epoch, number)).unwrap_or(1);
-            let newer = super::super::Epoch { counter: epoch.counter + rng.u64(..3), ..epoch };
+            let counter = epoch.counter + rng.u64(..3);
+            // As the leader, or as if it led itself.
+            let leader = if rng.bool() { leader } else { cluster.id() };
+            let newer = Epoch { counter, leader, ..epoch };
             let heartbeat = Heartbeat {
                 incarnation: rng.u64(1..1000),
                 sent: rng.u64(..100_000),

@@ -109,9 +109,17 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     if world.plan.is_endless {
         world.invariants.busy_from(world.now, Duration::from_millis(50) + world.plan.latency * 4);
     }
-    let unreported = (world.servers[&leader].rate as f64 * beat.as_secs_f64() * 1.3) as u64 + 1000;
-    world.kill(leader);
-    let agreed = world.now + beat * 2 + second + slack(world);
+    // Told to stop, it says goodbye, and nothing has to be found out or searched again.
+    let leaves = world.rng.u32(..3) == 0;
+    let unreported = if leaves { 0.0 } else { 1.3 };
+    let unreported = (world.servers[&leader].rate as f64 * beat.as_secs_f64() * unreported) as u64 + 1000;
+    let mut agreed = world.now + beat * 2 + second + slack(world);
+    if leaves {
+        world.leave(leader)?;
+        agreed = world.now + second / 5 + world.plan.latency * 2;
+    } else {
+        world.kill(leader);
+    }
     world.invariants.agree_from(agreed, next);
     let later = beat.mul_f64(4.0 * world.rng.f64());
     world.run_until(agreed + later)?;

@@ -1,10 +1,12 @@
 //! Seeds by the thousand, the same trace twice, and a way to replay one.
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::super::planted::{ALL, Bug, plant};
 use super::run::{Report, run};
 use super::trace::Trace;
 
@@ -15,8 +17,12 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
+/// A simulation that does not find this says nothing at all.
+const CANARY: Bug = Bug::DoneAtGrant;
+
 /// Tries `count` seeds from `first` on, on all cores; gives what happened in all of them.
 fn try_seeds(first: u64, count: u64) -> (BTreeMap<&'static str, u64>, [u64; 3]) {
+    assert!(first_seed_with(CANARY).is_some_and(|(seed, _)| seed < 20), "the canary was not found");
     let next = AtomicU64::new(first);
     let failures = AtomicU64::new(0);
     let total = Mutex::new((BTreeMap::new(), [0; 3]));
@@ -89,6 +95,45 @@ fn replay() {
     print!("{}", report.trace);
     println!("{:?}\n{:?}, {} steps, {} hashes", report.plan, report.faults, report.steps, report.hashes);
     check(&report).unwrap();
+}
+
+/// The seeds within which each planted bug has to be found.
+const WITHIN: u64 = 1000;
+
+/// The first seed that shows the bug, and the law that it broke.
+fn first_seed_with(bug: Bug) -> Option<(u64, &'static str)> {
+    plant(Some(bug));
+    let found = (1..=WITHIN).find_map(|seed| {
+        // A wrong variant may also run into one of the rules' own assertions.
+        match catch_unwind(|| run(seed, Trace::default())) {
+            Ok(report) => report.violation.map(|violation| (seed, violation.law)),
+            Err(_) => Some((seed, "no panic")),
+        }
+    });
+    plant(None);
+    found
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    assert!(ALL.len() >= 30);
+    let next = Mutex::new(ALL.iter());
+    let missed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some(&bug) = next.lock().unwrap().next() else { return };
+                    match first_seed_with(bug) {
+                        Some((seed, law)) => println!("{bug:?}: seed {seed}, {law}"),
+                        None => missed.lock().unwrap().push(bug),
+                    }
+                }
+            });
+        }
+    });
+    let missed = missed.into_inner().unwrap();
+    assert!(missed.is_empty(), "not found within {WITHIN} seeds: {missed:?}");
 }
 
 #[test]

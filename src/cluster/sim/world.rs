@@ -126,15 +126,16 @@ impl World {
             (node(id), server)
         });
         let servers: BTreeMap<_, _> = servers.collect();
+        let epoch = clock();
         let liar = servers.values().find(|server| server.lie.is_some()).map(|server| server.id);
-        let invariants = Invariants::new(liar);
+        let invariants = Invariants::new(epoch, &plan, liar);
         let source =
             Source { height: 1, bits: plan.bits, is_down: false, latency: plan.source_latency, accepted: Vec::new() };
         let mut world = Self {
             net: Net::new(plan.latency),
             plan,
             rng,
-            epoch: clock(),
+            epoch,
             now: Duration::ZERO,
             queue: BinaryHeap::new(),
             sequence: 0,

@@ -1,4 +1,4 @@
-//! A message of an older epoch changes no lease, starts no scan, stops none.
+//! A message of an older epoch changes no lease, starts no scan, stops none; and none but its own leader sets a node to work.
 
 use super::super::super::{Cluster, NodeId};
 use super::super::world::Did;
@@ -16,6 +16,13 @@ pub(super) fn leases(cluster: &Cluster) -> Leases {
 }
 
 pub(super) fn check(id: NodeId, cluster: &Cluster, before: &Before, did: &Did) -> Result<(), Violation> {
+    if let Some(leader) = before.said_by
+        && !did.scans.is_empty()
+        && cluster.leader() != Some(leader)
+    {
+        let what = format!("{id:?} scans for {leader:?} and names {:?}", cluster.leader());
+        return Err(Violation::new("a node searches for its own leader only", what));
+    }
     let Some(old) = &before.outdated else { return Ok(()) };
     let changed = leases(cluster) != *old;
     if changed || did.stops > 0 || !did.scans.is_empty() {

@@ -5,6 +5,7 @@ mod bounds;
 mod epochs;
 mod fencing;
 mod idleness;
+mod interrupts;
 mod leases;
 mod one_block;
 mod orphans;
@@ -16,12 +17,13 @@ mod verified;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) use repetition::Repetition;
 
 use super::super::{Epoch, Message, NodeId};
 use super::lies::Lie;
+use super::plan::Plan;
 use super::server::{Run, Server};
 use super::truth::Truth;
 use super::world::Did;
@@ -71,14 +73,19 @@ impl Step {
 /// How a node was before a step.
 pub(super) struct Before {
     epoch: Option<Epoch>,
+    /// Whose reign the step's message speaks of.
+    said_by: Option<NodeId>,
     /// The step's message is of an older epoch; then the leases too.
     outdated: Option<fencing::Leases>,
 }
 
 /// When which laws hold.
-#[derive(Default)]
 pub(super) struct Invariants {
     /// From here on no fault happens that is not announced.
+    /// Where clocks begin.
+    epoch: Instant,
+    /// A lease that was not named for so long is forgotten.
+    forgotten: Duration,
     healed: bool,
     /// The node that lies, if any.
     liar: Option<NodeId>,
@@ -90,11 +97,23 @@ pub(super) struct Invariants {
     busy_from: Option<(Duration, Duration)>,
     epochs: epochs::Reigns,
     one_block: one_block::Submitted,
+    interrupts: interrupts::Ended,
 }
 
 impl Invariants {
-    pub(super) fn new(liar: Option<NodeId>) -> Self {
-        Self { liar, ..Self::default() }
+    pub(super) fn new(epoch: Instant, plan: &Plan, liar: Option<NodeId>) -> Self {
+        Self {
+            epoch,
+            forgotten: plan.heartbeat * 7,
+            healed: false,
+            liar,
+            gone: Vec::new(),
+            agree_from: None,
+            busy_from: None,
+            epochs: epochs::Reigns::default(),
+            one_block: one_block::Submitted::default(),
+            interrupts: interrupts::Ended::default(),
+        }
     }
 
     pub(super) fn is_healed(&self) -> bool {
@@ -125,7 +144,11 @@ impl Invariants {
     pub(super) fn before(&self, run: &Run, step: &Step) -> Before {
         let epoch = run.cluster.epoch();
         let is_outdated = matches!(step, Step::Lease(of) if Some(*of) < epoch);
-        Before { epoch, outdated: is_outdated.then(|| fencing::leases(&run.cluster)) }
+        let said_by = match step {
+            Step::Lease(of) => Some(of.leader),
+            _ => None,
+        };
+        Before { epoch, said_by, outdated: is_outdated.then(|| fencing::leases(&run.cluster)) }
     }
 
     pub(super) fn after(
@@ -137,12 +160,14 @@ impl Invariants {
         did: &Did,
     ) -> Result<(), Violation> {
         let Some(run) = &server.run else { return Ok(()) };
+        let local = server.time(self.epoch, now);
         let id = server.id;
         self.epochs.check(id, &run.cluster, before.epoch, did)?;
         fencing::check(id, &run.cluster, &before, did)?;
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
-        leases::check(id, &run.cluster)?;
+        leases::check(id, &run.cluster, local, self.forgotten)?;
+        self.interrupts.check(self.busy_from, now, id, run, did)?;
         searched::check(id, &run.cluster, truth, self.liar)?;
         bounds::check(id, run, did)?;
         if server.lie.is_none() {
