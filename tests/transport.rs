@@ -390,7 +390,7 @@ async fn the_largest_frame_passes_and_larger_ones_do_no_harm(network: Network) {
         assert_eq!(next(&*two).await, (id(1), largest()));
     }
     let Message::ProcessRequest(mut request) = largest() else { panic!("expected a ProcessRequest") };
-    request.finished.push((JobId(0), NonceRange::new(0, 0)));
+    request.finished.extend(request.finished.first().cloned());
     one.send(id(2), Message::ProcessRequest(request));
     one.send(id(2), round(1));
     assert_eq!(next(&*two).await, (id(1), round(1)));

@@ -418,9 +418,7 @@ impl Cluster {
     fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
             self.standing = None;
-            if !planted(Bug::WorkForgottenOnStepDown) {
-                leading.save(&mut self.board);
-            }
+            leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
             self.distrusted = leading.distrusted().clone();
         }

@@ -441,9 +441,6 @@ impl Leading {
 
     /// Reclaims leases that their nodes have not mentioned for long.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Outbox) {
-        if planted(Bug::LeasesNeverExpire) {
-            return;
-        }
         let expiry = self.config.lease_expiry();
         for ledger in &mut self.ledgers {
             ledger.reclaim(|lease| now.saturating_duration_since(lease.seen) > expiry);

@@ -17,7 +17,7 @@ const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
 /// Ranges finished and not confirmed yet: several heartbeats' worth of leases.
 const MAX_FINISHED: usize = 256;
 
-/// Shares that one request tells of finished ranges, a third of a frame of 64 KiB; what is left is told once those are confirmed.
+/// Shares that one request shows, a third of a frame of 64 KiB. What is left is claimed once those are confirmed.
 const MAX_TOLD: usize = 2400;
 
 /// Solutions not settled yet. Beyond, the oldest are forgotten: only a source that is down for long lets so many gather.
@@ -105,20 +105,27 @@ impl Worker {
 
     /// What this node tells its leader of itself.
     pub(super) fn request(&self, epoch: Epoch) -> ProcessRequest {
-        let held = |lease: &Lease| Held {
-            epoch: lease.round.0,
-            lease: lease.number,
-            searched: lease.claim(),
-            rest: NonceRange::new(lease.searched_to, lease.range.end),
-        };
         let mut room = MAX_TOLD;
-        let has_room = |claim: &&Claim| {
-            let fits = claim.shares.len() <= room;
-            room = room.saturating_sub(claim.shares.len());
-            fits
+        let mut fits = |shares: &[u64]| match room.checked_sub(shares.len()) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
         };
-        let finished = self.finished.iter().take_while(has_room).cloned().collect();
-        ProcessRequest { epoch, rate: self.rate, held: self.leases.iter().map(held).collect(), finished }
+        let mut held = Vec::new();
+        for lease in &self.leases {
+            let mut searched = lease.claim();
+            if !fits(&searched.shares) {
+                // What cannot be shown is not claimed yet.
+                searched.range.end = searched.range.start;
+                searched.shares.clear();
+            }
+            let rest = NonceRange::new(searched.range.end, lease.range.end);
+            held.push(Held { epoch: lease.round.0, lease: lease.number, searched, rest });
+        }
+        let finished = self.finished.iter().take_while(|claim| fits(&claim.shares)).cloned().collect();
+        ProcessRequest { epoch, rate: self.rate, held, finished }
     }
 
     /// A lease, or an old lease's new name. The caller has checked that it comes from the leader of a current epoch.
@@ -292,5 +299,35 @@ impl Worker {
     /// Forgets finished ranges that the leader is known to know.
     pub(super) fn confirm(&mut self, board: &Board) {
         self.finished.retain(|claim| !board.confirms(claim.job, claim.range));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::tests::{job, node};
+
+    #[test]
+    fn what_a_request_has_no_room_to_show_is_not_claimed_yet() {
+        let (mut worker, mut out) = (Worker::default(), Outbox::new(node(2)));
+        let epoch = Epoch { counter: 1, leader: node(1), incarnation: 1 };
+        for lease in 1..=4 {
+            let range = NonceRange::new(lease * 100_000, (lease + 1) * 100_000);
+            let bits = ShareBits::for_range(range.len());
+            worker.handle_process(Process { epoch, lease, round: 1, job: job(1), range, bits }, &mut out);
+            worker.handle_progress(lease, range.end - 1, (range.start..range.start + 1000).collect());
+        }
+        let request = worker.request(epoch);
+        let shown: Vec<_> = request.held.iter().map(|held| held.searched.shares.len()).collect();
+        assert_eq!(shown, [1000, 1000, 0, 0]);
+        for (held, is_shown) in request.held.iter().zip([true, true, false, false]) {
+            assert_eq!(held.searched.range.is_empty(), !is_shown);
+            assert_eq!(held.rest.start, held.searched.range.end);
+            assert_eq!(held.rest.end, (held.lease + 1) * 100_000);
+        }
+        // What is finished is told as far as there is room for it, and no half of a claim.
+        worker.handle_searched(1, (100_000..101_000).collect(), None, &mut out);
+        let request = worker.request(epoch);
+        assert_eq!((request.held.len(), request.finished.len()), (3, 0));
     }
 }

@@ -76,7 +76,7 @@ impl World {
         let heartbeat = self.plan.heartbeat;
         let some = |world: &mut Self, beats: f64| heartbeat.mul_f64(beats * world.rng.f64());
         let (length, long) = (some(self, 4.0), some(self, 12.0));
-        match self.rng.u32(..16) {
+        match self.rng.u32(..17) {
             0 | 1 => {
                 self.later(at, victim, Fault::Kill);
                 self.later(at + length, victim, Fault::Start);
@@ -101,6 +101,7 @@ impl World {
             }
             7 => self.for_a_while(at, length, victim, other, Fault::Cut, Fault::Uncut),
             8 => {
+                let length = if self.rng.bool() { length } else { long };
                 self.for_a_while(at, length, victim, other, Fault::Cut, Fault::Uncut);
                 self.for_a_while(at, length, other, victim, Fault::Cut, Fault::Uncut);
             }
@@ -144,6 +145,15 @@ impl World {
                 };
                 self.later(at, victim, fault);
                 self.later(at + length, victim, Fault::SourceUp);
+            }
+            15 if ids.len() > 2 => {
+                // The leader dies, and comes back where its successor cannot hear it: the others have two to choose from.
+                let (first, second) = (ids[0], ids[1]);
+                self.later(at, first, Fault::Kill);
+                let back = at + heartbeat * 3;
+                self.for_a_while(back, heartbeat * 10, first, second, Fault::Cut, Fault::Uncut);
+                self.for_a_while(back, heartbeat * 10, second, first, Fault::Cut, Fault::Uncut);
+                self.later(back + heartbeat / 10, first, Fault::Start);
             }
             _ => self.later(at, victim, Fault::OtherBlock),
         }
@@ -192,12 +202,7 @@ impl World {
             }
             Fault::Kill => self.kill(id),
             Fault::Leave => self.leave(id)?,
-            Fault::Pause => {
-                let server = self.servers.get_mut(&id).unwrap();
-                if server.is_awake() {
-                    server.paused = Some(Vec::new());
-                }
-            }
+            Fault::Pause => self.pause(id),
             Fault::Resume => self.resume(id)?,
             Fault::Rate(rate) => self.set_rate(id, rate)?,
             Fault::Jump(by) => {
@@ -263,6 +268,13 @@ impl World {
         (server.paused, server.due) = (None, None);
         server.wake += 1;
         self.truth.found.iter_mut().filter(|found| found.by == id).for_each(|found| found.is_excused = true);
+    }
+
+    pub(super) fn pause(&mut self, id: NodeId) {
+        let server = self.servers.get_mut(&id).unwrap();
+        if server.is_awake() {
+            server.paused = Some(Vec::new());
+        }
     }
 
     pub(super) fn resume(&mut self, id: NodeId) -> Result<(), Violation> {

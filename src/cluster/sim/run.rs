@@ -91,8 +91,24 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     calm.check(world, 0, "since nothing went wrong")?;
     at_rest(world)?;
     if core.len() > 1 {
+        pause(world, &core, leader)?;
         hand_over(world, &core, leader)?;
     }
+    Ok(())
+}
+
+/// One of the others stops for a while, and blames nobody for what it has missed.
+fn pause(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Violation> {
+    let others: Vec<_> = core.iter().copied().filter(|&id| id != leader).collect();
+    let one = others[world.rng.usize(..others.len())];
+    world.invariants.rest();
+    world.pause(one);
+    let beats = 3.0 + 9.0 * world.rng.f64();
+    world.run_until(world.now + world.plan.heartbeat.mul_f64(beats))?;
+    world.resume(one)?;
+    // The others take it back at its next heartbeat, and it drops what they have searched meanwhile.
+    world.run_until(world.now + world.plan.heartbeat * 3)?;
+    world.truth.begin();
     Ok(())
 }
 
@@ -107,7 +123,9 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     // Only where no block ends meanwhile is there work for all the time without a leader.
     world.invariants.relax();
     if world.plan.is_endless {
-        world.invariants.busy_from(world.now, Duration::from_millis(50) + world.plan.latency * 4);
+        // A node whose leases were all void waits until the new leader has heard everyone.
+        let gather = (beat / 2).min(second * 3 / 2);
+        world.invariants.busy_from(world.now, gather + Duration::from_millis(50) + world.plan.latency * 4);
     }
     // Told to stop, it says goodbye, and nothing has to be found out or searched again.
     let leaves = world.rng.u32(..3) == 0;

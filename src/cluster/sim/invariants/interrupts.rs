@@ -9,15 +9,20 @@ use super::Violation;
 use crate::work::BlockId;
 
 /// Blocks that a solution was handed in for, and when first.
-#[derive(Default)]
 pub(super) struct Ended {
     blocks: Vec<(BlockId, Duration)>,
+    /// An interrupt takes so long at most.
+    limit: Duration,
 }
 
 impl Ended {
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { blocks: Vec::new(), limit }
+    }
+
     pub(super) fn check(
         &mut self,
-        busy: Option<(Duration, Duration)>,
+        is_well: bool,
         now: Duration,
         id: NodeId,
         run: &Run,
@@ -29,10 +34,9 @@ impl Ended {
                 self.blocks.push((block, now));
             }
         }
-        let Some((_, limit)) = busy.filter(|(from, _)| now > *from) else { return Ok(()) };
-        let Some(scan) = run.scanner.scans().next() else { return Ok(()) };
+        let Some(scan) = run.scanner.scans().next().filter(|_| is_well) else { return Ok(()) };
         match self.blocks.iter().find(|(block, _)| *block == scan.job.block()) {
-            Some((block, at)) if now.saturating_sub(*at) > limit => Err(Violation::new(
+            Some((block, at)) if now.saturating_sub(*at) > self.limit => Err(Violation::new(
                 "a found block is searched no more",
                 format!("{id:?} hashes on for block {}, handed in at {at:?}", block.height),
             )),

@@ -112,7 +112,7 @@ impl Invariants {
             busy_from: None,
             epochs: epochs::Reigns::default(),
             one_block: one_block::Submitted::default(),
-            interrupts: interrupts::Ended::default(),
+            interrupts: interrupts::Ended::new(plan.latency * 4 + Duration::from_millis(50)),
         }
     }
 
@@ -131,6 +131,11 @@ impl Invariants {
     /// Until further notice, nobody has to name anyone, or have work.
     pub(super) fn relax(&mut self) {
         (self.agree_from, self.busy_from) = (None, None);
+    }
+
+    /// Until further notice, nobody has to have work.
+    pub(super) fn rest(&mut self) {
+        self.busy_from = None;
     }
 
     pub(super) fn agree_from(&mut self, from: Duration, leader: NodeId) {
@@ -167,7 +172,7 @@ impl Invariants {
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
         leases::check(id, &run.cluster, local, self.forgotten)?;
-        self.interrupts.check(self.busy_from, now, id, run, did)?;
+        self.interrupts.check(self.busy_from.is_some(), now, id, run, did)?;
         searched::check(id, &run.cluster, truth, self.liar)?;
         bounds::check(id, run, did)?;
         if server.lie.is_none() {
