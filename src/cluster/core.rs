@@ -18,6 +18,21 @@ use crate::work::{Job, Solution};
 /// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
 const MAX_EPOCHS_MISSED: u64 = 1 << 32;
 
+/// How things stand, as a leader last told it.
+#[derive(Debug)]
+struct Told {
+    /// For the next candidates: all of it.
+    full: Arc<Standing>,
+    /// For everyone else.
+    brief: Arc<Standing>,
+}
+
+impl Told {
+    fn by(leading: &Leading) -> Self {
+        Self { full: Arc::new(leading.standing()), brief: Arc::new(leading.brief_standing()) }
+    }
+}
+
 /// One node's part of the cluster. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct Cluster {
@@ -33,7 +48,7 @@ pub struct Cluster {
     board: Board,
     /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
     /// next leader knows too.
-    standing: Option<Arc<Standing>>,
+    standing: Option<Told>,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// The leader and epoch last put out.
@@ -106,7 +121,7 @@ impl Cluster {
     pub fn done(&self) -> Vec<JobDone> {
         match &self.leading {
             Some(leading) => leading.done(),
-            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done))),
+            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done)), board::MAX_RANGES),
         }
     }
 
@@ -199,9 +214,7 @@ impl Cluster {
         if let Some(leading) = &mut self.leading {
             gone.into_iter().for_each(|id| leading.forget(now, id, &mut self.out));
         }
-        for peer in fresh {
-            self.send_heartbeat(now, peer);
-        }
+        self.send_heartbeats(now, fresh);
         self.settle(now);
     }
 
@@ -218,16 +231,19 @@ impl Cluster {
         let request = self.request();
         if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
             leading.handle_leave(now, self.config.id, request, &mut self.out);
-            self.standing = Some(Arc::new(leading.standing())); // its last word
+            self.standing = Some(Told::by(leading)); // its last word
         }
         self.worker.stop_all(&mut self.out);
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
         }
-        let peers: Vec<_> = self.peers.ids().collect();
-        let heartbeat = self.heartbeat(now);
+        // Whoever may watch it hears of it.
+        let peers = match self.leading.is_some() || self.peers.is_candidate(self.config.id) {
+            true => self.peers.ids().collect(),
+            false => self.peers.audience(),
+        };
         for peer in peers {
-            self.out.send(peer, Message::Leave(heartbeat.clone(), request.clone()));
+            self.out.send(peer, Message::Leave(self.heartbeat(now, peer), request.clone()));
         }
         (self.leading, self.standing) = (None, None);
         self.left = true;
@@ -256,8 +272,8 @@ impl Cluster {
                 let echo = Some(heartbeat.sent);
                 self.hear(now, from, heartbeat);
                 let request = self.request().filter(|_| self.leader == Some(from));
-                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now) }, request));
-                if !is_alive {
+                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now, from) }, request));
+                if !is_alive && self.peers.wants(from) {
                     self.send_heartbeat(now, from); // it is there: find out at once whether it hears this node too
                 }
             }
@@ -282,7 +298,7 @@ impl Cluster {
                     leading.handle_request(now, from, request, &mut self.out);
                 }
             }
-            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_down(from) => {} // late mail
+            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_mute(from) => {} // late mail
             Message::ProcessRequest(request) => {
                 if let Some(leading) = &mut self.leading {
                     leading.handle_request(now, from, request, &mut self.out);
@@ -385,13 +401,14 @@ impl Cluster {
             self.standing = None;
             leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
+            self.peers.set_leads(false);
         }
     }
 
     fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
         self.out.push(Output::Peer { peer, state });
         match state {
-            PeerState::Alive => {}
+            PeerState::Unknown | PeerState::Alive => {}
             // One more chance before it counts as down.
             PeerState::Suspect => self.send_heartbeat(now, peer),
             PeerState::Down => {
@@ -407,12 +424,14 @@ impl Cluster {
         if self.left {
             return;
         }
+        let fresh = self.peers.refresh(now);
+        self.send_heartbeats(now, fresh);
         self.elect(now);
         while let Some(message) = self.out.to_self.pop_front() {
             self.apply(now, self.config.id, message);
         }
         if self.leading.as_mut().is_some_and(Leading::take_news) {
-            self.send_heartbeats(now);
+            self.tell(now);
         }
     }
 
@@ -420,7 +439,7 @@ impl Cluster {
         if self.leader.is_none() && self.peers.is_listening() {
             return; // it has just started, and whoever leads may be about to say so
         }
-        let leader = self.peers.leader();
+        let Some(leader) = self.peers.leader() else { return };
         let is_new = self.leader.replace(leader) != Some(leader);
         if leader == self.config.id {
             if self.leading.is_none() {
@@ -450,6 +469,8 @@ impl Cluster {
         let counter = self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(1);
         let epoch = Epoch { counter, ..self.first_epoch() };
         self.epoch = Some(epoch);
+        self.peers.set_leads(true);
+        self.peers.refresh(now); // all are told in a moment
         let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
         let live = live.chain([self.config.id]).collect();
         let mut leading = Leading::new(self.config, epoch, &self.board, live, now, &mut self.out);
@@ -463,7 +484,7 @@ impl Cluster {
 
     /// Everything that happens once a heartbeat.
     fn beat(&mut self, now: Instant) {
-        self.send_heartbeats(now);
+        self.tell(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
             leading.save(&mut self.board);
@@ -477,12 +498,11 @@ impl Cluster {
         }
     }
 
-    fn send_heartbeats(&mut self, now: Instant) {
-        self.standing = self.leading.as_ref().map(|leading| Arc::new(leading.standing()));
-        let heartbeat = self.heartbeat(now);
-        for peer in self.peers.ids().collect::<Vec<_>>() {
-            self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
-        }
+    /// Heartbeats to all whom this node watches; from a leader, with what is new.
+    fn tell(&mut self, now: Instant) {
+        self.standing = self.leading.as_ref().map(Told::by);
+        let peers = self.peers.audience();
+        self.send_heartbeats(now, peers);
     }
 
     /// Milliseconds since the start.
@@ -490,18 +510,23 @@ impl Cluster {
         now.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    fn heartbeat(&self, now: Instant) -> Heartbeat {
+    fn heartbeat(&self, now: Instant, to: NodeId) -> Heartbeat {
+        let standing = |told: &Told| if self.peers.is_candidate(to) { &told.full } else { &told.brief }.clone();
         Heartbeat {
             incarnation: self.config.incarnation,
             sent: self.uptime(now),
             echo: None,
             epoch: self.epoch,
-            standing: self.standing.clone(),
+            standing: self.standing.as_ref().map(standing),
         }
     }
 
+    fn send_heartbeats(&mut self, now: Instant, to: Vec<NodeId>) {
+        to.into_iter().for_each(|peer| self.send_heartbeat(now, peer));
+    }
+
     fn send_heartbeat(&mut self, now: Instant, to: NodeId) {
-        let heartbeat = self.heartbeat(now);
+        let heartbeat = self.heartbeat(now, to);
         self.out.send(to, Message::HeartbeatRequest(heartbeat));
     }
 

@@ -33,9 +33,10 @@ mod liveness;
 mod message;
 mod outbox;
 mod output;
+mod window;
 mod worker;
 
-pub use config::Config;
+pub use config::{ALL_TO_ALL, CANDIDATES, Config};
 pub use core::Cluster;
 pub use id::{Epoch, NodeId, NodeIdError};
 pub use liveness::PeerState;
