@@ -129,9 +129,7 @@ impl Peers {
             true => self.peers.keys().copied().collect(),
             false => window(self.peers.iter().map(seen), self.config.candidates),
         };
-        // Where somebody leads, the others have time to answer.
-        let has_leader = self.leads || self.peers.values().any(|peer| peer.state.is_up());
-        let is_urgent = self.is_small() || !has_leader;
+        let is_small = self.is_small();
         let fresh: Vec<_> = chosen.difference(&self.watched).copied().collect();
         for (&id, peer) in &mut self.peers {
             match (self.watched.contains(&id), chosen.contains(&id)) {
@@ -141,7 +139,8 @@ impl Peers {
                 }
                 (false, true) if peer.state != PeerState::Down => {
                     peer.answered = now; // so its silence begins
-                    peer.awaited = is_urgent.then(|| now + self.config.listen_time());
+                    // A leader waits for nobody: they answer, or are silent.
+                    peer.awaited = (is_small || !self.leads).then(|| now + self.config.listen_time());
                 }
                 _ => {}
             }
@@ -172,7 +171,7 @@ impl Peers {
 
     /// Whether `id` is one of the next to lead, for all that this node knows. In a small cluster all are.
     pub(super) fn is_candidate(&self, id: NodeId) -> bool {
-        let lower = self.peers.range(..id).filter(|(_, peer)| peer.state.is_up());
+        let lower = self.peers.range(..id).filter(|(_, peer)| peer.state == PeerState::Alive);
         self.is_small() || lower.take(self.config.candidates).count() < self.config.candidates
     }
 
@@ -307,8 +306,9 @@ impl Peers {
                 changed.push((id, state));
             }
             if state == PeerState::Down {
-                (peer.gone_since, peer.doubted, self.is_stale) = (Some(now), None, true);
+                (peer.gone_since, peer.doubted) = (Some(now), None);
             }
+            self.is_stale = true;
             peer.state = state;
         }
         changed

@@ -1,7 +1,8 @@
 //! Whom a node of a large cluster watches: the lowest ids that are not down, so the leader and the next few candidates.
 //!
-//! The window moves on as its nodes go down. While nobody in it is up, everyone lower than the right leader would have to be asked
-//! first, which may be many: so as many more are asked at once as are known to be down, and the window doubles with each step.
+//! The window moves on as its nodes fall silent, not only when they are down: by then the next ones are known. While nobody in it
+//! answers, everyone lower than the right leader has to be asked first, which may be many: so as many more are asked at once as are
+//! known to be down, and the window doubles with each step.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +16,19 @@ pub(super) struct Seen {
     pub(super) is_watched: bool,
 }
 
-/// Those of `peers`, in ascending order, that are to be watched, so that `candidates` of them are up in the end.
+/// Those of `peers`, in ascending order, that are to be watched, so that `candidates` of them are alive in the end.
 pub(super) fn window(peers: impl Iterator<Item = Seen> + Clone, candidates: usize) -> BTreeSet<NodeId> {
-    let most = match peers.clone().any(|peer| peer.state.is_up()) {
+    let is_alive = |peer: &Seen| peer.state == PeerState::Alive;
+    let most = match peers.clone().any(|peer| is_alive(&peer)) {
         true => candidates,
         false => candidates + peers.clone().filter(|peer| peer.state == PeerState::Down).count(),
     };
-    let (mut window, mut up) = (BTreeSet::new(), 0);
+    let (mut window, mut alive) = (BTreeSet::new(), 0);
     for peer in peers.filter(|peer| peer.state != PeerState::Down) {
-        if up == candidates {
+        if alive == candidates {
             break;
         }
-        up += usize::from(peer.state.is_up());
+        alive += usize::from(is_alive(&peer));
         // Nobody is dropped who may be about to answer, as long as there are not enough below.
         if peer.is_watched || window.len() < most {
             window.insert(peer.id);
@@ -40,16 +42,17 @@ mod tests {
     use super::*;
     use crate::cluster::tests::node;
 
-    /// The window over nodes 1, 2, 3 …: `u`p, `d`own, `a`sked, `?` unknown.
+    /// The window over nodes 1, 2, 3 …: `u`p, `s`uspect, `d`own, `a`sked, `?` unknown.
     fn ids(states: &str) -> Vec<u32> {
         let seen = |(id, state)| Seen {
             id: node(id),
             state: match state {
                 'u' => PeerState::Alive,
+                's' => PeerState::Suspect,
                 'd' => PeerState::Down,
                 _ => PeerState::Unknown,
             },
-            is_watched: matches!(state, 'u' | 'a'),
+            is_watched: matches!(state, 'u' | 's' | 'a'),
         };
         window((1..).zip(states.chars()).map(seen), 3).into_iter().map(NodeId::get).collect()
     }
@@ -70,6 +73,12 @@ mod tests {
     }
 
     #[test]
+    fn it_moves_on_before_the_silent_are_down() {
+        assert_eq!(ids("suu???"), [1, 2, 3]);
+        assert_eq!(ids("sss????"), [1, 2, 3]);
+    }
+
+    #[test]
     fn it_doubles_while_nobody_is() {
         assert_eq!(ids("ddd????????????????????"), [4, 5, 6, 7, 8, 9]);
         assert_eq!(ids("ddddddddd????????????????????").len(), 12);
@@ -78,7 +87,8 @@ mod tests {
     #[test]
     fn whoever_answered_stays_until_enough_below_have() {
         assert_eq!(ids("dddaaaaau????"), [4, 5, 6, 7, 8, 9]);
-        assert_eq!(ids("dddauaaauu???"), [4, 5, 6, 7, 8, 9]);
+        assert_eq!(ids("dddauaaauu???"), [4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(ids("dddauauuaa???"), [4, 5, 6, 7, 8]);
         assert_eq!(ids("uuuu"), [1, 2, 3]);
     }
 }

@@ -57,7 +57,7 @@ impl Plan {
             is_endless,
             core: rng.u32(nodes.div_ceil(2)..=nodes),
             all_to_all: if is_narrow { rng.usize(..4) } else { ALL_TO_ALL },
-            candidates: if is_narrow { rng.usize(1..=3) } else { CANDIDATES },
+            candidates: if is_narrow { rng.usize(2..=3) } else { CANDIDATES },
         }
     }
 }
