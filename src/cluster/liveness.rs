@@ -199,9 +199,10 @@ impl Peers {
         self.watched.iter().filter_map(|id| self.peers.get(id))
     }
 
-    /// Whether there are peers that were never heard and are still worth waiting for.
+    /// Whether there are peers that were never heard and are still worth waiting for: in a large cluster, those of which one may lead.
     pub(super) fn is_listening(&self) -> bool {
-        self.watched().any(|peer| peer.awaited.is_some())
+        let is_behind = |peer: &&Peer| peer.state == PeerState::Alive && !self.is_small();
+        self.watched().take_while(|peer| !is_behind(peer)).any(|peer| peer.awaited.is_some())
     }
 
     /// `id`, running as `incarnation`, has answered what it was asked at the time `asked`: it was alive then.
