@@ -49,6 +49,8 @@ pub struct Cluster {
     /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
     /// next leader knows too.
     standing: Option<Told>,
+    /// What was done by the last word of this epoch's leader. By the one after it, other nodes know it too.
+    last_word: Option<(Epoch, Board)>,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// The leader and epoch last put out.
@@ -71,6 +73,7 @@ impl Cluster {
             worker: Worker::default(),
             board: Board::default(),
             standing: None,
+            last_word: None,
             unsettled: Vec::new(),
             told: None,
             started: now,
@@ -365,7 +368,15 @@ impl Cluster {
             self.board.merge(&standing.done);
             self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
             // What an earlier leader knew may be news to this one.
-            self.worker.confirm(&Board::heard(&standing.done));
+            self.confirm(epoch, Board::heard(&standing.done));
+        }
+    }
+
+    /// Lets the worker forget what the leader's word before this one said to be done: by now the next leader knows it too, even if it
+    /// was just about to lead, and this word was too late for it.
+    fn confirm(&mut self, epoch: Epoch, word: Board) {
+        if let Some((_, before)) = self.last_word.replace((epoch, word)).filter(|(of, _)| *of == epoch) {
+            self.worker.confirm(&before);
         }
     }
 
@@ -488,7 +499,9 @@ impl Cluster {
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
             leading.save(&mut self.board);
-            self.worker.confirm(&self.board);
+            if let Some(epoch) = self.epoch {
+                self.confirm(epoch, self.board.clone());
+            }
         }
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
