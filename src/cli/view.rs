@@ -161,6 +161,7 @@ impl Live {
             Event::Peer { peer, state, .. } => {
                 if let Some(line) = self.nodes.get_mut(&peer) {
                     line.state = match state {
+                        PeerState::Unknown => "unknown",
                         PeerState::Alive => "up",
                         PeerState::Suspect => "late",
                         PeerState::Down => "down",

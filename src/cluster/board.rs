@@ -15,7 +15,11 @@ use crate::work::{Job, JobId, NonceRange};
 pub(super) const MAX_JOBS: usize = 64;
 
 /// A heartbeat carries at most so many ranges, about 40 KB of a 64 KiB frame.
-const MAX_RANGES: usize = 2000;
+pub(super) const MAX_RANGES: usize = 2000;
+
+/// Ranges a job that those are told who will not lead soon. What is searched soon joins the longest of them, and then whoever has
+/// searched it may forget it.
+pub(super) const BRIEF_RANGES: usize = 4;
 
 /// Jobs under way and what is done of each.
 #[derive(Clone, Debug, Default)]
@@ -77,16 +81,17 @@ pub(super) fn remove(done: &mut Done, nodes: &BTreeSet<NodeId>) -> bool {
     !theirs.is_empty()
 }
 
-/// The form in which what is done travels. Beyond [`MAX_RANGES`] the longest ranges go.
-pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>) -> Vec<JobDone> {
+/// The form in which what is done travels: at most `most` ranges of a job, and [`MAX_RANGES`] of all; beyond, the longest go.
+pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>, most: usize) -> Vec<JobDone> {
     let mut room = MAX_RANGES;
     let mut message = Vec::new();
     for (job, done) in jobs.take(MAX_JOBS) {
         let mut ranges: Vec<_> =
             done.iter().map(|(range, by)| (NonceRange::new(range.start, range.end), *by)).collect();
-        if ranges.len() > room {
+        let most = most.min(room);
+        if ranges.len() > most {
             ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.len()));
-            ranges.truncate(room);
+            ranges.truncate(most);
             ranges.sort();
         }
         room -= ranges.len();
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn what_is_done_grows_and_jobs_end() {
         let mut board = Board::default();
-        let said = |number, ranges| standing(to_message([(&job(number), &done(ranges))].into_iter()));
+        let said = |number, ranges| standing(to_message([(&job(number), &done(ranges))].into_iter(), MAX_RANGES));
         board.merge(&said(1, &[(1, 100)]));
         board.merge(&said(1, &[(200, 300)]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn of_too_many_ranges_the_longest_travel() {
         let ranges: Vec<_> = (0..3000u64).map(|i| (1 + i * 1000, 2 + i * 1000 + i % 3)).collect();
-        let message = to_message([(&job(1), &done(&ranges))].into_iter());
+        let message = to_message([(&job(1), &done(&ranges))].into_iter(), MAX_RANGES);
         assert_eq!(message[0].ranges.len(), MAX_RANGES);
         assert!(message[0].ranges.is_sorted());
         assert!(message[0].ranges.iter().all(|(range, _)| range.len() > 1));

@@ -4,6 +4,12 @@ use std::time::Duration;
 
 use super::NodeId;
 
+/// With more peers than that, nodes heartbeat the next [`CANDIDATES`] only.
+pub const ALL_TO_ALL: usize = 32;
+
+/// So many nodes are watched by all in a large cluster, the leader among them.
+pub const CANDIDATES: usize = 5;
+
 /// A node's settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
@@ -15,6 +21,10 @@ pub struct Config {
     pub heartbeat: Duration,
     /// Nonces of the ledger's grain: [`UNIT`](crate::work::UNIT), but where a test's nodes hash so slowly that it would last too long.
     pub unit: u64,
+    /// Up to so many peers, everyone heartbeats everyone: [`ALL_TO_ALL`], but where a test wants a large cluster's ways in a small one.
+    pub all_to_all: usize,
+    /// Beyond that, so many of the lowest ids: [`CANDIDATES`], likewise.
+    pub candidates: usize,
 }
 
 impl Config {

@@ -20,6 +20,21 @@ use crate::work::{Job, Solution};
 /// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
 const MAX_EPOCHS_MISSED: u64 = 1 << 32;
 
+/// How things stand, as a leader last told it.
+#[derive(Debug)]
+struct Told {
+    /// For the next candidates: all of it.
+    full: Arc<Standing>,
+    /// For everyone else.
+    brief: Arc<Standing>,
+}
+
+impl Told {
+    fn by(leading: &Leading) -> Self {
+        Self { full: Arc::new(leading.standing()), brief: Arc::new(leading.brief_standing()) }
+    }
+}
+
 /// One node's part of the cluster. See the [module](super) for how to drive it.
 #[derive(Debug)]
 pub struct Cluster {
@@ -37,7 +52,9 @@ pub struct Cluster {
     board: Board,
     /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
     /// next leader knows too.
-    standing: Option<Arc<Standing>>,
+    standing: Option<Told>,
+    /// What was done by the last word of this epoch's leader. By the one after it, other nodes know it too.
+    last_word: Option<(Epoch, Board)>,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// What it said of nodes that are not to be believed.
@@ -63,6 +80,7 @@ impl Cluster {
             worker: Worker::default(),
             board: Board::default(),
             standing: None,
+            last_word: None,
             unsettled: Vec::new(),
             distrusted: BTreeSet::new(),
             told: None,
@@ -119,7 +137,7 @@ impl Cluster {
     pub fn done(&self) -> Vec<JobDone> {
         match &self.leading {
             Some(leading) => leading.done(),
-            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done))),
+            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done)), board::MAX_RANGES),
         }
     }
 
@@ -214,9 +232,7 @@ impl Cluster {
         if let Some(leading) = &mut self.leading {
             gone.into_iter().for_each(|id| leading.forget(now, id, &mut self.out));
         }
-        for peer in fresh {
-            self.send_heartbeat(now, peer);
-        }
+        self.send_heartbeats(now, fresh);
         self.settle(now);
     }
 
@@ -233,16 +249,19 @@ impl Cluster {
         let request = self.request();
         if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
             leading.handle_leave(now, self.config.id, request, &mut self.out);
-            self.standing = Some(Arc::new(leading.standing())); // its last word
+            self.standing = Some(Told::by(leading)); // its last word
         }
         self.worker.stop_all(&mut self.out);
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
         }
-        let peers: Vec<_> = self.peers.ids().collect();
-        let heartbeat = self.heartbeat(now);
+        // Whoever may watch it hears of it.
+        let peers = match self.leading.is_some() || self.peers.is_candidate(self.config.id) {
+            true => self.peers.ids().collect(),
+            false => self.peers.audience(),
+        };
         for peer in peers {
-            self.out.send(peer, Message::Leave(heartbeat.clone(), request.clone()));
+            self.out.send(peer, Message::Leave(self.heartbeat(now, peer), request.clone()));
         }
         (self.leading, self.standing) = (None, None);
         self.left = true;
@@ -271,8 +290,8 @@ impl Cluster {
                 let echo = Some(heartbeat.sent);
                 self.hear(now, from, heartbeat);
                 let request = self.request().filter(|_| self.leader == Some(from));
-                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now) }, request));
-                if !is_alive {
+                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now, from) }, request));
+                if !is_alive && self.peers.wants(from) {
                     self.send_heartbeat(now, from); // it is there: find out at once whether it hears this node too
                 }
             }
@@ -297,7 +316,7 @@ impl Cluster {
                     leading.handle_request(now, from, request, &mut self.out);
                 }
             }
-            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_down(from) => {} // late mail
+            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_mute(from) => {} // late mail
             Message::ProcessRequest(request) => {
                 if let Some(leading) = &mut self.leading {
                     leading.handle_request(now, from, request, &mut self.out);
@@ -377,10 +396,18 @@ impl Cluster {
             self.distrusted = standing.distrusted.iter().copied().collect();
             self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
             // What an earlier leader knew may be news to this one.
-            match planted(Bug::ConfirmedByHearsay) {
-                true => self.worker.confirm(&self.board),
-                false => self.worker.confirm(&Board::heard(&standing)),
+            if planted(Bug::ConfirmedByHearsay) {
+                self.worker.confirm(&self.board);
             }
+            self.confirm(epoch, Board::heard(&standing));
+        }
+    }
+
+    /// Lets the worker forget what the leader's word before this one said to be done: by now the next leader knows it too, even if it
+    /// was just about to lead, and this word was too late for it.
+    fn confirm(&mut self, epoch: Epoch, word: Board) {
+        if let Some((_, before)) = self.last_word.replace((epoch, word)).filter(|(of, _)| *of == epoch) {
+            self.worker.confirm(&before);
         }
     }
 
@@ -421,13 +448,14 @@ impl Cluster {
             leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
             self.distrusted = leading.distrusted().clone();
+            self.peers.set_leads(false);
         }
     }
 
     fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
         self.out.push(Output::Peer { peer, state });
         match state {
-            PeerState::Alive => {}
+            PeerState::Unknown | PeerState::Alive => {}
             // One more chance before it counts as down.
             PeerState::Suspect => self.send_heartbeat(now, peer),
             PeerState::Down => {
@@ -445,12 +473,14 @@ impl Cluster {
         if self.left {
             return;
         }
+        let fresh = self.peers.refresh(now);
+        self.send_heartbeats(now, fresh);
         self.elect(now);
         while let Some(message) = self.out.to_self.pop_front() {
             self.apply(now, self.config.id, message);
         }
         if self.leading.as_mut().is_some_and(Leading::take_news) {
-            self.send_heartbeats(now);
+            self.tell(now);
         }
     }
 
@@ -458,7 +488,7 @@ impl Cluster {
         if self.leader.is_none() && self.peers.is_listening() {
             return; // it has just started, and whoever leads may be about to say so
         }
-        let leader = self.peers.leader();
+        let Some(leader) = self.peers.leader() else { return };
         let is_new = self.leader.replace(leader) != Some(leader);
         if leader == self.config.id {
             if self.leading.is_none() {
@@ -489,6 +519,8 @@ impl Cluster {
         let counter = self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(1);
         let epoch = Epoch { counter, ..self.first_epoch() };
         self.epoch = Some(epoch);
+        self.peers.set_leads(true);
+        self.peers.refresh(now); // all are told in a moment
         let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
         let live = live.chain([self.config.id]).collect();
         let trust = Trust::new(std::mem::take(&mut self.distrusted));
@@ -503,11 +535,13 @@ impl Cluster {
 
     /// Everything that happens once a heartbeat.
     fn beat(&mut self, now: Instant) {
-        self.send_heartbeats(now);
+        self.tell(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
             leading.save(&mut self.board);
-            self.worker.confirm(&self.board);
+            if let Some(epoch) = self.epoch {
+                self.confirm(epoch, self.board.clone());
+            }
         }
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
@@ -517,12 +551,11 @@ impl Cluster {
         }
     }
 
-    fn send_heartbeats(&mut self, now: Instant) {
-        self.standing = self.leading.as_ref().map(|leading| Arc::new(leading.standing()));
-        let heartbeat = self.heartbeat(now);
-        for peer in self.peers.ids().collect::<Vec<_>>() {
-            self.out.send(peer, Message::HeartbeatRequest(heartbeat.clone()));
-        }
+    /// Heartbeats to all whom this node watches; from a leader, with what is new.
+    fn tell(&mut self, now: Instant) {
+        self.standing = self.leading.as_ref().map(Told::by);
+        let peers = self.peers.audience();
+        self.send_heartbeats(now, peers);
     }
 
     /// Milliseconds since the start.
@@ -530,18 +563,23 @@ impl Cluster {
         now.saturating_duration_since(self.started).as_millis() as u64
     }
 
-    fn heartbeat(&self, now: Instant) -> Heartbeat {
+    fn heartbeat(&self, now: Instant, to: NodeId) -> Heartbeat {
+        let standing = |told: &Told| if self.peers.is_candidate(to) { &told.full } else { &told.brief }.clone();
         Heartbeat {
             incarnation: self.config.incarnation,
             sent: self.uptime(now),
             echo: None,
             epoch: self.epoch,
-            standing: self.standing.clone(),
+            standing: self.standing.as_ref().map(standing),
         }
     }
 
+    fn send_heartbeats(&mut self, now: Instant, to: Vec<NodeId>) {
+        to.into_iter().for_each(|peer| self.send_heartbeat(now, peer));
+    }
+
     fn send_heartbeat(&mut self, now: Instant, to: NodeId) {
-        let heartbeat = self.heartbeat(now);
+        let heartbeat = self.heartbeat(now, to);
         self.out.send(to, Message::HeartbeatRequest(heartbeat));
     }
 

@@ -130,7 +130,11 @@ impl Leading {
 
     /// What is done, as it travels.
     pub(super) fn done(&self) -> Vec<JobDone> {
-        board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())))
+        self.done_in(board::MAX_RANGES)
+    }
+
+    fn done_in(&self, most: usize) -> Vec<JobDone> {
+        board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())), most)
     }
 
     /// How things stand, for heartbeats.
@@ -147,6 +151,11 @@ impl Leading {
                 ledger.mark_done(range, by);
             }
         }
+    }
+
+    /// The same for those who will not lead soon: as much of what is done as lets them forget what they have searched.
+    pub(super) fn brief_standing(&self) -> Standing {
+        Standing { done: self.done_in(board::BRIEF_RANGES), unsettled: self.unsettled.clone() }
     }
 
     /// What is done, for this node's own board.

@@ -1,23 +1,36 @@
 //! Who is alive. A peer proves it by answering this node's heartbeats, so both directions of the link count.
+//!
+//! In a small cluster everyone watches everyone. Beyond [`Config::all_to_all`] only a leader does; everyone else watches the
+//! lowest ids that are not down, among them the leader ([`window`](super::window)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use super::planted::{Bug, planted};
+use super::window::{Seen, window};
 use super::{Config, NodeId};
 
 /// A peer as this node sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerState {
+    /// Not heard of yet, or not watched, as most are in a large cluster.
+    Unknown,
     /// It answers.
     Alive,
     /// It is late.
     Suspect,
     /// It has missed two heartbeats, said goodbye, or never answered.
     Down,
+}
+
+impl PeerState {
+    /// Whether a peer in this state can lead.
+    pub(super) fn is_up(self) -> bool {
+        matches!(self, Self::Alive | Self::Suspect)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -31,8 +44,8 @@ struct Peer {
     incarnation: u64,
     /// The run that said goodbye.
     left: Option<u64>,
-    /// Since when it is down, if it was seen to go.
-    down_since: Option<Instant>,
+    /// Since when it is down, or not watched any more.
+    gone_since: Option<Instant>,
     /// Another node says that it is gone: it was asked then, and has to answer in time.
     doubted: Option<Instant>,
     /// Incarnation and `sent` of the newest heartbeat taken in.
@@ -58,34 +71,82 @@ pub(super) enum Answered {
 pub(super) struct Peers {
     config: Config,
     peers: BTreeMap<NodeId, Peer>,
+    /// Those that are asked with every heartbeat, and are judged by their silence.
+    watched: BTreeSet<NodeId>,
+    /// Whether all are watched, however many they are: this node leads.
+    leads: bool,
+    /// Something has changed since they were chosen.
+    is_stale: bool,
 }
 
 impl Peers {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, peers: BTreeMap::new() }
+        Self { config, peers: BTreeMap::new(), watched: BTreeSet::new(), leads: false, is_stale: false }
     }
 
-    /// Replaces the list of peers; those known already keep their state. Gives the new ones.
+    /// Replaces the list of peers; those known already keep their state. Gives those to ask at once.
     pub(super) fn set(&mut self, ids: &[NodeId], now: Instant) -> Vec<NodeId> {
         self.peers.retain(|id, _| ids.contains(id));
-        let fresh: Vec<_> =
-            ids.iter().copied().filter(|id| *id != self.config.id && !self.peers.contains_key(id)).collect();
-        for &id in &fresh {
-            let awaited = Some(now + self.config.listen_time());
-            self.peers.insert(
-                id,
-                Peer {
-                    state: PeerState::Down,
-                    awaited,
-                    answered: now,
-                    incarnation: 0,
-                    left: None,
-                    down_since: None,
-                    doubted: None,
-                    newest: (0, 0),
-                },
-            );
+        self.watched.retain(|id| self.peers.contains_key(id));
+        for &id in ids.iter().filter(|id| **id != self.config.id) {
+            let fresh = Peer {
+                state: PeerState::Unknown,
+                awaited: None,
+                answered: now,
+                incarnation: 0,
+                left: None,
+                gone_since: None,
+                doubted: None,
+                newest: (0, 0),
+            };
+            self.peers.entry(id).or_insert(fresh);
         }
+        self.rewatch(now)
+    }
+
+    fn is_small(&self) -> bool {
+        self.peers.len() <= self.config.all_to_all
+    }
+
+    fn watches_all(&self) -> bool {
+        self.leads || self.is_small()
+    }
+
+    /// From now on this node leads, or does not any more, and watches accordingly once refreshed.
+    pub(super) fn set_leads(&mut self, leads: bool) {
+        (self.leads, self.is_stale) = (leads, true);
+    }
+
+    /// Lets the choice of whom to watch follow what has happened. Gives those to ask at once.
+    pub(super) fn refresh(&mut self, now: Instant) -> Vec<NodeId> {
+        let is_full = self.watches_all() && self.watched.len() == self.peers.len();
+        if std::mem::take(&mut self.is_stale) && !is_full { self.rewatch(now) } else { vec![] }
+    }
+
+    fn rewatch(&mut self, now: Instant) -> Vec<NodeId> {
+        let seen =
+            |(&id, peer): (&NodeId, &Peer)| Seen { id, state: peer.state, is_watched: self.watched.contains(&id) };
+        let chosen = match self.watches_all() {
+            true => self.peers.keys().copied().collect(),
+            false => window(self.peers.iter().map(seen), self.config.candidates),
+        };
+        let is_small = self.is_small();
+        let fresh: Vec<_> = chosen.difference(&self.watched).copied().collect();
+        for (&id, peer) in &mut self.peers {
+            match (self.watched.contains(&id), chosen.contains(&id)) {
+                (true, false) if peer.state != PeerState::Down => {
+                    (peer.state, peer.gone_since) = (PeerState::Unknown, Some(now));
+                    (peer.awaited, peer.doubted) = (None, None);
+                }
+                (false, true) if peer.state != PeerState::Down => {
+                    peer.answered = now; // so its silence begins
+                    // A leader waits for nobody: they answer, or are silent.
+                    peer.awaited = (is_small || !self.leads).then(|| now + self.config.listen_time());
+                }
+                _ => {}
+            }
+        }
+        self.watched = chosen;
         fresh
     }
 
@@ -101,31 +162,57 @@ impl Peers {
         self.peers.iter().map(|(&id, peer)| (id, peer.state))
     }
 
-    /// The lowest live id, this node's included.
-    pub(super) fn leader(&self) -> NodeId {
-        let is_up = |peer: &Peer| match peer.state {
-            PeerState::Alive => true,
-            PeerState::Suspect => !planted(Bug::SuspectsDoNotLead),
-            PeerState::Down => false,
-        };
-        let live = self.peers.iter().filter(|(_, peer)| is_up(peer)).map(|(&id, _)| id);
-        live.fold(self.config.id, NodeId::min)
+    /// Whom to send a heartbeat: all that are watched, and the lowest of the others that are down, since one of them would lead if it
+    /// were back.
+    pub(super) fn audience(&self) -> Vec<NodeId> {
+        let down = self.peers.iter().filter(|(id, peer)| peer.state == PeerState::Down && !self.watched.contains(id));
+        let lowest = down.map(|(&id, _)| id).take(self.config.candidates);
+        self.watched.iter().copied().chain(lowest).collect()
     }
 
-    /// Whether there are peers that were never heard and are still worth waiting for.
+    /// Whether `id` is one of the next to lead, for all that this node knows. In a small cluster all are.
+    pub(super) fn is_candidate(&self, id: NodeId) -> bool {
+        let lower = self.peers.range(..id).filter(|(_, peer)| peer.state == PeerState::Alive);
+        self.is_small() || lower.take(self.config.candidates).count() < self.config.candidates
+    }
+
+    /// Whether to ask `id`, which has been heard, if it is alive.
+    pub(super) fn wants(&self, id: NodeId) -> bool {
+        self.watches_all() || self.is_candidate(id)
+    }
+
+    /// The lowest live id, this node's included. `None` while a lower one than that may be about to answer.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        for &id in self.watched.range(..self.config.id) {
+            let Some(peer) = self.peers.get(&id) else { continue };
+            if peer.state.is_up() {
+                return Some(id);
+            }
+            if peer.awaited.is_some() && !self.is_small() {
+                return None;
+            }
+        }
+        Some(self.config.id)
+    }
+
+    /// The peers that are watched.
+    fn watched(&self) -> impl Iterator<Item = &Peer> {
+        self.watched.iter().filter_map(|id| self.peers.get(id))
+    }
+
+    /// Whether there are peers that were never heard and are still worth waiting for: in a large cluster, those of which one may lead.
     pub(super) fn is_listening(&self) -> bool {
-        self.peers.values().any(|peer| peer.awaited.is_some())
+        let is_behind = |peer: &&Peer| peer.state == PeerState::Alive && !self.is_small();
+        self.watched().take_while(|peer| !is_behind(peer)).any(|peer| peer.awaited.is_some())
     }
 
     /// `id`, running as `incarnation`, has answered what it was asked at the time `asked`: it was alive then.
     pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, asked: Instant, now: Instant) -> Answered {
-        let down_after = self.config.down_after();
-        let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
-        // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down: then it has answered what
-        // was asked after its last run had gone.
-        let set_back = !planted(Bug::ClocksNeverSetBack)
-            && peer.state == PeerState::Down
-            && peer.down_since.is_some_and(|since| asked > since);
+        let (down_after, is_wanted) = (self.config.down_after(), self.wants(id));
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| is_wanted) else { return Answered::Late };
+        // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down, or nobody watched: then it has
+        // answered what was asked after its last run was heard of.
+        let set_back = !planted(Bug::ClocksNeverSetBack) && !peer.state.is_up() && peer.gone_since.is_some_and(|since| asked > since);
         if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }
@@ -140,14 +227,16 @@ impl Peers {
         }
         peer.incarnation = incarnation;
         let news = peer.state != PeerState::Alive;
-        (peer.state, peer.down_since) = (PeerState::Alive, None);
+        (peer.state, peer.gone_since) = (PeerState::Alive, None);
         peer.doubted = peer.doubted.filter(|&since| asked < since);
+        self.watched.insert(id);
+        self.is_stale |= news;
         Answered::Alive { news, restarted }
     }
 
     /// Another node says that `id` is gone. True if it has to be asked, and to answer in time.
     pub(super) fn doubt(&mut self, id: NodeId, now: Instant) -> bool {
-        let up = self.peers.get_mut(&id).filter(|peer| peer.state != PeerState::Down && peer.doubted.is_none());
+        let up = self.peers.get_mut(&id).filter(|peer| peer.state.is_up() && peer.doubted.is_none());
         up.filter(|_| !planted(Bug::NobodyDoubted)).map(|peer| peer.doubted = Some(now)).is_some()
     }
 
@@ -159,9 +248,9 @@ impl Peers {
         newest
     }
 
-    /// Whether `id` is a peer that is down.
-    pub(super) fn is_down(&self, id: NodeId) -> bool {
-        self.peers.get(&id).is_some_and(|peer| peer.state == PeerState::Down)
+    /// Whether `id` is a peer that is not known to be up.
+    pub(super) fn is_mute(&self, id: NodeId) -> bool {
+        self.peers.get(&id).is_some_and(|peer| !peer.state.is_up())
     }
 
     /// Whether this run of `id` is known to be alive.
@@ -171,11 +260,13 @@ impl Peers {
 
     /// `id` has said goodbye. Gives its state if that is new.
     pub(super) fn left(&mut self, id: NodeId, incarnation: u64, now: Instant) -> Option<PeerState> {
+        let is_watched = self.watched.contains(&id);
         let peer = self.peers.get_mut(&id).filter(|peer| incarnation >= peer.incarnation)?;
         (peer.incarnation, peer.left) = (incarnation, Some(incarnation));
         peer.awaited = None;
-        let news = peer.state != PeerState::Down;
-        (peer.state, peer.down_since, peer.doubted) = (PeerState::Down, Some(now), None);
+        let news = is_watched && peer.state != PeerState::Down;
+        (peer.state, peer.gone_since, peer.doubted) = (PeerState::Down, Some(now), None);
+        self.is_stale = true;
         news.then_some(PeerState::Down)
     }
 
@@ -193,25 +284,34 @@ impl Peers {
         let (suspect, down) = (self.config.suspect_after(), self.config.down_after());
         let answer = self.config.answer_time();
         let mut changed = Vec::new();
-        for (&id, peer) in &mut self.peers {
-            if peer.awaited.is_some_and(|until| now >= until) {
+        for &id in &self.watched {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let is_over = peer.awaited.is_some_and(|until| now >= until);
+            if is_over {
                 peer.awaited = None;
             }
             let silence = now.saturating_duration_since(peer.answered);
             let has_failed = peer.doubted.is_some_and(|since| now >= since + answer);
             let state = match peer.state {
                 PeerState::Down => PeerState::Down,
-                _ if (silence >= down || has_failed) && !planted(Bug::NobodyDies) => PeerState::Down,
+                PeerState::Unknown if peer.awaited.is_some() => PeerState::Unknown,
+                _ if (is_over || silence >= down || has_failed) && !planted(Bug::NobodyDies) => PeerState::Down,
+                PeerState::Unknown => PeerState::Unknown,
                 _ if silence >= suspect => PeerState::Suspect,
                 _ => PeerState::Alive,
             };
-            if state != peer.state {
-                if state == PeerState::Down {
-                    (peer.down_since, peer.doubted) = (Some(now), None);
-                }
-                peer.state = state;
+            if state == peer.state {
+                continue;
+            }
+            // That somebody of whom nothing is known does not answer is no news.
+            if peer.state != PeerState::Unknown {
                 changed.push((id, state));
             }
+            if state == PeerState::Down {
+                (peer.gone_since, peer.doubted) = (Some(now), None);
+            }
+            self.is_stale = true;
+            peer.state = state;
         }
         changed
     }
@@ -221,11 +321,11 @@ impl Peers {
         let due = |peer: &Peer| match (peer.awaited, peer.state) {
             (Some(until), _) => Some(until),
             (None, PeerState::Alive) => Some(peer.answered + self.config.suspect_after()),
-            (None, PeerState::Suspect) => Some(peer.answered + self.config.down_after()),
+            (None, PeerState::Suspect | PeerState::Unknown) => Some(peer.answered + self.config.down_after()),
             (None, PeerState::Down) => None,
         };
-        let doubts = self.peers.values().filter_map(|peer| peer.doubted).map(|since| since + self.config.answer_time());
-        self.peers.values().filter_map(due).chain(doubts).min()
+        let doubts = self.watched().filter_map(|peer| peer.doubted).map(|since| since + self.config.answer_time());
+        self.watched().filter_map(due).chain(doubts).min()
     }
 }
 
@@ -248,18 +348,18 @@ mod tests {
         assert_eq!(peers.answered(node(1), 7, start, start), ALIVE);
         assert_eq!(peers.answered(node(3), 7, start, start), NEWS);
         assert!(!peers.is_listening());
-        assert_eq!(peers.leader(), node(1));
+        assert_eq!(peers.leader(), Some(node(1)));
         peers.answered(node(3), 7, after(5000), after(5000));
         assert_eq!(peers.next_change(), Some(after(7500)));
         assert_eq!(peers.expire(after(7500)), [(node(1), PeerState::Suspect)]);
-        assert_eq!(peers.leader(), node(1), "a suspect still leads");
+        assert_eq!(peers.leader(), Some(node(1)), "a suspect still leads");
         assert_eq!(peers.next_change(), Some(after(10_750)));
         peers.answered(node(3), 7, after(10_000), after(10_000));
         assert_eq!(peers.expire(after(10_750)), [(node(1), PeerState::Down)]);
-        assert_eq!(peers.leader(), node(2));
+        assert_eq!(peers.leader(), Some(node(2)));
         let back = peers.answered(node(1), 8, after(11_000), after(11_000));
         assert_eq!(back, Answered::Alive { news: true, restarted: true });
-        assert_eq!(peers.leader(), node(1));
+        assert_eq!(peers.leader(), Some(node(1)));
     }
 
     #[test]
@@ -321,7 +421,7 @@ mod tests {
         assert_eq!(until, start + Duration::from_secs(1));
         assert_eq!(peers.expire(until), []);
         assert!(!peers.is_listening());
-        assert_eq!(peers.leader(), node(2));
+        assert_eq!(peers.leader(), Some(node(2)));
     }
 
     #[test]

@@ -35,9 +35,10 @@ mod outbox;
 mod output;
 mod planted;
 mod trust;
+mod window;
 mod worker;
 
-pub use config::Config;
+pub use config::{ALL_TO_ALL, CANDIDATES, Config};
 pub use core::Cluster;
 pub use id::{Epoch, NodeId, NodeIdError};
 pub use liveness::PeerState;

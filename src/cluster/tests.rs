@@ -19,7 +19,14 @@ pub(super) fn node(id: u32) -> NodeId {
 }
 
 pub(super) fn config(id: u32) -> Config {
-    Config { id: node(id), incarnation: u64::from(id) * 1000, heartbeat: Duration::from_secs(5), unit: UNIT }
+    Config {
+        id: node(id),
+        incarnation: u64::from(id) * 1000,
+        heartbeat: Duration::from_secs(5),
+        unit: UNIT,
+        all_to_all: ALL_TO_ALL,
+        candidates: CANDIDATES,
+    }
 }
 
 /// A job of block `block`. Its target is one that every hash meets: then no shares have to be shown, so scans can be pretended.

@@ -14,7 +14,7 @@ use super::feed::{Feed, News};
 use super::meter::Meter;
 use super::teller::Teller;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
-use crate::cluster::{self, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
+use crate::cluster::{self, ALL_TO_ALL, CANDIDATES, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
 use crate::scan::{self, Progress, ScanError, Scanner};
 use crate::source::{Template, Verdict};
@@ -142,7 +142,14 @@ impl Node {
     fn new(config: Config, scanner: Scanner, events: mpsc::Sender<Event>, news: mpsc::Sender<News>) -> Self {
         let now = now();
         let incarnation = since_1970().as_nanos() as u64;
-        let rules = cluster::Config { id: config.id, incarnation, heartbeat: config.heartbeat, unit: UNIT };
+        let rules = cluster::Config {
+            id: config.id,
+            incarnation,
+            heartbeat: config.heartbeat,
+            unit: UNIT,
+            all_to_all: ALL_TO_ALL,
+            candidates: CANDIDATES,
+        };
         let (registry, peers) = match config.peers {
             Peers::Fixed(peers) => (None, peers),
             Peers::Registered(registry) => (Some(registry), BTreeMap::new()),
@@ -192,8 +199,8 @@ impl Node {
         match wake {
             Wake::Message(from, message) => {
                 // A server that was away may be back at another address, and what it is told has to go there.
-                let is_alive = self.cluster.peers().any(|peer| peer == (from, PeerState::Alive));
-                if matches!(message, Message::HeartbeatRequest(_)) && !is_alive {
+                let is_alive = |cluster: &Cluster| cluster.peers().any(|peer| peer == (from, PeerState::Alive));
+                if matches!(message, Message::HeartbeatRequest(_)) && !is_alive(&self.cluster) {
                     self.look_at_registry();
                 }
                 self.cluster.handle_message(now(), from, message);
@@ -333,6 +340,7 @@ impl Node {
     fn renew_status(&mut self) {
         let job = self.cluster.job();
         let state = |state| match state {
+            PeerState::Unknown => "unknown",
             PeerState::Alive => "alive",
             PeerState::Suspect => "suspect",
             PeerState::Down => "down",

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::super::{ALL_TO_ALL, CANDIDATES};
+
 /// The settings of a run. Everything follows from the seed.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
@@ -24,6 +26,9 @@ pub(super) struct Plan {
     pub(super) is_endless: bool,
     /// Nodes that will be well in the end.
     pub(super) core: u32,
+    /// Up to so many peers everyone heartbeats everyone, and beyond that so many candidates.
+    pub(super) all_to_all: usize,
+    pub(super) candidates: usize,
 }
 
 impl Plan {
@@ -38,6 +43,7 @@ impl Plan {
         };
         let heartbeat = Duration::from_millis([500, 2000, 5000, 5000][rng.usize(..4)]);
         let is_endless = rng.u32(..3) == 0;
+        let is_narrow = rng.u32(..3) == 0;
         Self {
             seed,
             nodes,
@@ -50,6 +56,8 @@ impl Plan {
             has_liar: nodes > 2 && rng.u32(..4) == 0,
             is_endless,
             core: rng.u32(nodes.div_ceil(2)..=nodes),
+            all_to_all: if is_narrow { rng.usize(..4) } else { ALL_TO_ALL },
+            candidates: if is_narrow { rng.usize(2..=3) } else { CANDIDATES },
         }
     }
 }

@@ -83,7 +83,10 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     world.run_until(settled)?;
 
     // The cluster is well: nothing is hashed twice, nobody is idle, nothing is left over.
-    let limit = second / 10 + world.plan.latency * 4 + world.plan.source_latency * 4 + Duration::from_millis(200);
+    // A block may be found before everyone has heard of it.
+    let blocks = if world.plan.is_endless { 1 } else { 2 };
+    let limit =
+        second / 10 + world.plan.latency * 4 + world.plan.source_latency * 4 * blocks + Duration::from_millis(200);
     world.invariants.busy_from(world.now, limit);
     world.truth.begin();
     let calm = Repetition::since(world);
@@ -145,7 +148,10 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
 
     world.invariants.relax();
     if world.plan.is_endless {
-        world.invariants.busy_from(world.now + second, second / 2 + world.plan.latency * 8);
+        // Of a large cluster it does not know who is alive: it asks on where nobody answers, and waits in vain for what the dead hold.
+        let is_large = world.plan.nodes as usize > world.plan.all_to_all + 1;
+        let more = if is_large { second * 2 + (beat / 2).min(second * 3 / 2) } else { Duration::ZERO };
+        world.invariants.busy_from(world.now + second, second / 2 + world.plan.latency * 8 + more);
     }
     world.servers.get_mut(&leader).unwrap().incarnation += 10;
     world.start(leader)?;

@@ -366,7 +366,8 @@ impl World {
             return Ok(());
         }
         let now = server.time(epoch, world_now);
-        let config = Config { id, incarnation: server.incarnation, heartbeat, unit: UNIT };
+        let Plan { all_to_all, candidates, .. } = self.plan;
+        let config = Config { id, incarnation: server.incarnation, heartbeat, unit: UNIT, all_to_all, candidates };
         let mut cluster = Cluster::new(config, now);
         cluster.set_rate(server.rate);
         server.runs += 1;
