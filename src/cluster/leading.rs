@@ -137,10 +137,19 @@ impl Leading {
         board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())), most)
     }
 
-    /// How things stand, for heartbeats.
+    /// How things stand, for those who may lead next.
     pub(super) fn standing(&self) -> Standing {
+        self.standing_in(board::MAX_RANGES)
+    }
+
+    /// The same for those who will not lead soon: as much of what is done as lets them forget what they have searched.
+    pub(super) fn brief_standing(&self) -> Standing {
+        self.standing_in(board::BRIEF_RANGES)
+    }
+
+    fn standing_in(&self, most: usize) -> Standing {
         let distrusted = self.trust.distrusted().iter().copied().collect();
-        Standing { done: self.done(), unsettled: self.unsettled.clone(), distrusted }
+        Standing { done: self.done_in(most), unsettled: self.unsettled.clone(), distrusted }
     }
 
     /// What the last leader knew and had told everyone.
@@ -151,11 +160,6 @@ impl Leading {
                 ledger.mark_done(range, by);
             }
         }
-    }
-
-    /// The same for those who will not lead soon: as much of what is done as lets them forget what they have searched.
-    pub(super) fn brief_standing(&self) -> Standing {
-        Standing { done: self.done_in(board::BRIEF_RANGES), unsettled: self.unsettled.clone() }
     }
 
     /// What is done, for this node's own board.

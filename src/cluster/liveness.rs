@@ -212,7 +212,9 @@ impl Peers {
         let Some(peer) = self.peers.get_mut(&id).filter(|_| is_wanted) else { return Answered::Late };
         // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down, or nobody watched: then it has
         // answered what was asked after its last run was heard of.
-        let set_back = !planted(Bug::ClocksNeverSetBack) && !peer.state.is_up() && peer.gone_since.is_some_and(|since| asked > since);
+        let set_back = !planted(Bug::ClocksNeverSetBack)
+            && !peer.state.is_up()
+            && peer.gone_since.is_some_and(|since| asked > since);
         if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }
