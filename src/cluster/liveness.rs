@@ -185,7 +185,8 @@ impl Peers {
     pub(super) fn leader(&self) -> Option<NodeId> {
         for &id in self.watched.range(..self.config.id) {
             let Some(peer) = self.peers.get(&id) else { continue };
-            if peer.state.is_up() {
+            let may_lead = peer.state != PeerState::Suspect || !planted(Bug::SuspectsDoNotLead);
+            if peer.state.is_up() && may_lead {
                 return Some(id);
             }
             if peer.awaited.is_some() && !self.is_small() {
