@@ -39,6 +39,7 @@ impl Board {
     /// believed any more; jobs no longer named are over.
     pub(super) fn merge(&mut self, heard: &Standing) {
         let mut known = std::mem::take(&mut self.jobs);
+        let distrusted: BTreeSet<_> = heard.distrusted.iter().copied().collect();
         for JobDone { job, ranges } in heard.done.iter().take(MAX_JOBS) {
             let mut done = match known.iter().position(|(other, _)| other == job) {
                 Some(at) => known.swap_remove(at).1,
@@ -50,7 +51,6 @@ impl Board {
                     done.insert(range.start..range.end, by);
                 }
             }
-            let distrusted: BTreeSet<_> = heard.distrusted.iter().copied().collect();
             remove(&mut done, &distrusted);
             self.jobs.push((*job, done));
         }
@@ -74,11 +74,10 @@ impl Board {
     }
 }
 
-/// Takes out what these nodes say to have searched. True if there was anything.
-pub(super) fn remove(done: &mut Done, nodes: &BTreeSet<NodeId>) -> bool {
+/// Takes out what these nodes say to have searched.
+pub(super) fn remove(done: &mut Done, nodes: &BTreeSet<NodeId>) {
     let theirs: Vec<_> = done.iter().filter(|(_, by)| nodes.contains(by)).map(|(range, _)| range.clone()).collect();
-    theirs.iter().for_each(|range| done.remove(range.clone()));
-    !theirs.is_empty()
+    theirs.into_iter().for_each(|range| done.remove(range));
 }
 
 /// The form in which what is done travels: at most `most` ranges of a job, and [`MAX_RANGES`] of all; beyond, the longest go.

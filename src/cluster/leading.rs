@@ -34,8 +34,8 @@ const MAX_UNJUDGED: usize = 4;
 /// A node has at most so many leases at once.
 pub(super) const MAX_LEASES: usize = 32;
 
-/// Ranges that a node can report as finished at once.
-const MAX_FINISHED: usize = 256;
+/// Finished ranges that a node reports until they are confirmed: several heartbeats' worth of leases.
+pub(super) const MAX_FINISHED: usize = 256;
 
 /// So many settled solutions are remembered, so that one which is offered again is not submitted again.
 const MAX_SETTLED: usize = 64;

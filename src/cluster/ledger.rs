@@ -89,9 +89,11 @@ impl Ledger {
     /// Leases the first free nonces, about `nonces` of them in whole units, in one piece.
     pub(super) fn grant(&mut self, number: u64, node: NodeId, nonces: u64, now: Instant) -> Option<NonceRange> {
         let space = self.job.space();
-        let done = ranges(&self.done);
-        let taken = if planted(Bug::LeasedIsFree) { &done } else { &self.taken };
-        let gap = taken.gaps(&(space.start..space.end)).next()?;
+        let whole = space.start..space.end;
+        let gap = match planted(Bug::LeasedIsFree) {
+            true => self.done.gaps(&whole).next()?,
+            false => self.taken.gaps(&whole).next()?,
+        };
         let wanted = gap.start.saturating_add(nonces.max(1)) - space.start;
         let border = space.start.saturating_add(wanted.div_ceil(self.unit).saturating_mul(self.unit));
         let range = NonceRange::new(gap.start, gap.end.min(border));

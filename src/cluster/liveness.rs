@@ -222,7 +222,7 @@ impl Peers {
         let restarted = peer.incarnation != 0 && incarnation != peer.incarnation;
         peer.awaited = None;
         peer.answered = peer.answered.max(asked.min(now));
-        if now.saturating_duration_since(peer.answered) >= down_after && !planted(Bug::LateMailProvesLife) {
+        if now.saturating_duration_since(peer.answered) >= down_after {
             return Answered::Late;
         }
         if peer.newest.0 != incarnation {
@@ -240,7 +240,7 @@ impl Peers {
     /// Another node says that `id` is gone. True if it has to be asked, and to answer in time.
     pub(super) fn doubt(&mut self, id: NodeId, now: Instant) -> bool {
         let up = self.peers.get_mut(&id).filter(|peer| peer.state.is_up() && peer.doubted.is_none());
-        up.filter(|_| !planted(Bug::NobodyDoubted)).map(|peer| peer.doubted = Some(now)).is_some()
+        up.map(|peer| peer.doubted = Some(now)).is_some()
     }
 
     /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::board::Board;
+use super::leading::MAX_FINISHED;
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
 use super::{
@@ -13,9 +14,6 @@ use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
 
 /// As many as one leader gives, and as many again from the one before.
 const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
-
-/// Ranges finished and not confirmed yet: several heartbeats' worth of leases.
-const MAX_FINISHED: usize = 256;
 
 /// Shares that one request shows, a third of a frame of 64 KiB. What is left is claimed once those are confirmed.
 const MAX_TOLD: usize = 2400;
@@ -190,9 +188,7 @@ impl Worker {
         }
         let over = Some((interrupt.epoch, interrupt.round));
         let news = over > self.over;
-        if !planted(Bug::OverForgotten) {
-            self.over = self.over.max(over);
-        }
+        self.over = self.over.max(over);
         if planted(Bug::InterruptsStopAll) {
             return self.stop(|_| true, out);
         }
@@ -229,9 +225,7 @@ impl Worker {
         if self.pending.len() == MAX_PENDING {
             self.pending.pop_front();
         }
-        if !planted(Bug::SolutionsNotKept) {
-            self.pending.push_back(Pending { round, solution });
-        }
+        self.pending.push_back(Pending { round, solution });
         if job.search == Search::First {
             self.stop(|other| other.job.is_same_search(&job), out);
         }

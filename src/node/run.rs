@@ -199,8 +199,9 @@ impl Node {
         match wake {
             Wake::Message(from, message) => {
                 // A server that was away may be back at another address, and what it is told has to go there.
-                let is_alive = |cluster: &Cluster| cluster.peers().any(|peer| peer == (from, PeerState::Alive));
-                if matches!(message, Message::HeartbeatRequest(_)) && !is_alive(&self.cluster) {
+                if matches!(message, Message::HeartbeatRequest(_))
+                    && !self.cluster.peers().any(|peer| peer == (from, PeerState::Alive))
+                {
                     self.look_at_registry();
                 }
                 self.cluster.handle_message(now(), from, message);

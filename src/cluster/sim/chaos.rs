@@ -37,6 +37,23 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Every name that there is.
+    pub(super) const KINDS: [&'static str; 13] = [
+        "kill",
+        "leave",
+        "pause",
+        "slow",
+        "jump",
+        "cut",
+        "loss",
+        "doubling",
+        "delay",
+        "clog",
+        "source down",
+        "source slow",
+        "other block",
+    ];
+
     fn name(&self) -> Option<&'static str> {
         Some(match self {
             Self::Kill => "kill",

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use super::invariants::{Repetition, Violation, at_rest};
+use super::invariants::{Violation, at_rest, repetition};
 use super::plan::Plan;
 use super::trace::Trace;
 use super::world::World;
@@ -89,9 +89,8 @@ fn phases(world: &mut World) -> Result<(), Violation> {
         second / 10 + world.plan.latency * 4 + world.plan.source_latency * 4 * blocks + Duration::from_millis(200);
     world.invariants.busy_from(world.now, limit);
     world.truth.begin();
-    let calm = Repetition::since(world);
     world.run_until(settled + beat * 6)?;
-    calm.check(world, 0, "since nothing went wrong")?;
+    repetition::check(world, 0, "since nothing went wrong")?;
     at_rest(world)?;
     if core.len() > 1 {
         pause(world, &core, leader)?;
@@ -122,7 +121,6 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
         |world: &World, ids: &mut dyn Iterator<Item = &NodeId>| -> u64 { ids.map(|id| world.servers[id].rate).sum() };
     let next = core.iter().copied().filter(|&id| id != leader).min().unwrap();
     let all = rate(world, &mut core.iter());
-    let counted = Repetition::since(world);
     // Only where no block ends meanwhile is there work for all the time without a leader.
     world.invariants.relax();
     if world.plan.is_endless {
@@ -144,7 +142,7 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     world.invariants.agree_from(agreed, next);
     let later = beat.mul_f64(4.0 * world.rng.f64());
     world.run_until(agreed + later)?;
-    counted.check(world, all + unreported, "since the leader was killed")?;
+    repetition::check(world, all + unreported, "since the leader was killed")?;
 
     world.invariants.relax();
     if world.plan.is_endless {
@@ -158,7 +156,7 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     let agreed = world.now + beat * 2 + second + slack(world);
     world.invariants.agree_from(agreed, leader);
     world.run_until(agreed + beat * 6)?;
-    counted.check(world, 2 * all + unreported, "since the leader was killed and came back")?;
+    repetition::check(world, 2 * all + unreported, "since the leader was killed and came back")?;
     at_rest(world)
 }
 

@@ -60,11 +60,14 @@ pub(super) struct Run {
     pub(super) template: Option<BlockId>,
     /// Names the request for templates that is under way.
     pub(super) watch: Option<u64>,
-    pub(super) last_job: Option<(BlockId, Job, u64)>,
+    pub(super) last_job: Option<Made>,
     pub(super) under_way: Vec<Solution>,
     /// It only says that it hashes.
     pub(super) is_idle: bool,
 }
+
+/// A job that the node has made, and its stamp.
+pub(super) type Made = (Job, u64);
 
 /// A range in the scanner's queue.
 #[derive(Clone, Copy, Debug)]

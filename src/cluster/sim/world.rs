@@ -14,7 +14,7 @@ use super::invariants::{Invariants, Step, Violation};
 use super::lies::{Lie, lies};
 use super::net::Net;
 use super::plan::Plan;
-use super::server::{Clock, Run, Scan, Scanner, Server};
+use super::server::{Clock, Made, Run, Scan, Scanner, Server};
 use super::source::Source;
 use super::trace::Trace;
 use super::truth::{Found, Truth};
@@ -306,26 +306,20 @@ impl World {
     fn template(&mut self, id: NodeId, watch: u64) -> Result<(), Violation> {
         let server = &self.servers[&id];
         let Some(run) = server.run.as_ref().filter(|run| run.watch == Some(watch)) else { return Ok(()) };
-        let (runs, known) = (server.runs, run.template);
+        let (runs, known, last) = (server.runs, run.template, run.last_job);
         let block = self.source.block();
         let after = if self.source.is_down { RETRY } else { self.source.latency.max(Duration::from_millis(50)) };
         self.schedule(after, id, Event::Template { run: runs, watch });
         if self.source.is_down || known == Some(block) {
             return Ok(());
         }
-        let job = self.make_job(id, block);
+        let made = make_job(&self.source, self.now, last, block);
         self.act(id, Step::News, |run, now| {
             if run.cluster.is_leading() {
-                (run.template, run.last_job) = (Some(block), Some(job));
-                run.cluster.handle_job(now, job.1);
+                (run.template, run.last_job) = (Some(block), Some(made));
+                run.cluster.handle_job(now, made.0);
             }
         })
-    }
-
-    fn make_job(&self, id: NodeId, block: BlockId) -> (BlockId, crate::work::Job, u64) {
-        let server = &self.servers[&id];
-        let run = server.run.as_ref().unwrap();
-        make_job(&self.source, self.now, run.last_job, block)
     }
 
     fn hand_in(&mut self, id: NodeId, runs: u64, solution: Solution) {
@@ -387,15 +381,10 @@ impl World {
 }
 
 /// Another job for `block`, by the maker's last one. Stamps are coarse, so that runs meet the same jobs.
-fn make_job(
-    source: &Source,
-    now: Duration,
-    last: Option<(BlockId, crate::work::Job, u64)>,
-    block: BlockId,
-) -> (BlockId, crate::work::Job, u64) {
-    let earliest = last.filter(|last| last.0 == block).map_or(0, |last| last.2 + 1);
+fn make_job(source: &Source, now: Duration, last: Option<Made>, block: BlockId) -> Made {
+    let earliest = last.filter(|(job, _)| job.block() == block).map_or(0, |(_, stamp)| stamp + 1);
     let stamp = (now.as_secs() / 32).max(earliest);
-    (block, source.job(block, stamp), stamp)
+    (source.job(block, stamp), stamp)
 }
 
 /// What a node did in one step.
@@ -433,9 +422,9 @@ fn drain(world: &mut World, id: NodeId, runs: u64, run: &mut Run, now: Instant) 
             }
             Output::NeedJob => {
                 if let Some(block) = run.template {
-                    let job = make_job(&world.source, world.now, run.last_job, block);
-                    run.last_job = Some(job);
-                    run.cluster.handle_job(now, job.1);
+                    let made = make_job(&world.source, world.now, run.last_job, block);
+                    run.last_job = Some(made);
+                    run.cluster.handle_job(now, made.0);
                 }
             }
             Output::Submit { solution, .. } => {

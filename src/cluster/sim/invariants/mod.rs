@@ -10,7 +10,7 @@ mod leases;
 mod one_block;
 mod orphans;
 mod proof;
-mod repetition;
+pub(super) mod repetition;
 mod searched;
 mod settled;
 mod verified;
@@ -18,8 +18,6 @@ mod verified;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
-
-pub(super) use repetition::Repetition;
 
 use super::super::{Epoch, Message, NodeId};
 use super::lies::Lie;
