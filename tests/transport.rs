@@ -96,23 +96,17 @@ fn every_kind() -> Vec<Message> {
     ]
 }
 
-/// A message whose frame has exactly the largest size.
+/// A message whose frame has exactly the largest size. (Of shares, which take as much room in memory as in a frame: the codec bounds both.)
 fn largest() -> Message {
     let message = |wide: usize, narrow: usize| {
-        let claim = |job, start| Claim {
-            job: JobId(job),
-            range: NonceRange::new(start, u64::MAX),
-            bits: ShareBits::MAX,
-            shares: vec![],
-        };
-        let mut finished = vec![claim(u64::MAX, u64::MAX); wide];
-        finished.extend(vec![claim(0, 0); narrow]);
-        Message::ProcessRequest(ProcessRequest { epoch: epoch(), rate: 0, held: vec![], finished })
+        let shares = [vec![u64::MAX; wide], vec![0; narrow]].concat();
+        let claim = Claim { job: JobId(0), range: NonceRange::new(0, u64::MAX), bits: ShareBits::MAX, shares };
+        Message::ProcessRequest(ProcessRequest { epoch: epoch(), rate: 0, held: vec![], finished: vec![claim] })
     };
-    // Entries take 29 or 13 bytes: some mix fits exactly.
-    let sizes = (0..29).map(|narrow| {
-        let room = codec::MAX_FRAME - codec::encode(&message(300, 0)).unwrap().len() - narrow * 13;
-        message(300 + room / 29, narrow)
+    // A share takes 9 bytes or 1: some mix fits exactly.
+    let sizes = (0..9).map(|narrow| {
+        let room = codec::MAX_FRAME - codec::encode(&message(300, 0)).unwrap().len() - narrow;
+        message(300 + room / 9, narrow)
     });
     sizes.into_iter().find(|message| codec::encode(message).unwrap().len() == codec::MAX_FRAME).unwrap()
 }
@@ -390,7 +384,7 @@ async fn the_largest_frame_passes_and_larger_ones_do_no_harm(network: Network) {
         assert_eq!(next(&*two).await, (id(1), largest()));
     }
     let Message::ProcessRequest(mut request) = largest() else { panic!("expected a ProcessRequest") };
-    request.finished.extend(request.finished.first().cloned());
+    request.finished[0].shares.push(0);
     one.send(id(2), Message::ProcessRequest(request));
     one.send(id(2), round(1));
     assert_eq!(next(&*two).await, (id(1), round(1)));
