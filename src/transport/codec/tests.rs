@@ -213,3 +213,34 @@ fn no_frame_is_longer_than_the_limit() {
     let body = vec![0; MAX_CONTENT - HEAD + 1];
     assert!(matches!(decode(&frame(VERSION, 7, &body)), Err(CodecError::Length { .. })));
 }
+
+#[test]
+fn the_fullest_accounts_come_back() {
+    let leader = NodeId::try_from(u32::MAX).unwrap();
+    let epoch = Epoch { counter: u64::MAX, leader, incarnation: u64::MAX };
+    let prev = Digest([0xff; 32]);
+    let timestamp = "99999999999999999999".parse().unwrap();
+    let puzzle = Puzzle::Text(TextPuzzle { prev, timestamp, hashing: Hashing::Double });
+    let job = Job { height: u64::MAX, puzzle, target: Target::MAX, search: Search::First };
+    // As much as the rules put into one: 64 jobs, 2,000 ranges of 32-bit nonces, 16 solutions.
+    let range = |at: u64| (NonceRange::new(u64::from(u32::MAX) - 2 * at - 1, u64::from(u32::MAX) - 2 * at), leader);
+    let mut done = vec![JobDone { job, ranges: vec![] }; 64];
+    done[0].ranges = (0..2000).map(range).collect();
+    let unsettled = vec![Unsettled { solution: Solution { job, nonce: u64::MAX }, found_by: leader }; 16];
+    let standing = Some(Arc::new(Standing { done, unsettled, distrusted: vec![leader; 32] }));
+    let heartbeat =
+        Heartbeat { incarnation: u64::MAX, sent: u64::MAX, echo: Some(u64::MAX), epoch: Some(epoch), standing };
+    // 64 leases, 256 finished ranges, 2,400 shares.
+    let claim = |shares| {
+        let range = NonceRange::new(u64::MAX, u64::MAX);
+        Claim { job: JobId(u64::MAX), range, bits: ShareBits::MAX, shares: vec![u64::MAX; shares] }
+    };
+    let held = vec![Held { epoch, lease: u64::MAX, searched: claim(0), rest: claim(0).range }; 64];
+    let mut finished = vec![claim(0); 254];
+    finished.extend([claim(1200), claim(1200)]);
+    let request = ProcessRequest { epoch, rate: u64::MAX, held, finished };
+    for message in [Message::HeartbeatRequest(heartbeat), Message::ProcessRequest(request)] {
+        let frame = encode(&message).unwrap();
+        assert_eq!(decode(&frame).unwrap(), Some(message), "{} bytes", frame.len());
+    }
+}
