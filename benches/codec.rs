@@ -22,7 +22,8 @@ fn messages() -> [(&'static str, Message); 2] {
     let job = Job { height: 7, puzzle, target, search: Search::First };
     let range = |at: u64| NonceRange::new(1 + at * 2 * UNIT, 1 + (at * 2 + 1) * UNIT);
     let process = Process { epoch, lease: 17, round: 3, job, range: range(3), bits: ShareBits::for_range(UNIT) };
-    let done = vec![JobDone { job, ranges: (0..200).map(|at| (range(at), leader)).collect() }];
+    let pieces = (0..200).map(|at| (range(at), leader)).collect();
+    let done = vec![JobDone { job, ranges: (0..200).map(range).collect(), pieces }];
     let standing = Some(Arc::new(Standing { done, ..Standing::default() }));
     let heartbeat = Heartbeat { incarnation: 5, sent: 6, echo: None, epoch: Some(epoch), standing };
     [("Process", Message::Process(process)), ("HeartbeatRequest with 200 ranges", Message::HeartbeatRequest(heartbeat))]

@@ -71,9 +71,13 @@ fn every_kind() -> Vec<Message> {
         echo: Some(7),
         epoch: Some(epoch()),
         standing: Some(Arc::new(Standing {
-            done: vec![JobDone { job, ranges: vec![(range, id(1)), (NonceRange::new(200_001, 300_001), id(2))] }],
+            done: vec![JobDone {
+                job,
+                ranges: vec![range, NonceRange::new(200_001, 300_001)],
+                pieces: vec![(range, id(2))],
+            }],
             unsettled: vec![Unsettled { solution, found_by: id(2) }],
-            distrusted: vec![id(3)],
+            distrusted: vec![(id(3), 7)],
         })),
     };
     let bits = ShareBits::for_range(100_000);

@@ -62,7 +62,11 @@ impl Account {
 /// what was searched, be it a share or not.
 pub(super) fn expected(job: &Job, bits: ShareBits, nonces: u64) -> f64 {
     match job.search {
-        Search::First => nonces as f64 * (bits.target().probability() - job.target.probability()).max(0.0),
+        Search::First => {
+            let (share, solution) = (bits.target().probability(), job.target.probability());
+            // Of nonces that are no solutions; where all are, nothing is expected of those that were searched.
+            if solution < 1.0 { nonces as f64 * (share - solution).max(0.0) / (1.0 - solution) } else { 0.0 }
+        }
         Search::Every => bits.expected(nonces),
     }
 }

@@ -2,24 +2,21 @@
 //!
 //! The leader's heartbeats carry it. It only ever helps: what is missing from it is searched again, nothing else.
 
-use std::collections::BTreeSet;
-
-use rangemap::RangeMap;
-
-use super::ledger::{Done, has_room};
-use super::{JobDone, NodeId, Standing};
+use super::done::Done;
+use super::{JobDone, Standing};
 use crate::work::{Job, JobId, NonceRange};
 
 /// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
 /// nodes opens in the time that a lease lasts.
 pub(super) const MAX_JOBS: usize = 64;
 
-/// A heartbeat carries at most so many ranges, about 40 KB of a 64 KiB frame.
-pub(super) const MAX_RANGES: usize = 2000;
+/// A heartbeat carries at most so many ranges, and so many pieces of them, about 40 KB of a 64 KiB frame.
+pub(super) const MAX_RANGES: usize = 1400;
+pub(super) const MAX_PIECES: usize = 600;
 
 /// Ranges a job that those are told who will not lead soon. What is searched soon joins the longest of them, and then whoever has
 /// searched it may forget it.
-pub(super) const BRIEF_RANGES: usize = 4;
+const BRIEF_RANGES: usize = 4;
 
 /// Jobs under way and what is done of each.
 #[derive(Clone, Debug, Default)]
@@ -35,23 +32,21 @@ impl Board {
         board
     }
 
-    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows, but for what nodes said that are not
-    /// believed any more; jobs no longer named are over.
+    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
     pub(super) fn merge(&mut self, heard: &Standing) {
         let mut known = std::mem::take(&mut self.jobs);
-        let distrusted: BTreeSet<_> = heard.distrusted.iter().copied().collect();
-        for JobDone { job, ranges } in heard.done.iter().take(MAX_JOBS) {
+        for JobDone { job, ranges, pieces } in heard.done.iter().take(MAX_JOBS) {
             let mut done = match known.iter().position(|(other, _)| other == job) {
                 Some(at) => known.swap_remove(at).1,
-                None => RangeMap::new(),
+                None => Done::default(),
             };
             let space = job.space();
-            for (range, by) in ranges.iter().map(|&(range, by)| (range.intersection(&space), by)) {
-                if !range.is_empty() && has_room(&done, range) {
-                    done.insert(range.start..range.end, by);
-                }
+            for &(range, by) in pieces {
+                done.add(range.intersection(&space), by);
             }
-            remove(&mut done, &distrusted);
+            for range in ranges {
+                done.vouch(range.intersection(&space));
+            }
             self.jobs.push((*job, done));
         }
     }
@@ -67,34 +62,37 @@ impl Board {
 
     /// Whether `range` of the job is known to be done, or the job is over.
     pub(super) fn confirms(&self, job: JobId, range: NonceRange) -> bool {
-        match self.jobs.iter().find(|(other, _)| other.id() == job) {
-            Some((_, done)) => done.gaps(&(range.start..range.end)).next().is_none(),
-            None => true,
-        }
+        self.jobs.iter().find(|(other, _)| other.id() == job).is_none_or(|(_, done)| done.gap(range).is_none())
     }
 }
 
-/// Takes out what these nodes say to have searched.
-pub(super) fn remove(done: &mut Done, nodes: &BTreeSet<NodeId>) {
-    let theirs: Vec<_> = done.iter().filter(|(_, by)| nodes.contains(by)).map(|(range, _)| range.clone()).collect();
-    theirs.into_iter().for_each(|range| done.remove(range));
+/// The form in which what is done travels, for those who may lead next: beyond [`MAX_RANGES`] the longest go, and the latest
+/// [`MAX_PIECES`].
+pub(super) fn in_full<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>) -> Vec<JobDone> {
+    to_message(jobs, MAX_RANGES, MAX_PIECES)
 }
 
-/// The form in which what is done travels: at most `most` ranges of a job, and [`MAX_RANGES`] of all; beyond, the longest go.
-pub(super) fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>, most: usize) -> Vec<JobDone> {
-    let mut room = MAX_RANGES;
+/// The same for those who will not lead soon: as much as lets them forget what they have searched.
+pub(super) fn in_brief<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>) -> Vec<JobDone> {
+    to_message(jobs, BRIEF_RANGES, 0)
+}
+
+fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>, most: usize, pieces: usize) -> Vec<JobDone> {
+    let (mut room, mut room_for_pieces) = (MAX_RANGES, pieces);
     let mut message = Vec::new();
     for (job, done) in jobs.take(MAX_JOBS) {
-        let mut ranges: Vec<_> =
-            done.iter().map(|(range, by)| (NonceRange::new(range.start, range.end), *by)).collect();
+        let mut ranges: Vec<_> = done.ranges().iter().map(|range| NonceRange::new(range.start, range.end)).collect();
         let most = most.min(room);
         if ranges.len() > most {
-            ranges.sort_by_key(|(range, _)| std::cmp::Reverse(range.len()));
+            ranges.sort_by_key(|range| std::cmp::Reverse(range.len()));
             ranges.truncate(most);
             ranges.sort();
         }
+        let mut pieces: Vec<_> = done.pieces().rev().take(room_for_pieces).collect();
+        pieces.reverse();
         room -= ranges.len();
-        message.push(JobDone { job: *job, ranges });
+        room_for_pieces -= pieces.len();
+        message.push(JobDone { job: *job, ranges, pieces });
     }
     message
 }
@@ -104,8 +102,16 @@ mod tests {
     use super::*;
     use crate::cluster::tests::{job, node};
 
+    fn range(&(start, end): &(u64, u64)) -> NonceRange {
+        NonceRange::new(start, end)
+    }
+
     fn done(ranges: &[(u64, u64)]) -> Done {
-        ranges.iter().map(|&(start, end)| (start..end, node(2))).collect()
+        let mut done = Done::default();
+        for searched in ranges.iter().map(range) {
+            done.add(searched, node(2));
+        }
+        done
     }
 
     fn standing(done: Vec<JobDone>) -> Standing {
@@ -115,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_done_grows_and_jobs_end() {
         let mut board = Board::default();
-        let said = |number, ranges| standing(to_message([(&job(number), &done(ranges))].into_iter(), MAX_RANGES));
+        let said = |number, ranges| standing(in_full([(&job(number), &done(ranges))].into_iter()));
         board.merge(&said(1, &[(1, 100)]));
         board.merge(&said(1, &[(200, 300)]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
@@ -127,34 +133,25 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_ranges_the_longest_travel() {
+    fn of_too_many_the_longest_ranges_and_the_latest_pieces_travel() {
         let ranges: Vec<_> = (0..3000u64).map(|i| (1 + i * 1000, 2 + i * 1000 + i % 3)).collect();
-        let message = to_message([(&job(1), &done(&ranges))].into_iter(), MAX_RANGES);
-        assert_eq!(message[0].ranges.len(), MAX_RANGES);
-        assert!(message[0].ranges.is_sorted());
-        assert!(message[0].ranges.iter().all(|(range, _)| range.len() > 1));
+        let done = done(&ranges);
+        let message = &in_full([(&job(1), &done)].into_iter())[0];
+        assert_eq!(message.ranges.len(), MAX_RANGES);
+        assert!(message.ranges.is_sorted());
+        assert!(message.ranges.iter().all(|range| range.len() > 1));
+        let latest: Vec<_> = ranges[3000 - MAX_PIECES..].iter().map(|ends| (range(ends), node(2))).collect();
+        assert_eq!(message.pieces, latest);
+        let brief = &in_brief([(&job(1), &done)].into_iter())[0];
+        assert_eq!((brief.ranges.len(), brief.pieces.len()), (BRIEF_RANGES, 0));
     }
 
     #[test]
     fn ranges_outside_the_job_are_cut() {
         let mut board = Board::default();
         let ranges = vec![NonceRange::new(0, 10), NonceRange::new(9, 3), NonceRange::new(5_000_000_000, u64::MAX)];
-        let ranges = ranges.into_iter().map(|range| (range, node(2))).collect();
-        board.merge(&standing(vec![JobDone { job: job(1), ranges }]));
+        let pieces = ranges.iter().map(|&range| (range, node(2))).collect();
+        board.merge(&standing(vec![JobDone { job: job(1), ranges, pieces }]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 10)]))]);
-    }
-
-    #[test]
-    fn what_a_distrusted_node_said_is_forgotten() {
-        let mut board = Board::default();
-        let ranges = vec![(NonceRange::new(1, 100), node(2)), (NonceRange::new(100, 200), node(3))];
-        board.merge(&standing(vec![JobDone { job: job(1), ranges }]));
-        let distrusted = vec![node(3)];
-        board.merge(&Standing {
-            done: vec![JobDone { job: job(1), ranges: vec![] }],
-            distrusted,
-            ..Standing::default()
-        });
-        assert_eq!(board.jobs(), [(job(1), done(&[(1, 100)]))]);
     }
 }

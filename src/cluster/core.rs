@@ -1,6 +1,6 @@
 //! One node's state machine.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::leading::{Leading, MAX_UNSETTLED};
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
-use super::trust::Trust;
+use super::trust::{Distrusted, Trust};
 use super::worker::Worker;
 use super::{
     Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, Unsettled,
@@ -58,7 +58,9 @@ pub struct Cluster {
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// What it said of nodes that are not to be believed.
-    distrusted: BTreeSet<NodeId>,
+    distrusted: Distrusted,
+    /// While this node leads: the newest epoch heard of that it has not surpassed yet.
+    rumour: Option<Epoch>,
     /// The leader and epoch last put out.
     told: Option<(NodeId, Epoch)>,
     started: Instant,
@@ -82,7 +84,8 @@ impl Cluster {
             standing: None,
             last_word: None,
             unsettled: Vec::new(),
-            distrusted: BTreeSet::new(),
+            distrusted: Distrusted::new(),
+            rumour: None,
             told: None,
             started: now,
             next_heartbeat: now,
@@ -129,15 +132,15 @@ impl Cluster {
     }
 
     /// Nodes that are not believed, as far as this node knows: they cannot have searched what they claimed.
-    pub fn distrusted(&self) -> &BTreeSet<NodeId> {
-        self.leading.as_ref().map_or(&self.distrusted, Leading::distrusted)
+    pub fn distrusted(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.leading.as_ref().map_or(&self.distrusted, Leading::distrusted).keys().copied()
     }
 
     /// What is done of the jobs under way, as far as this node knows.
     pub fn done(&self) -> Vec<JobDone> {
         match &self.leading {
             Some(leading) => leading.done(),
-            None => board::to_message(self.board.jobs().iter().map(|(job, done)| (job, done)), board::MAX_RANGES),
+            None => board::in_full(self.board.jobs().iter().map(|(job, done)| (job, done))),
         }
     }
 
@@ -185,7 +188,10 @@ impl Cluster {
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.heartbeat;
-            self.beat(now);
+            match self.rumour.take().filter(|&epoch| self.leading.is_some() && Some(epoch) > self.epoch) {
+                Some(epoch) => self.enter(epoch), // and if it leads again, all hear of it
+                None => self.beat(now),
+            }
         }
         self.settle(now);
     }
@@ -230,7 +236,7 @@ impl Cluster {
         let gone: Vec<_> = self.peers.ids().filter(|id| !ids.contains(id)).collect();
         let fresh = self.peers.set(ids, now);
         if let Some(leading) = &mut self.leading {
-            gone.into_iter().for_each(|id| leading.forget(now, id, &mut self.out));
+            gone.into_iter().for_each(|id| leading.remove(now, id, &mut self.out));
         }
         self.send_heartbeats(now, fresh);
         self.settle(now);
@@ -261,7 +267,8 @@ impl Cluster {
             false => self.peers.audience(),
         };
         for peer in peers {
-            self.out.send(peer, Message::Leave(self.heartbeat(now, peer), request.clone()));
+            let request = request.clone().filter(|_| Some(peer) == self.leader);
+            self.out.send(peer, Message::Leave(self.heartbeat(now, peer), request));
         }
         (self.leading, self.standing) = (None, None);
         self.left = true;
@@ -300,8 +307,11 @@ impl Cluster {
                 match self.peers.answered(from, heartbeat.incarnation, asked, now) {
                     Answered::Late => return,
                     Answered::Alive { news, restarted } => {
-                        if restarted && let Some(leading) = &mut self.leading {
-                            leading.restarted(now, from, &mut self.out);
+                        if let Some(leading) = &mut self.leading {
+                            leading.meet(from, heartbeat.incarnation);
+                            if restarted {
+                                leading.forget(now, from, &mut self.out);
+                            }
                         }
                         if news {
                             self.peer_changed(now, from, PeerState::Alive);
@@ -324,7 +334,7 @@ impl Cluster {
             }
             Message::Process(process) => {
                 if self.obeys(from, process.epoch) {
-                    self.see_epoch(from, process.epoch);
+                    self.see_epoch(now, from, process.epoch);
                     self.worker.handle_process(process, &mut self.out);
                 }
             }
@@ -340,7 +350,7 @@ impl Cluster {
             }
             Message::ProcessInterrupt(interrupt) => {
                 if self.obeys(from, interrupt.epoch) {
-                    self.see_epoch(from, interrupt.epoch);
+                    self.see_epoch(now, from, interrupt.epoch);
                     if self.worker.handle_interrupt(interrupt, &mut self.out) {
                         self.ask(self.leader);
                     }
@@ -369,7 +379,7 @@ impl Cluster {
         if self.leading.is_some() && !self.peers.is_alive(from, heartbeat.incarnation) {
             return; // it may not hear this node, and then there is no surpassing what it says
         }
-        self.see_epoch(from, epoch);
+        self.see_epoch(now, from, epoch);
         if heartbeat.standing.is_some()
             && Some(epoch) > self.epoch
             && let Some(leader) = self.leader.filter(|&leader| leader < from)
@@ -383,17 +393,22 @@ impl Cluster {
             && self.predecessor == Some(epoch)
             && epoch.leader == from
         {
-            leading.learn(standing); // its last word was overtaken by its successor's first
+            leading.learn(standing, &mut self.out); // its last word was overtaken by its successor's first
         }
         if self.epoch == Some(epoch)
             && epoch.leader == from
             && from != self.config.id
             && let Some(standing) = heartbeat.standing
         {
+            let is_member = |(id, _): &(NodeId, u64)| *id == self.config.id || self.peers.contains(*id);
+            let distrusted: Distrusted = standing.distrusted.iter().copied().filter(is_member).collect();
+            if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
+                self.board = Board::default(); // it may be what they said; the leader knows better
+            }
+            self.distrusted = distrusted;
             if !planted(Bug::BoardNotKept) {
                 self.board.merge(&standing);
             }
-            self.distrusted = standing.distrusted.iter().copied().collect();
             self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
             // What an earlier leader knew may be news to this one.
             if planted(Bug::ConfirmedByHearsay) {
@@ -432,13 +447,25 @@ impl Cluster {
         is_near && is_ours
     }
 
+    /// Takes a newer epoch for true, if this node heeds whoever names it. A leader does so once a heartbeat at most, since it begins anew
+    /// to surpass it: else rumours could keep it from ever granting anything.
+    fn see_epoch(&mut self, now: Instant, from: NodeId, epoch: Epoch) {
+        if Some(epoch) <= self.epoch || !self.heeds(from, epoch) {
+            return;
+        }
+        let has_just_begun = |leading: &Leading| now < leading.began() + self.config.heartbeat;
+        if self.leading.as_ref().is_some_and(has_just_begun) && !planted(Bug::RumoursBelievedAtOnce) {
+            self.rumour = self.rumour.max(Some(epoch));
+        } else {
+            self.enter(epoch);
+        }
+    }
+
     /// A newer epoch ends one's own: its leases are void, though what was done stays known.
-    fn see_epoch(&mut self, from: NodeId, epoch: Epoch) {
-        if Some(epoch) > self.epoch && self.heeds(from, epoch) {
-            self.epoch = Some(epoch);
-            if !planted(Bug::LeadsOn) {
-                self.step_down();
-            }
+    fn enter(&mut self, epoch: Epoch) {
+        self.epoch = Some(epoch);
+        if !planted(Bug::LeadsOn) {
+            self.step_down();
         }
     }
 
@@ -523,7 +550,8 @@ impl Cluster {
         self.peers.refresh(now); // all are told in a moment
         let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
         let live = live.chain([self.config.id]).collect();
-        let trust = Trust::new(std::mem::take(&mut self.distrusted));
+        let mut trust = Trust::new(std::mem::take(&mut self.distrusted));
+        self.peers.runs().chain([(self.config.id, self.config.incarnation)]).for_each(|(id, run)| trust.meet(id, run));
         let mut leading = Leading::new(self.config, epoch, &self.board, trust, live, now, &mut self.out);
         for unsettled in std::mem::take(&mut self.unsettled) {
             leading.resume(unsettled, &mut self.out);

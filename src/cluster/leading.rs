@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::board::{Board, MAX_JOBS};
+use super::done::Done;
 use super::ledger::{Lease, Ledger};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
-use super::trust::Trust;
+use super::trust::{Distrusted, LONGEST_LEASE, Trust};
 use super::{
     Claim, Config, Epoch, JobDone, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessInterrupt, ProcessRequest,
     Standing, Unsettled, board,
@@ -34,8 +35,14 @@ const MAX_UNJUDGED: usize = 4;
 /// A node has at most so many leases at once.
 pub(super) const MAX_LEASES: usize = 32;
 
+/// As many as one leader gives, and as many again from the one before.
+pub(super) const MAX_HELD: usize = 2 * MAX_LEASES;
+
 /// Finished ranges that a node reports until they are confirmed: several heartbeats' worth of leases.
 pub(super) const MAX_FINISHED: usize = 256;
+
+/// Nodes that a heartbeat names as not believed. A cluster with more of them has other troubles.
+const MAX_DISTRUSTED: usize = 256;
 
 /// So many settled solutions are remembered, so that one which is offered again is not submitted again.
 const MAX_SETTLED: usize = 64;
@@ -45,6 +52,7 @@ const MAX_SETTLED: usize = 64;
 pub(super) struct Leading {
     config: Config,
     epoch: Epoch,
+    began: Instant,
     /// The round under way. It starts with 1, so that round 0 of an epoch stands for all epochs before.
     round: u64,
     ledgers: VecDeque<Ledger>,
@@ -89,6 +97,7 @@ impl Leading {
         let mut leading = Self {
             config,
             epoch,
+            began: now,
             round: 1,
             gather_until: (!ledgers.is_empty() && !planted(Bug::GrantsAtOnce)).then(|| now + config.gather_time()),
             unheard: live,
@@ -115,7 +124,12 @@ impl Leading {
         &self.rates
     }
 
-    pub(super) fn distrusted(&self) -> &BTreeSet<NodeId> {
+    /// Since when it leads.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn distrusted(&self) -> &Distrusted {
         self.trust.distrusted()
     }
 
@@ -130,36 +144,38 @@ impl Leading {
 
     /// What is done, as it travels.
     pub(super) fn done(&self) -> Vec<JobDone> {
-        self.done_in(board::MAX_RANGES)
+        board::in_full(self.jobs())
     }
 
-    fn done_in(&self, most: usize) -> Vec<JobDone> {
-        board::to_message(self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done())), most)
+    fn jobs(&self) -> impl Iterator<Item = (&Job, &Done)> {
+        self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done()))
     }
 
     /// How things stand, for those who may lead next.
     pub(super) fn standing(&self) -> Standing {
-        self.standing_in(board::MAX_RANGES)
+        self.standing_of(self.done())
     }
 
-    /// The same for those who will not lead soon: as much of what is done as lets them forget what they have searched.
+    /// The same for those who will not lead soon.
     pub(super) fn brief_standing(&self) -> Standing {
-        self.standing_in(board::BRIEF_RANGES)
+        self.standing_of(board::in_brief(self.jobs()))
     }
 
-    fn standing_in(&self, most: usize) -> Standing {
-        let distrusted = self.trust.distrusted().iter().copied().collect();
-        Standing { done: self.done_in(most), unsettled: self.unsettled.clone(), distrusted }
+    fn standing_of(&self, done: Vec<JobDone>) -> Standing {
+        let distrusted = self.trust.distrusted().iter().take(MAX_DISTRUSTED).map(|(&node, &run)| (node, run)).collect();
+        Standing { done, unsettled: self.unsettled.clone(), distrusted }
     }
 
     /// What the last leader knew and had told everyone.
-    pub(super) fn learn(&mut self, standing: &Standing) {
-        for JobDone { job, ranges } in &standing.done {
-            let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.job() == job) else { continue };
-            for &(range, by) in ranges.iter().filter(|(_, by)| self.trust.believes(*by)) {
-                ledger.mark_done(range, by);
+    pub(super) fn learn(&mut self, standing: &Standing, out: &mut Outbox) {
+        for (job, done) in Board::heard(standing).jobs() {
+            if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.job() == job) {
+                ledger.learn(done);
             }
         }
+        standing.distrusted.iter().take(MAX_DISTRUSTED).for_each(|&(node, run)| self.trust.distrust(node, run));
+        self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
+        standing.unsettled.iter().for_each(|&unsettled| self.resume(unsettled, out));
     }
 
     /// What is done, for this node's own board.
@@ -267,14 +283,14 @@ impl Leading {
                 .for_each(|ledger| ledger.reclaim(is_over));
         }
         let (mut outdated, mut void) = (false, Vec::new());
-        for held in request.held.iter().take(2 * MAX_LEASES) {
+        for (place, held) in request.held.iter().take(MAX_HELD).enumerate() {
             self.credit(from, &held.searched, out);
             let believes = self.trust.believes(from);
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.searched.job) else {
                 outdated = true;
                 continue;
             };
-            if held.epoch == self.epoch && ledger.progress(held.lease, from, now) {
+            if held.epoch == self.epoch && ledger.progress(held.lease, from, place == 0, now) {
                 continue;
             }
             // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
@@ -291,7 +307,7 @@ impl Leading {
             }
         }
         // Before the source has named the block to find, a job that this leader does not know may well be for it.
-        self.in_doubt |= outdated && self.terms.is_none();
+        self.in_doubt |= outdated && self.trust.believes(from) && self.terms.is_none();
         if planted(Bug::VoidLeasesUntold) {
             void.clear();
         }
@@ -308,6 +324,13 @@ impl Leading {
     fn credit(&mut self, from: NodeId, claim: &Claim, out: &mut Outbox) {
         let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == claim.job) else { return };
         if !self.trust.believes(from) || !Trust::admits(ledger.job(), claim.bits) {
+            return;
+        }
+        // In this reign, what counts as a share was for this leader to say.
+        let is_other = |lease: &&Lease| {
+            lease.node == from && !lease.rest.intersection(&claim.range).is_empty() && lease.bits != claim.bits
+        };
+        if ledger.leases().iter().find(is_other).is_some() {
             return;
         }
         if planted(Bug::ProgressIgnored) && ledger.leases().iter().any(|lease| lease.rest.end > claim.range.end) {
@@ -370,7 +393,11 @@ impl Leading {
 
     /// Takes over a solution that the last leader had accepted, and perhaps submitted.
     pub(super) fn resume(&mut self, Unsettled { solution, found_by }: Unsettled, out: &mut Outbox) {
-        if solution.verify().is_some() && self.unsettled.len() < MAX_UNSETTLED {
+        let current = self.current().filter(|current| current.block() == solution.job.block());
+        let is_of_other_terms = current.is_some_and(|current| !current.is_same_search(&solution.job));
+        let is_known =
+            self.settled.contains(&solution) || self.unsettled.iter().any(|unsettled| unsettled.solution == solution);
+        if solution.verify().is_some() && self.unsettled.len() < MAX_UNSETTLED && !is_of_other_terms && !is_known {
             self.accept(found_by, solution, out);
         }
     }
@@ -422,13 +449,18 @@ impl Leading {
         }
     }
 
-    /// `node` runs anew: what it held is lost, and what it did wrong is forgotten.
-    pub(super) fn restarted(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        self.trust.forgive(node);
+    /// `node` runs as `incarnation`.
+    pub(super) fn meet(&mut self, node: NodeId, incarnation: u64) {
+        self.trust.meet(node, incarnation);
+    }
+
+    /// `node` is no member of the cluster any more.
+    pub(super) fn remove(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
+        self.trust.forget(node);
         self.forget(now, node, out);
     }
 
-    /// `node` does not search any more.
+    /// `node` does not search any more: what it held is lost.
     pub(super) fn forget(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
         self.rates.remove(&node);
         self.hungry.remove(&node);
@@ -441,7 +473,8 @@ impl Leading {
 
     /// What a node that leaves hands back: its progress counts, the rest is free.
     pub(super) fn handle_leave(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
-        for claim in request.held.iter().map(|held| &held.searched).chain(&request.finished) {
+        let held = request.held.iter().take(MAX_HELD).map(|held| &held.searched);
+        for claim in held.chain(request.finished.iter().take(MAX_FINISHED)) {
             self.credit(from, claim, out);
         }
         self.forget(now, from, out);
@@ -452,8 +485,11 @@ impl Leading {
         self.ledgers.iter_mut().for_each(|ledger| ledger.excuse(pause, now));
     }
 
-    /// Reclaims leases that their nodes have not mentioned for long.
+    /// Reclaims leases that their nodes have not mentioned, or not got on with, for long.
     pub(super) fn expire(&mut self, now: Instant, out: &mut Outbox) {
+        if planted(Bug::LeasesNeverExpire) {
+            return;
+        }
         let expiry = self.config.lease_expiry();
         for ledger in &mut self.ledgers {
             ledger.reclaim(|lease| now.saturating_duration_since(lease.seen) > expiry);
@@ -482,7 +518,7 @@ impl Leading {
         // Of what can be open at once, half is shared among the nodes, so that the fastest do not take it all.
         let open = self.current().map_or(0, |job| job.space().len()).saturating_mul(MAX_JOBS as u64 / 2);
         let share = (open / self.rates.len().max(1) as u64).max(unit);
-        let (lease, depth) = (lease.min(share), depth.min(share));
+        let (lease, depth) = (lease.min(share).min(LONGEST_LEASE), depth.min(share));
         let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
         let (mut held, mut count) =
             leases.fold((0u64, 0), |(held, count), lease| (held.saturating_add(lease.rest.len()), count + 1));

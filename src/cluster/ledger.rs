@@ -2,28 +2,15 @@
 //!
 //! What is done only grows; leases come and go. Whatever is neither done nor leased is free, so nothing can fall between.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rangemap::{RangeMap, RangeSet};
+use rangemap::RangeSet;
 
 use super::NodeId;
-use super::board::remove;
+use super::done::Done;
 use super::planted::{Bug, planted};
+use super::trust::Distrusted;
 use crate::work::{Job, JobId, NonceRange, ShareBits};
-
-/// Done ranges that do not touch each other: many more than a leader's leases make. Beyond, new ones are forgotten, which costs
-/// repeated hashing; else a node that reports nonce by nonce could fill the memory of all.
-const MAX_ISLANDS: usize = 10_000;
-
-/// Searched nonces, and who says to have searched them.
-pub(super) type Done = RangeMap<u64, NodeId>;
-
-/// Whether `range` may be added to what is done.
-pub(super) fn has_room(done: &Done, range: NonceRange) -> bool {
-    let touching = range.start.saturating_sub(1)..range.end.saturating_add(1);
-    done.len() < MAX_ISLANDS || done.overlaps(&touching)
-}
 
 /// One job's nonces.
 #[derive(Clone, Debug)]
@@ -49,14 +36,13 @@ pub(super) struct Lease {
     pub(super) bits: ShareBits,
     /// When it was granted.
     pub(super) granted: Instant,
-    /// When the node last said that it holds it.
+    /// When the node last said that it holds it and has got on with it, or will.
     pub(super) seen: Instant,
 }
 
 impl Ledger {
     pub(super) fn new(job: Job, done: Done, unit: u64) -> Self {
-        let taken = ranges(&done);
-        Self { job, id: job.id(), unit, taken, done, leases: Vec::new() }
+        Self { job, id: job.id(), unit, taken: done.ranges().clone(), done, leases: Vec::new() }
     }
 
     pub(super) fn job(&self) -> &Job {
@@ -82,8 +68,7 @@ impl Ledger {
 
     /// Whether every nonce was searched, and nobody is at it any more.
     pub(super) fn is_exhausted(&self) -> bool {
-        let space = self.job.space();
-        self.leases.is_empty() && self.done.gaps(&(space.start..space.end)).next().is_none()
+        self.leases.is_empty() && self.done.gap(self.job.space()).is_none()
     }
 
     /// Leases the first free nonces, about `nonces` of them in whole units, in one piece.
@@ -91,7 +76,7 @@ impl Ledger {
         let space = self.job.space();
         let whole = space.start..space.end;
         let gap = match planted(Bug::LeasedIsFree) {
-            true => self.done.gaps(&whole).next()?,
+            true => self.done.ranges().gaps(&whole).next()?,
             false => self.taken.gaps(&whole).next()?,
         };
         let wanted = gap.start.saturating_add(nonces.max(1)) - space.start;
@@ -131,31 +116,36 @@ impl Ledger {
 
     /// The nonces were searched, says `by`, whoever was to do it. Gives those of which nobody had said so before.
     pub(super) fn mark_done(&mut self, range: NonceRange, by: NodeId) -> Vec<NonceRange> {
-        let range = range.intersection(&self.job.space());
-        if range.is_empty() || !has_room(&self.done, range) {
-            return Vec::new();
-        }
-        let new: Vec<_> = self.done.gaps(&(range.start..range.end)).collect();
-        new.iter().for_each(|gap| self.done.insert(gap.clone(), by));
-        self.taken.insert(range.start..range.end);
-        new.into_iter().map(|gap| NonceRange::new(gap.start, gap.end)).collect()
+        let new = self.done.add(range.intersection(&self.job.space()), by);
+        self.taken.extend(new.iter().map(|part| part.start..part.end));
+        new
     }
 
-    /// Nothing that these nodes said counts any more, and their leases end.
-    pub(super) fn disbelieve(&mut self, nodes: &BTreeSet<NodeId>) {
-        remove(&mut self.done, nodes);
-        self.leases.retain(|lease| !nodes.contains(&lease.node));
+    /// What another leader knows to be done.
+    pub(super) fn learn(&mut self, done: &Done) {
+        done.pieces().for_each(|(range, by)| drop(self.done.add(range, by)));
+        done.ranges().iter().for_each(|range| drop(self.done.vouch(NonceRange::new(range.start, range.end))));
         self.take_stock();
     }
 
-    /// `node` holds the lease; what is done at its start is no part of it any more. False if there is no such lease.
-    pub(super) fn progress(&mut self, number: u64, node: NodeId, now: Instant) -> bool {
+    /// Nothing that these nodes said counts any more, and their leases end.
+    pub(super) fn disbelieve(&mut self, nodes: &Distrusted) {
+        self.done.disbelieve(nodes);
+        self.leases.retain(|lease| !nodes.contains_key(&lease.node));
+        self.take_stock();
+    }
+
+    /// `node` holds the lease; what is done at its start is no part of it any more. A lease that `is_scanned` has to make progress to
+    /// be kept. False if there is no such lease.
+    pub(super) fn progress(&mut self, number: u64, node: NodeId, is_scanned: bool, now: Instant) -> bool {
         let Some(lease) = self.leases.iter_mut().find(|lease| lease.number == number && lease.node == node) else {
             return false;
         };
-        lease.seen = now;
-        let rest = lease.rest.start..lease.rest.end;
-        lease.rest.start = self.done.gaps(&rest).next().map_or(rest.end, |gap| gap.start);
+        let before = lease.rest.start;
+        lease.rest.start = self.done.gap(lease.rest).map_or(lease.rest.end, |gap| gap.start);
+        if lease.rest.start > before || !is_scanned {
+            lease.seen = now;
+        }
         true
     }
 
@@ -174,15 +164,10 @@ impl Ledger {
     }
 
     fn take_stock(&mut self) {
-        self.taken = if planted(Bug::ReclaimForgetsDone) { RangeSet::new() } else { ranges(&self.done) };
+        self.taken = if planted(Bug::ReclaimForgetsDone) { RangeSet::new() } else { self.done.ranges().clone() };
         let rests = self.leases.iter().map(|lease| lease.rest).filter(|rest| !rest.is_empty());
         self.taken.extend(rests.map(|rest| rest.start..rest.end));
     }
-}
-
-/// All ranges, whoever searched them.
-fn ranges(done: &Done) -> RangeSet<u64> {
-    done.iter().map(|(range, _)| range.clone()).collect()
 }
 
 #[cfg(test)]
@@ -199,7 +184,7 @@ mod tests {
     const BITS: ShareBits = ShareBits::MAX;
 
     fn ledger() -> Ledger {
-        Ledger::new(job(1), Done::new(), UNIT)
+        Ledger::new(job(1), Done::default(), UNIT)
     }
 
     #[test]
@@ -222,7 +207,7 @@ mod tests {
         ledger.grant(1, node(2), 200_000, now);
         ledger.grant(2, node(3), 100_000, now);
         assert_eq!(ledger.mark_done(range(1, 50_000), node(2)), [range(1, 50_000)]);
-        assert!(ledger.progress(1, node(2), now));
+        assert!(ledger.progress(1, node(2), true, now));
         ledger.reclaim(|lease| lease.node == node(2));
         assert_eq!(ledger.grant(3, node(3), 1000, now), Some(range(50_000, 100_001)));
         assert_eq!(ledger.grant(4, node(3), 100_001, now), Some(range(100_001, 200_001)));
@@ -233,8 +218,24 @@ mod tests {
     fn another_nodes_lease_makes_no_progress() {
         let (mut ledger, now) = (ledger(), clock());
         ledger.grant(1, node(2), 1, now);
-        assert!(!ledger.progress(1, node(3), now));
-        assert!(ledger.done().is_empty());
+        assert!(!ledger.progress(1, node(3), true, now));
+        assert!(ledger.done().ranges().is_empty());
+    }
+
+    #[test]
+    fn only_a_lease_that_gets_on_stays_with_its_node() {
+        let (mut ledger, start) = (ledger(), clock());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        ledger.grant(1, node(2), 100_000, start);
+        ledger.grant(2, node(2), 100_000, start);
+        ledger.mark_done(range(1, 10), node(2));
+        let name = |ledger: &mut Ledger, now| {
+            [(1, true), (2, false)].map(|(number, is_scanned)| ledger.progress(number, node(2), is_scanned, now))
+        };
+        assert_eq!(name(&mut ledger, after(1)), [true, true]);
+        assert_eq!(name(&mut ledger, after(2)), [true, true]);
+        let seen: Vec<_> = ledger.leases().iter().map(|lease| lease.seen).collect();
+        assert_eq!(seen, [after(1), after(2)]);
     }
 
     #[test]
@@ -244,7 +245,7 @@ mod tests {
         ledger.grant(2, node(3), 100_000, now);
         ledger.mark_done(range(1, 50_000), node(2));
         assert_eq!(ledger.mark_done(range(40_000, 60_000), node(3)), [range(50_000, 60_000)]);
-        ledger.disbelieve(&BTreeSet::from([node(2)]));
+        ledger.disbelieve(&Distrusted::from([(node(2), 1)]));
         assert_eq!(ledger.grant(3, node(4), 1, now), Some(range(1, 50_000)));
         assert_eq!(ledger.grant(4, node(4), 1, now), Some(range(60_000, 100_001)));
         assert_eq!(ledger.leases()[0].node, node(3));
@@ -297,14 +298,14 @@ mod tests {
                     Step::Adopt(id, at, count) => { ledger.adopt(number, node(id), range(at, at + count), BITS, now); }
                     Step::Progress(i, count) => if let Some(Lease { number, node, rest, .. }) = lease(i) {
                         ledger.mark_done(range(rest.start, (rest.start + count).min(rest.end)), node);
-                        ledger.progress(number, node, now);
+                        ledger.progress(number, node, true, now);
                     },
                     Step::Complete(i) => if let Some(Lease { number, node, rest, .. }) = lease(i) {
                         ledger.mark_done(rest, node);
                         ledger.reclaim(|lease| lease.number == number);
                     },
                     Step::Done(at, count) => { ledger.mark_done(range(at, at + count), node(9)); }
-                    Step::Disbelieve(id) => ledger.disbelieve(&BTreeSet::from([node(id)])),
+                    Step::Disbelieve(id) => ledger.disbelieve(&Distrusted::from([(node(id), 1)])),
                     Step::Reclaim(id) => ledger.reclaim(|lease| lease.node == node(id)),
                 }
                 let mut leased = RangeSet::new();
@@ -312,11 +313,11 @@ mod tests {
                     prop_assert!(!leased.overlaps(&(lease.rest.start..lease.rest.end)), "leases overlap");
                     leased.insert(lease.rest.start..lease.rest.end);
                 }
-                let mut together = ranges(ledger.done());
+                let mut together = ledger.done().ranges().clone();
                 together.extend(leased.iter().cloned());
                 prop_assert_eq!(&together, &ledger.taken);
-                let is_done = |(range, _): (&std::ops::Range<u64>, _)| ledger.done().gaps(range).next().is_none();
-                prop_assert!(disbelief || done_before.iter().all(is_done), "done shrank");
+                let is_done = |range: &std::ops::Range<u64>| ledger.done().gap(self::range(range.start, range.end)).is_none();
+                prop_assert!(disbelief || done_before.ranges().iter().all(is_done), "done shrank");
             }
         }
     }

@@ -162,6 +162,11 @@ impl Peers {
         self.peers.iter().map(|(&id, peer)| (id, peer.state))
     }
 
+    /// The peers that were ever heard, and their newest run.
+    pub(super) fn runs(&self) -> impl Iterator<Item = (NodeId, u64)> + '_ {
+        self.peers.iter().filter(|(_, peer)| peer.incarnation != 0).map(|(&id, peer)| (id, peer.incarnation))
+    }
+
     /// Whom to send a heartbeat: all that are watched, and the lowest of the others that are down, since one of them would lead if it
     /// were back.
     pub(super) fn audience(&self) -> Vec<NodeId> {

@@ -2,14 +2,14 @@
 //!
 //! | message | from, to | says |
 //! |---|---|---|
-//! | `HeartbeatRequest` | every node, every other | I am up; a leader adds what is done |
+//! | `HeartbeatRequest` | a node, those whom it watches | I am up; a leader adds what is done |
 //! | `HeartbeatReply` | back | I am up; to a leader, with a `ProcessRequest` on board |
 //! | `ProcessRequest` | node, leader | what I hold, what I finished, how fast I am: give me work |
 //! | `Process` | leader, node | search this range of this job |
 //! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
 //! | `ProcessAnswerYes` | node, leader | here is a nonce |
 //! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced; or: those leases are void; or: that solution is settled |
-//! | `Leave` | node, every other | I am going: a last heartbeat, and what I hold comes back |
+//! | `Leave` | a node, those who may watch it | I am going: a last heartbeat; to the leader, what I hold comes back |
 //!
 //! Every message may be lost, late or doubled. Those that speak of leases carry the epoch in which they were granted.
 
@@ -56,8 +56,9 @@ pub struct Standing {
     pub done: Vec<JobDone>,
     /// Solutions that the source has not said its final word on.
     pub unsettled: Vec<Unsettled>,
-    /// Nodes that showed too few shares for what they claimed: what they say to have searched does not count.
-    pub distrusted: Vec<NodeId>,
+    /// Runs of nodes, by id and incarnation, that showed too few shares for what they claimed: what they say to have searched does not
+    /// count.
+    pub distrusted: Vec<(NodeId, u64)>,
 }
 
 /// A verified solution on its way to the source.
@@ -81,8 +82,10 @@ impl Unsettled {
 pub struct JobDone {
     /// The job.
     pub job: Job,
-    /// Searched ranges, ascending and disjoint, and who says to have searched them. Where there were too many to send, some are missing.
-    pub ranges: Vec<(NonceRange, NodeId)>,
+    /// Searched ranges, ascending and disjoint. Where there were too many to send, some are missing.
+    pub ranges: Vec<NonceRange>,
+    /// The latest pieces of them, and who says to have searched each.
+    pub pieces: Vec<(NonceRange, NodeId)>,
 }
 
 /// A node's account of itself, for its leader.

@@ -26,6 +26,7 @@ mod audit;
 mod board;
 mod config;
 mod core;
+mod done;
 mod id;
 mod leading;
 mod ledger;

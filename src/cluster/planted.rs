@@ -38,6 +38,8 @@ pub(super) enum Bug {
     SuspectsDoNotLead,
     ClocksNeverSetBack,
     NobodyDies,
+    RumoursBelievedAtOnce,
+    LeasesNeverExpire,
 }
 
 #[cfg(not(test))]
@@ -104,5 +106,7 @@ mod test {
         Bug::SuspectsDoNotLead,
         Bug::ClocksNeverSetBack,
         Bug::NobodyDies,
+        Bug::RumoursBelievedAtOnce,
+        Bug::LeasesNeverExpire,
     ];
 }

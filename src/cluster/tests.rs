@@ -52,7 +52,7 @@ pub(super) fn job_of_target(target: Target) -> Job {
 }
 
 /// A job with a target that nothing meets.
-fn hard_job() -> Job {
+pub(super) fn hard_job() -> Job {
     job_of_target(Target::from_be_bytes([0; 32]))
 }
 
@@ -515,7 +515,7 @@ fn messages_of_strangers_older_epochs_and_others_leases_get_silence() {
             round,
             job: job(1),
             range: NonceRange::new(1, 100_001),
-            bits: ShareBits::MAX,
+            bits: ShareBits::for_job(&job(1), 100_000),
         })
     };
     cluster.handle_message(now, node(9), process(epoch(5, 1), 1));

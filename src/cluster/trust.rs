@@ -3,60 +3,88 @@
 //! A node that cannot have searched what it claims is not believed any more until it starts anew: nothing that it said counts as
 //! done, and it gets no leases. Its solutions still do count, since they speak for themselves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::audit::{Account, expected, verified};
 use super::{Claim, NodeId};
 use crate::work::{Job, NonceRange, ShareBits};
 
-/// The most nonces that one lease of a job can have, as far as the choice of bits goes: one header's.
-const LONGEST: u64 = 1 << 32;
+/// The most nonces that one lease can have: more than an hour of the fastest machine's work.
+pub(super) const LONGEST_LEASE: u64 = 1 << 40;
+
+/// Nodes that are not believed, and which run of each.
+pub(super) type Distrusted = BTreeMap<NodeId, u64>;
+
+/// What a leader knows of a node.
+#[derive(Debug, Default)]
+struct Record {
+    /// Its incarnation.
+    run: u64,
+    account: Account,
+}
 
 /// What a leader thinks of each node.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
-    accounts: BTreeMap<NodeId, Account>,
-    distrusted: BTreeSet<NodeId>,
+    records: BTreeMap<NodeId, Record>,
+    distrusted: Distrusted,
 }
 
 impl Trust {
     /// What the last leader thought.
-    pub(super) fn new(distrusted: BTreeSet<NodeId>) -> Self {
-        Self { accounts: BTreeMap::new(), distrusted }
+    pub(super) fn new(distrusted: Distrusted) -> Self {
+        Self { records: BTreeMap::new(), distrusted }
     }
 
     pub(super) fn believes(&self, node: NodeId) -> bool {
-        !self.distrusted.contains(&node)
+        !self.distrusted.contains_key(&node)
     }
 
-    pub(super) fn distrusted(&self) -> &BTreeSet<NodeId> {
+    pub(super) fn distrusted(&self) -> &Distrusted {
         &self.distrusted
+    }
+
+    /// `node` runs as `run`. If another run of it was not believed, it begins anew; otherwise what it has shown goes on to count.
+    pub(super) fn meet(&mut self, node: NodeId, run: u64) {
+        let record = self.records.entry(node).or_default();
+        record.run = run;
+        if self.distrusted.get(&node).is_some_and(|&other| other != run) {
+            self.distrusted.remove(&node);
+            record.account = Account::default();
+        }
+    }
+
+    /// The last leader does not believe that run of `node`.
+    pub(super) fn distrust(&mut self, node: NodeId, run: u64) {
+        if self.records.get(&node).is_none_or(|record| record.run == run) {
+            self.distrusted.insert(node, run);
+        }
+    }
+
+    /// `node` is no member of the cluster any more.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.records.remove(&node);
+        self.distrusted.remove(&node);
     }
 
     /// Whether the bits of a claim are such as a leader gives: with too many, next to no shares would have to be shown.
     pub(super) fn admits(job: &Job, bits: ShareBits) -> bool {
-        bits <= ShareBits::for_job(job, job.space().len().min(LONGEST))
+        bits <= ShareBits::for_job(job, job.space().len().min(LONGEST_LEASE))
     }
 
     /// Weighs the parts of a claim that are `new`, so that no nonce counts twice. False if `node` is not to be believed any more.
     pub(super) fn weigh(&mut self, node: NodeId, job: &Job, claim: &Claim, new: &[NonceRange]) -> bool {
         let is_true = verified(job, claim.bits, claim.range, &claim.shares).is_some();
-        let account = self.accounts.entry(node).or_default();
+        let Record { run, account } = self.records.entry(node).or_default();
         for part in new {
             let shown = claim.shares.iter().filter(|share| part.contains(**share)).count();
             account.add(expected(job, claim.bits, part.len()), shown as u64);
         }
         let believes = is_true && !account.is_incredible();
         if !believes {
-            self.distrusted.insert(node);
+            self.distrusted.insert(node, *run);
         }
         believes
-    }
-
-    /// `node` runs anew.
-    pub(super) fn forgive(&mut self, node: NodeId) {
-        self.accounts.remove(&node);
-        self.distrusted.remove(&node);
     }
 }
 
@@ -88,8 +116,44 @@ mod tests {
         idle.shares.clear();
         assert!(!trust.weigh(node(3), &job, &idle, &[idle.range]));
         assert!(trust.believes(node(2)) && !trust.believes(node(3)));
-        trust.forgive(node(3));
-        assert!(trust.believes(node(3)));
+    }
+
+    #[test]
+    fn a_distrusted_node_that_starts_anew_is_believed_again_and_no_other_forgets_what_it_showed() {
+        let (mut trust, job) = (Trust::default(), hard());
+        let half = |start: u64| {
+            let mut claim = claim(&job, start, 2000);
+            claim.shares.retain(|share| share % 3 == 0);
+            claim
+        };
+        trust.meet(node(2), 1);
+        for lease in 0.. {
+            // It restarts with every lease, so that nobody should notice.
+            trust.meet(node(2), 1 + lease);
+            let claim = half(1 + lease * 2000);
+            if !trust.weigh(node(2), &job, &claim, &[claim.range]) {
+                break;
+            }
+            assert!(lease < 20, "never found");
+        }
+        let run = trust.distrusted()[&node(2)];
+        trust.meet(node(2), run);
+        assert!(!trust.believes(node(2)));
+        trust.meet(node(2), run + 1);
+        assert!(trust.believes(node(2)));
+        let honest = claim(&job, 100_001, 2000);
+        assert!(trust.weigh(node(2), &job, &honest, &[honest.range]), "a new account");
+    }
+
+    #[test]
+    fn what_the_last_leader_thought_counts_for_the_run_that_it_knew() {
+        let mut trust = Trust::new(Distrusted::from([(node(2), 5), (node(3), 5)]));
+        trust.meet(node(2), 5);
+        trust.meet(node(3), 6);
+        trust.meet(node(4), 5);
+        trust.distrust(node(3), 5);
+        trust.distrust(node(4), 5);
+        assert_eq!(trust.distrusted().keys().copied().collect::<Vec<_>>(), [node(2), node(4)]);
     }
 
     #[test]

@@ -3,17 +3,15 @@
 use std::collections::VecDeque;
 
 use super::board::Board;
-use super::leading::MAX_FINISHED;
+use super::leading::{MAX_FINISHED, MAX_HELD};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
+use super::trust::Trust;
 use super::{
     Claim, Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
     ProcessRequest, Ticket,
 };
 use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
-
-/// As many as one leader gives, and as many again from the one before.
-const MAX_LEASES: usize = 2 * super::leading::MAX_LEASES;
 
 /// Shares that one request shows, a third of a frame of 64 KiB. What is left is claimed once those are confirmed.
 const MAX_TOLD: usize = 2400;
@@ -135,7 +133,9 @@ impl Worker {
         let id = job.id();
         let is_finished = self.finished.iter().any(|claim| claim.job == id && claim.range.covers(&range));
         let is_solved = self.pending.iter().any(|pending| pending.ends_round_of(&job) && round <= pending.round);
-        if is_over || is_known || is_finished || is_solved || range.is_empty() || !job.space().covers(&range) {
+        // With other bits, what this node has searched could not be shown, and would be held against it.
+        let is_absurd = !job.space().covers(&range) || !Trust::admits(&job, bits) || !bits.suit(&job, range.len());
+        if is_over || is_known || is_finished || is_solved || range.is_empty() || is_absurd {
             return;
         }
         self.newest = Some(round);
@@ -162,7 +162,7 @@ impl Worker {
             }
             return;
         }
-        if self.leases.len() == MAX_LEASES {
+        if self.leases.len() == MAX_HELD {
             return;
         }
         self.last_ticket += 1;
@@ -195,7 +195,8 @@ impl Worker {
         if planted(Bug::InterruptsIgnored) {
             return false;
         }
-        let is_void = |lease: &Lease| interrupt.void.contains(&(lease.round.0, lease.number));
+        let void = &interrupt.void[..interrupt.void.len().min(MAX_HELD)];
+        let is_void = |lease: &Lease| void.contains(&(lease.round.0, lease.number));
         self.stop(|lease| Some(lease.round) <= over || is_void(lease), out) || news
     }
 
@@ -299,7 +300,7 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::tests::{job, node};
+    use crate::cluster::tests::{hard_job, node};
 
     #[test]
     fn what_a_request_has_no_room_to_show_is_not_claimed_yet() {
@@ -308,7 +309,7 @@ mod tests {
         for lease in 1..=4 {
             let range = NonceRange::new(lease * 100_000, (lease + 1) * 100_000);
             let bits = ShareBits::for_range(range.len());
-            worker.handle_process(Process { epoch, lease, round: 1, job: job(1), range, bits }, &mut out);
+            worker.handle_process(Process { epoch, lease, round: 1, job: hard_job(), range, bits }, &mut out);
             worker.handle_progress(lease, range.end - 1, (range.start..range.start + 1000).collect());
         }
         let request = worker.request(epoch);

@@ -357,7 +357,7 @@ impl Node {
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
-            distrusted: self.cluster.distrusted().iter().copied().collect(),
+            distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, peer)| (id, state(peer).to_owned())).collect(),
             at: since_1970().as_secs(),
         };

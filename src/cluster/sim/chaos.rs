@@ -19,6 +19,9 @@ pub(super) enum Fault {
     Resume,
     /// It hashes at another speed.
     Rate(u64),
+    /// Its scan hangs, while all else goes on.
+    Hang,
+    Unhang,
     /// Its clock jumps ahead.
     Jump(Duration),
     /// Nothing arrives from that node to this one.
@@ -38,11 +41,12 @@ pub(super) enum Fault {
 
 impl Fault {
     /// Every name that there is.
-    pub(super) const KINDS: [&'static str; 13] = [
+    pub(super) const KINDS: [&'static str; 14] = [
         "kill",
         "leave",
         "pause",
         "slow",
+        "hang",
         "jump",
         "cut",
         "loss",
@@ -60,6 +64,7 @@ impl Fault {
             Self::Leave => "leave",
             Self::Pause => "pause",
             Self::Rate(_) => "slow",
+            Self::Hang => "hang",
             Self::Jump(_) => "jump",
             Self::Cut(_) => "cut",
             Self::Loss(_, 1..) => "loss",
@@ -93,7 +98,7 @@ impl World {
         let heartbeat = self.plan.heartbeat;
         let some = |world: &mut Self, beats: f64| heartbeat.mul_f64(beats * world.rng.f64());
         let (length, long) = (some(self, 4.0), some(self, 12.0));
-        match self.rng.u32(..17) {
+        match self.rng.u32(..18) {
             0 | 1 => {
                 self.later(at, victim, Fault::Kill);
                 self.later(at + length, victim, Fault::Start);
@@ -172,6 +177,10 @@ impl World {
                 self.for_a_while(back, heartbeat * 10, second, first, Fault::Cut, Fault::Uncut);
                 self.later(back + heartbeat / 10, first, Fault::Start);
             }
+            16 => {
+                self.later(at, victim, Fault::Hang);
+                self.later(at + long, victim, Fault::Unhang);
+            }
             _ => self.later(at, victim, Fault::OtherBlock),
         }
     }
@@ -222,6 +231,8 @@ impl World {
             Fault::Pause => self.pause(id),
             Fault::Resume => self.resume(id)?,
             Fault::Rate(rate) => self.set_rate(id, rate)?,
+            Fault::Hang => self.set_hangs(id, true)?,
+            Fault::Unhang => self.set_hangs(id, false)?,
             Fault::Jump(by) => {
                 let server = self.servers.get_mut(&id).unwrap();
                 server.clock.ahead += by;
@@ -267,6 +278,20 @@ impl World {
         let server = self.servers.get_mut(&id).unwrap();
         (server.rate, server.due) = (rate, None);
         self.act(id, Step::News, |run, _| run.cluster.set_rate(rate))
+    }
+
+    /// The server's scan hangs from now on, or does not any more.
+    fn set_hangs(&mut self, id: NodeId, hangs: bool) -> Result<(), Violation> {
+        if self.servers[&id].is_awake() {
+            self.act(id, Step::News, |_, _| {})?; // what it hashed so far
+        }
+        let now = self.now;
+        let server = self.servers.get_mut(&id).unwrap();
+        (server.hangs, server.due) = (hangs, None);
+        if let Some(run) = &mut server.run {
+            run.scanner.skip(now);
+        }
+        if server.is_awake() { self.act(id, Step::News, |_, _| {}) } else { Ok(()) }
     }
 
     /// Ends a server with a goodbye, if it can say one.
@@ -324,6 +349,7 @@ impl World {
                 self.resume(id)?;
                 let rate = self.servers[&id].usual_rate;
                 self.set_rate(id, rate)?;
+                self.set_hangs(id, false)?;
                 if self.servers[&id].run.is_none() {
                     self.servers.get_mut(&id).unwrap().incarnation += 10;
                     self.start(id)?;

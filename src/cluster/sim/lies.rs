@@ -1,5 +1,7 @@
 //! A lying node: it speaks under its own id, since the transport sees to that, but says what is not so.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
 use super::super::{
@@ -19,12 +21,18 @@ pub(super) enum Lie {
 }
 
 /// What it tells whom, besides what the rules say.
-pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, Message)> {
+pub(super) fn lies(
+    lie: Lie,
+    now: Duration,
+    incarnation: u64,
+    cluster: &Cluster,
+    rng: &mut Rng,
+) -> Vec<(NodeId, Message)> {
     let (Some(epoch), Some(leader), Some(job)) = (cluster.epoch(), cluster.leader(), cluster.job().copied()) else {
         return vec![];
     };
     let others: Vec<_> = cluster.peers().map(|(id, _)| id).collect();
-    let someone = others[rng.usize(..others.len())];
+    let someone = if rng.bool() { leader } else { others[rng.usize(..others.len())] };
     let start = rng.u64(1..100_000);
     let range = NonceRange::new(start, start + rng.u64(1..5000));
     let bits = ShareBits::for_job(&job, range.len());
@@ -44,11 +52,11 @@ pub(super) fn lies(lie: Lie, cluster: &Cluster, rng: &mut Rng) -> Vec<(NodeId, M
             let leader = if rng.bool() { leader } else { cluster.id() };
             let newer = Epoch { counter, leader, ..epoch };
             let heartbeat = Heartbeat {
-                incarnation: rng.u64(1..1000),
-                sent: rng.u64(..100_000),
+                incarnation: if rng.bool() { incarnation } else { rng.u64(1..1000) },
+                sent: 1_000_000 + now.as_millis() as u64, // newer than what it truly sends
                 echo: Some(rng.u64(..100_000)),
                 epoch: Some(newer),
-                standing: None,
+                standing: rng.bool().then(Default::default),
             };
             let message = match rng.u32(..5) {
                 0 => Message::Process(Process { epoch: newer, lease, round: rng.u64(..5), job, range, bits }),

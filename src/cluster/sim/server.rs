@@ -22,6 +22,8 @@ pub(super) struct Server {
     /// Nonces per second, now and when it is well.
     pub(super) rate: u64,
     pub(super) usual_rate: u64,
+    /// Whether its scan hangs.
+    pub(super) hangs: bool,
     /// What waits while it is paused.
     pub(super) paused: Option<Vec<Event>>,
     pub(super) lie: Option<Lie>,
@@ -192,6 +194,6 @@ impl Server {
     pub(super) fn next_due(&self, epoch: Instant) -> Option<Duration> {
         let run = self.run.as_ref()?;
         let timer = run.cluster.poll_timeout().map(|due| self.clock.when(due.saturating_duration_since(epoch)));
-        timer.into_iter().chain(run.scanner.due(self.pace())).min()
+        timer.into_iter().chain(run.scanner.due(self.pace()).filter(|_| !self.hangs)).min()
     }
 }

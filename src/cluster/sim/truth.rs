@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rangemap::RangeSet;
 
-use super::super::NodeId;
+use super::super::{Claim, Message, NodeId};
 use crate::work::{JobId, NonceRange, Solution};
 
 /// A solution that a node has met.
@@ -26,6 +26,8 @@ type Searched = HashMap<JobId, RangeSet<u64>>;
 #[derive(Default)]
 pub(super) struct Truth {
     searched: Searched,
+    /// What a liar says to have searched.
+    pretended: Searched,
     /// The same since the last [`Truth::begin`].
     recent: Searched,
     /// Nonces hashed.
@@ -57,15 +59,39 @@ impl Truth {
         again
     }
 
-    /// A part of `ranges` that nobody has searched.
+    /// A liar says this.
+    pub(super) fn told(&mut self, message: &Message) {
+        let claims: Vec<&Claim> = match message {
+            Message::ProcessAnswerNo(answer) => vec![&answer.searched],
+            Message::ProcessRequest(request)
+            | Message::HeartbeatReply(_, Some(request))
+            | Message::Leave(_, Some(request)) => {
+                request.held.iter().map(|held| &held.searched).chain(&request.finished).collect()
+            }
+            _ => return,
+        };
+        claims.into_iter().for_each(|claim| self.pretend(claim.job, claim.range));
+    }
+
+    /// A liar has not searched `range`, and will say that it has.
+    pub(super) fn pretend(&mut self, job: JobId, range: NonceRange) {
+        if !range.is_empty() {
+            self.pretended.entry(job).or_default().insert(range.start..range.end);
+        }
+    }
+
+    /// A part of `ranges` that nobody has searched, and no liar says to have.
     pub(super) fn unsearched<'a>(
         &self,
         job: JobId,
         mut ranges: impl Iterator<Item = &'a Range<u64>>,
     ) -> Option<Range<u64>> {
+        let pretended = self.pretended.get(&job);
+        let not_pretended =
+            |gap: Range<u64>| pretended.map_or(Some(gap.clone()), |pretended| pretended.gaps(&gap).next());
         match self.searched.get(&job) {
-            Some(searched) => ranges.find_map(|range| searched.gaps(range).next()),
-            None => ranges.next().cloned(),
+            Some(searched) => ranges.find_map(|range| searched.gaps(range).find_map(not_pretended)),
+            None => ranges.find_map(|range| not_pretended(range.clone())),
         }
     }
 }

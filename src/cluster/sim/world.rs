@@ -118,6 +118,7 @@ impl World {
                 clock,
                 rate,
                 usual_rate: rate,
+                hangs: false,
                 paused: None,
                 lie,
                 wake: 0,
@@ -209,10 +210,11 @@ impl World {
                 self.act(node, Step::of(&message), |run, now| run.cluster.handle_message(now, from, message))
             }
             Event::Wake { .. } => {
-                let lie = server.lie.filter(|_| !self.invariants.is_healed() && self.rng.u32(..4) == 0);
+                let lie = server.lie.filter(|_| self.rng.bool());
                 self.act(node, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
-                if let (Some(lie), Some(run)) = (lie, &self.servers[&node].run) {
-                    for (to, message) in lies(lie, &run.cluster, &mut self.rng) {
+                let server = &self.servers[&node];
+                if let (Some(lie), Some(run)) = (lie, &server.run) {
+                    for (to, message) in lies(lie, self.now, server.incarnation, &run.cluster, &mut self.rng) {
                         self.send(node, to, message);
                     }
                 }
@@ -245,11 +247,17 @@ impl World {
     ) -> Result<(), Violation> {
         let now = server.time(self.epoch, self.now);
         let rate = server.pace();
-        let Some(run) = &mut server.run else { return Ok(()) };
         let is_idler = server.lie == Some(Lie::Idle);
-        while let Some((scan, searched, mut shares, is_over)) = run.scanner.hash(self.now, rate) {
+        // What its scans meet is an event of its own each time.
+        loop {
+            let Some(run) = &mut server.run else { return Ok(()) };
+            if server.hangs {
+                break;
+            }
+            let Some((scan, searched, mut shares, is_over)) = run.scanner.hash(self.now, rate) else { break };
             if is_idler {
                 shares.clear(); // it does not hash at all
+                self.truth.pretend(scan.id, searched);
             } else {
                 let again = self.truth.search(scan.id, searched);
                 if again > 0 {
@@ -260,6 +268,7 @@ impl World {
             if !is_over {
                 break;
             }
+            let before = self.invariants.before(run, &Step::News);
             match scan.solution {
                 Some(nonce) => {
                     let solution = Solution { job: scan.job, nonce };
@@ -269,9 +278,10 @@ impl World {
                 }
                 None => run.cluster.handle_searched(now, scan.ticket, shares),
             }
-            let run = &mut *run;
-            drain(self, server.id, server.runs, run, now)?;
+            let did = drain(self, server.id, server.runs, run, now)?;
+            self.invariants.after(&self.truth, self.now, server, before, &did)?;
         }
+        let Some(run) = &mut server.run else { return Ok(()) };
         let before = self.invariants.before(run, &step);
         action(run, now);
         let did = drain(self, server.id, server.runs, run, now)?;
@@ -291,6 +301,9 @@ impl World {
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if self.invariants.liar() == Some(from) {
+            self.truth.told(&message);
+        }
         for way in self.net.ways(&mut self.rng, from, to, &message) {
             self.schedule(way, to, Event::Deliver { from, message: message.clone() });
         }
@@ -365,7 +378,7 @@ impl World {
         let mut cluster = Cluster::new(config, now);
         cluster.set_rate(server.rate);
         server.runs += 1;
-        (server.paused, server.due) = (None, None);
+        (server.paused, server.due, server.hangs) = (None, None, false);
         server.run = Some(Box::new(Run {
             cluster,
             scanner: Scanner::new(world_now),

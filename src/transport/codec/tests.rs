@@ -57,16 +57,18 @@ fn solutions() -> impl Strategy<Value = Solution> {
 
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let node = (1..=u32::MAX).prop_map(|id| NodeId::try_from(id).unwrap());
-    let done = (jobs(), vec((ranges(), node), 0..20)).prop_map(|(job, ranges)| JobDone { job, ranges });
+    let done = (jobs(), vec(ranges(), 0..20), vec((ranges(), node.clone()), 0..20))
+        .prop_map(|(job, ranges, pieces)| JobDone { job, ranges, pieces });
     let unsettled = (solutions(), 1..=u32::MAX)
         .prop_map(|(solution, id)| Unsettled { solution, found_by: NodeId::try_from(id).unwrap() });
-    (any::<(u64, u64, Option<u64>)>(), option::of(epochs()), vec(done, 0..4), vec(unsettled, 0..3)).prop_map(
-        |((incarnation, sent, echo), epoch, done, unsettled)| Heartbeat {
+    let accounts = (vec(done, 0..4), vec(unsettled, 0..3), vec((node, any::<u64>()), 0..3));
+    (any::<(u64, u64, Option<u64>)>(), option::of(epochs()), accounts).prop_map(
+        |((incarnation, sent, echo), epoch, (done, unsettled, distrusted))| Heartbeat {
             incarnation,
             sent,
             echo,
             epoch,
-            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled, distrusted: vec![] })),
+            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled, distrusted })),
         },
     )
 }
@@ -104,8 +106,10 @@ fn messages() -> impl Strategy<Value = Message> {
     });
     let yes = (epochs(), solutions())
         .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
-    let interrupt = (epochs(), any::<u64>(), vec((epochs(), any::<u64>()), 0..3)).prop_map(|(epoch, round, void)| {
-        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void })
+    let settled = option::of(any::<(u64, u64)>().prop_map(|(job, nonce)| (JobId(job), nonce)));
+    let void = vec((epochs(), any::<u64>()), 0..3);
+    let interrupt = (epochs(), any::<u64>(), settled, void).prop_map(|(epoch, round, settled, void)| {
+        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled, void })
     });
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
@@ -222,12 +226,13 @@ fn the_fullest_accounts_come_back() {
     let timestamp = "99999999999999999999".parse().unwrap();
     let puzzle = Puzzle::Text(TextPuzzle { prev, timestamp, hashing: Hashing::Double });
     let job = Job { height: u64::MAX, puzzle, target: Target::MAX, search: Search::First };
-    // As much as the rules put into one: 64 jobs, 2,000 ranges of 32-bit nonces, 16 solutions.
-    let range = |at: u64| (NonceRange::new(u64::from(u32::MAX) - 2 * at - 1, u64::from(u32::MAX) - 2 * at), leader);
-    let mut done = vec![JobDone { job, ranges: vec![] }; 64];
-    done[0].ranges = (0..2000).map(range).collect();
+    // As much as the rules put into one: 64 jobs, 1,400 ranges of version-rolled nonces and 600 pieces, 16 solutions, 256 liars.
+    let range = |at: u64| NonceRange::new((1 << 48) - 2 * at - 1, (1 << 48) - 2 * at);
+    let mut done = vec![JobDone { job, ranges: vec![], pieces: vec![] }; 64];
+    done[0].ranges = (0..1400).map(range).collect();
+    done[0].pieces = (0..600).map(|at| (range(at), leader)).collect();
     let unsettled = vec![Unsettled { solution: Solution { job, nonce: u64::MAX }, found_by: leader }; 16];
-    let standing = Some(Arc::new(Standing { done, unsettled, distrusted: vec![leader; 32] }));
+    let standing = Some(Arc::new(Standing { done, unsettled, distrusted: vec![(leader, u64::MAX); 256] }));
     let heartbeat =
         Heartbeat { incarnation: u64::MAX, sent: u64::MAX, echo: Some(u64::MAX), epoch: Some(epoch), standing };
     // 64 leases, 256 finished ranges, 2,400 shares.

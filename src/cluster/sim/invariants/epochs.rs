@@ -1,6 +1,8 @@
-//! The epoch that a node believes in only grows, and no two reigns have the same one.
+//! The epoch that a node believes in only grows, and no two reigns have the same one. While the cluster is well, a leader begins a new
+//! one, as rumours may make it do, once a heartbeat at most.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::super::super::{Cluster, Epoch, NodeId};
 use super::super::world::Did;
@@ -12,7 +14,7 @@ pub(super) struct Reigns {
     begun: HashMap<Epoch, u64>,
     count: u64,
     /// The reign that each node last began, which it may tell of more than once.
-    last: HashMap<NodeId, Epoch>,
+    last: HashMap<NodeId, (Epoch, Duration)>,
 }
 
 impl Reigns {
@@ -22,14 +24,22 @@ impl Reigns {
         cluster: &Cluster,
         before: Option<Epoch>,
         did: &Did,
+        now: Duration,
+        seldom: Option<Duration>,
     ) -> Result<(), Violation> {
         let epoch = cluster.epoch();
         if epoch < before {
             return Err(Violation::new("epochs only grow", format!("{id:?} went from {before:?} to {epoch:?}")));
         }
         if let Some(epoch) = epoch.filter(|_| did.led)
-            && self.last.insert(id, epoch) != Some(epoch)
+            && self.last.get(&id).is_none_or(|(last, _)| *last != epoch)
         {
+            let last = self.last.insert(id, (epoch, now));
+            if let (Some((_, began)), Some(seldom)) = (last, seldom)
+                && now - began < seldom
+            {
+                return Err(Violation::new("no rumour unseats a leader", format!("{id:?} begins {epoch:?} so soon")));
+            }
             self.count += 1;
             if self.begun.insert(epoch, self.count).is_some() {
                 return Err(Violation::new("each reign has its own epoch", format!("{id:?} began {epoch:?} again")));

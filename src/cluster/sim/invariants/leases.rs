@@ -26,7 +26,7 @@ pub(super) fn check(id: NodeId, cluster: &Cluster, now: Instant, forgotten: Dura
             }
             leased.insert(range);
         }
-        leased.extend(ledger.done().iter().map(|(range, _)| range.clone()));
+        leased.extend(ledger.done().ranges().iter().cloned());
         if leased != *ledger.taken() {
             return fail("what is taken is not what is done or leased".to_owned());
         }

@@ -79,12 +79,14 @@ pub(super) struct Before {
 
 /// When which laws hold.
 pub(super) struct Invariants {
-    /// From here on no fault happens that is not announced.
     /// Where clocks begin.
     epoch: Instant,
     /// A lease that was not named for so long is forgotten.
     forgotten: Duration,
+    /// From here on no fault happens that is not announced.
     healed: bool,
+    /// Reigns of one leader are so far apart at least.
+    seldom: Duration,
     /// The node that lies, if any.
     liar: Option<NodeId>,
     /// Servers that are killed for good.
@@ -95,6 +97,7 @@ pub(super) struct Invariants {
     busy_from: Option<(Duration, Duration)>,
     epochs: epochs::Reigns,
     one_block: one_block::Submitted,
+    steps: u64,
     interrupts: interrupts::Ended,
 }
 
@@ -104,14 +107,20 @@ impl Invariants {
             epoch,
             forgotten: plan.heartbeat * 7,
             healed: false,
+            seldom: plan.heartbeat.mul_f64(0.9),
             liar,
             gone: Vec::new(),
             agree_from: None,
             busy_from: None,
             epochs: epochs::Reigns::default(),
             one_block: one_block::Submitted::default(),
+            steps: 0,
             interrupts: interrupts::Ended::new(plan.latency * 4 + Duration::from_millis(50)),
         }
+    }
+
+    pub(super) fn liar(&self) -> Option<NodeId> {
+        self.liar
     }
 
     pub(super) fn is_healed(&self) -> bool {
@@ -165,14 +174,16 @@ impl Invariants {
         let Some(run) = &server.run else { return Ok(()) };
         let local = server.time(self.epoch, now);
         let id = server.id;
-        self.epochs.check(id, &run.cluster, before.epoch, did)?;
+        let is_well = self.agree_from.is_some_and(|(from, _)| now >= from);
+        self.epochs.check(id, &run.cluster, before.epoch, did, now, is_well.then_some(self.seldom))?;
         fencing::check(id, &run.cluster, &before, did)?;
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
         leases::check(id, &run.cluster, local, self.forgotten)?;
         self.interrupts.check(self.busy_from.is_some(), now, id, run, did)?;
-        searched::check(id, &run.cluster, truth, self.liar)?;
-        bounds::check(id, run, did)?;
+        searched::check(id, &run.cluster, truth)?;
+        self.steps += 1;
+        bounds::check(id, run, did, self.steps.is_multiple_of(16))?;
         if server.lie.is_none() {
             agreement::check(self.agree_from, now, id, &run.cluster)?;
             idleness::check(self.busy_from, now, id, run)?;

@@ -10,11 +10,11 @@ pub(super) fn check(world: &World) -> Result<(), Violation> {
         let runs = world.servers.values().filter_map(|server| server.run.as_ref());
         for leading in runs.filter(|run| run.cluster.id() != idler).filter_map(|run| run.cluster.leading()) {
             let fail = |what: String| Err(Violation::new("an idle node is not believed", format!("{idler:?} {what}")));
-            if !leading.distrusted().contains(&idler) {
+            if !leading.distrusted().contains_key(&idler) {
                 return fail("is believed".to_owned());
             }
             for ledger in leading.ledgers() {
-                if ledger.done().iter().any(|(_, by)| *by == idler) {
+                if ledger.done().pieces().any(|(_, by)| by == idler) {
                     return fail(format!("still counts in {:?}", ledger.id()));
                 }
                 if ledger.leases().iter().any(|lease| lease.node == idler) {
