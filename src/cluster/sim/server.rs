@@ -25,6 +25,8 @@ pub(super) struct Server {
     /// What waits while it is paused.
     pub(super) paused: Option<Vec<Event>>,
     pub(super) lie: Option<Lie>,
+    /// The solutions on its disk, if it has one.
+    pub(super) disk: Option<Vec<Solution>>,
     /// Names the newest wake-up; older ones are stale.
     pub(super) wake: u64,
     /// When that is due.
@@ -68,6 +70,15 @@ pub(super) struct Run {
 
 /// A job that the node has made, and its stamp.
 pub(super) type Made = (Job, u64);
+
+impl Run {
+    /// What the real node writes down: what it found and what it hands in.
+    pub(super) fn kept(&self) -> Vec<Solution> {
+        let found: Vec<_> = self.cluster.pending().collect();
+        let handed_in: Vec<_> = self.under_way.iter().copied().filter(|solution| !found.contains(solution)).collect();
+        [found, handed_in].concat()
+    }
+}
 
 /// A range in the scanner's queue.
 #[derive(Clone, Copy, Debug)]

@@ -120,6 +120,7 @@ impl World {
                 usual_rate: rate,
                 paused: None,
                 lie,
+                disk: plan.has_store.then(Vec::new),
                 wake: 0,
                 due: None,
             };
@@ -278,6 +279,9 @@ impl World {
         if !run.cluster.is_leading() {
             (run.template, run.watch) = (None, None);
         }
+        if let Some(disk) = &mut server.disk {
+            *disk = run.kept();
+        }
         let due = server.next_due(self.epoch);
         if due != server.due {
             server.due = due;
@@ -287,7 +291,7 @@ impl World {
                 self.schedule(due.saturating_sub(self.now), server.id, event);
             }
         }
-        self.invariants.after(&self.truth, self.now, server, before, &did)
+        self.invariants.after(&self.truth, self.source.height, self.now, server, before, &did)
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
@@ -327,6 +331,9 @@ impl World {
             return; // the node that did so is gone
         }
         if self.source.is_down {
+            if self.servers[&id].run.is_none() {
+                return; // nobody tries again
+            }
             return self.schedule(RETRY, id, Event::HandIn { run: runs, solution });
         }
         let accepted = self.source.submit(&solution);
@@ -364,6 +371,10 @@ impl World {
         let config = Config { id, incarnation: server.incarnation, heartbeat, unit: UNIT, all_to_all, candidates };
         let mut cluster = Cluster::new(config, now);
         cluster.set_rate(server.rate);
+        if let Some(disk) = &server.disk {
+            self.truth.restored += disk.len() as u64;
+            cluster.restore(disk.iter().copied());
+        }
         server.runs += 1;
         (server.paused, server.due) = (None, None);
         server.run = Some(Box::new(Run {

@@ -6,6 +6,7 @@ mod epochs;
 mod fencing;
 mod idleness;
 mod interrupts;
+mod kept;
 mod leases;
 mod one_block;
 mod orphans;
@@ -157,6 +158,7 @@ impl Invariants {
     pub(super) fn after(
         &mut self,
         truth: &Truth,
+        height: u64,
         now: Duration,
         server: &Server,
         before: Before,
@@ -173,6 +175,7 @@ impl Invariants {
         self.interrupts.check(self.busy_from.is_some(), now, id, run, did)?;
         searched::check(id, &run.cluster, truth, self.liar)?;
         bounds::check(id, run, did)?;
+        kept::check(height, truth, server)?;
         if server.lie.is_none() {
             agreement::check(self.agree_from, now, id, &run.cluster)?;
             idleness::check(self.busy_from, now, id, run)?;
