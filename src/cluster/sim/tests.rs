@@ -61,8 +61,10 @@ impl fmt::Display for Total {
         writeln!(f, "{:?}", self.faults)?;
         let ([without, with], [blows_without, blows_with]) = (self.solutions, self.blows);
         writeln!(f, "solutions under {blows_without} kills, pauses and cuts without stores: {without}")?;
-        let gone = "those of servers that never came back";
-        write!(f, "solutions under {blows_with} kills, pauses and cuts with stores (lost: {gone}): {with}")
+        write!(
+            f,
+            "solutions under {blows_with} kills, pauses and cuts with stores (lost: of servers that never came back): {with}"
+        )
     }
 }
 
