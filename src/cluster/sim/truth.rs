@@ -33,7 +33,7 @@ pub(super) struct Fates {
     pub(super) lost: u64,
     /// On its way when the run ended.
     pub(super) under_way: u64,
-    /// On the disk of a server that starts: those that nobody else may have known.
+    /// How often one was on the disk of a server that started.
     pub(super) restored: u64,
 }
 
