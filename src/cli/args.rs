@@ -111,7 +111,7 @@ pub(super) struct Up {
   headframe node --config /etc/headframe.toml
 
 The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
-kernel, affinity, heartbeat = \"5s\", blocks, pool. Flags win over the environment, the environment over the file.")]
+kernel, affinity, heartbeat = \"5s\", blocks, store, pool. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// This server's id: 1, 2, 3 …; the lowest live one leads
     #[arg(long, env = "HEADFRAME_ID", allow_negative_numbers = true)]
@@ -134,6 +134,10 @@ pub(super) struct Node {
     /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
     #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
     pub(super) heartbeat: Option<Duration>,
+    /// File that keeps this node's solutions until the source has said its final word, whatever ends in between
+    /// [default: they end with the process]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
+    pub(super) store: Option<PathBuf>,
     /// Name under which blocks are handed in [default: headframe]
     #[arg(long, value_name = "NAME", env = "HEADFRAME_POOL")]
     pub(super) pool: Option<String>,

@@ -6,7 +6,7 @@ use super::run::{nodes, now, runtime, seconds_since_1970, sources, until_signal}
 use super::settings::NodeSettings;
 use super::view::View;
 use super::{Outcome, args, hashing};
-use crate::node::{Config, Peers, Registry};
+use crate::node::{Config, Peers, Registry, Store};
 use crate::transport::Transport;
 use crate::transport::quic::{Identity, QuicTransport};
 
@@ -20,12 +20,13 @@ pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
 }
 
 async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
-    let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, pool, .. } = settings;
+    let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, store, pool, .. } = settings;
     let stop = until_signal()?;
     let (kernel, threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let sources = sources(&urls, &pool)?;
     let identity = Identity::load(&certs, id, now())?;
+    let store = store.as_deref().map(Store::open).transpose()?;
     let registry = Registry::open()?;
     let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
     let registration = registry.register(id, transport.local_address(), seconds_since_1970())?;
@@ -38,6 +39,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         sources,
         transport,
         registration,
+        store,
         blocks,
     };
     nodes(vec![config], View::new(json), None, stop).await

@@ -32,6 +32,7 @@ pub(super) struct NodeSettings {
     pub(super) hashing: args::Hashing,
     pub(super) heartbeat: Duration,
     pub(super) blocks: Option<u64>,
+    pub(super) store: Option<PathBuf>,
     pub(super) pool: String,
 }
 
@@ -51,6 +52,7 @@ struct File {
     affinity: Option<bool>,
     heartbeat: Option<String>,
     blocks: Option<NonZeroU64>,
+    store: Option<PathBuf>,
     pool: Option<String>,
 }
 
@@ -112,6 +114,7 @@ impl NodeSettings {
             },
             heartbeat,
             blocks: args.blocks.or(file.blocks.map(NonZeroU64::get)),
+            store: args.store.or(file.store),
             pool: args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned()),
         })
     }
@@ -167,6 +170,7 @@ mod tests {
             peers = { 1 = "127.0.0.1:9001", 2 = "127.0.0.1:9002" }
             source = ["http://127.0.0.1:1"]
             heartbeat = "500ms"
+            store = "solutions"
             "#,
         );
         let settings = resolve(&["--config", &path, "--source", "http://127.0.0.1:2"]).unwrap();
@@ -175,8 +179,11 @@ mod tests {
         assert_eq!(settings.sources, ["http://127.0.0.1:2"]);
         assert_eq!(settings.heartbeat, Duration::from_millis(500));
         assert_eq!(settings.certs, Path::new("certs"));
-        let settings = resolve(&["--config", &path, "--id", "1", "--heartbeat", "2s"]).unwrap();
+        assert_eq!(settings.store.as_deref(), Some(Path::new("solutions")));
+        let settings = resolve(&["--config", &path, "--id", "1", "--heartbeat", "2s", "--store", "other"]).unwrap();
         assert_eq!((settings.id.get(), settings.heartbeat), (1, Duration::from_secs(2)));
+        assert_eq!(settings.store.as_deref(), Some(Path::new("other")));
+        assert_eq!(resolve(&["--id", "3"]).unwrap().store, None);
         assert_eq!(resolve(&["--id", "3"]).unwrap().listen, "127.0.0.1:7703".parse().unwrap());
     }
 

@@ -68,6 +68,7 @@ async fn up(args: args::Up) -> anyhow::Result<()> {
             sources: sources(&urls, "headframe")?,
             registration: registry.register(id, addresses[&id], seconds_since_1970())?,
             transport,
+            store: None,
             blocks: args.blocks,
         });
     }

@@ -101,6 +101,10 @@ fn line(event: &Event, digits: usize) -> Option<String> {
             Some(format!("node {node}: the source gives no answer: {problem}"))
         }
         Event::Source { node, problem: None } => Some(format!("node {node}: the source answers again")),
+        Event::Store { node, problem: Some(problem) } => {
+            Some(format!("node {node}: the store cannot be written, it mines on without: {problem}"))
+        }
+        Event::Store { node, problem: None } => Some(format!("node {node}: the store can be written again")),
         _ => None,
     }
 }

@@ -144,6 +144,12 @@ impl Cluster {
         }
     }
 
+    /// The solutions that this node has found and whose settlement it has not heard of, oldest first, 64 at most: what it must not forget
+    /// when it is killed. (What it submits as leader is in the hands of whoever does so.)
+    pub fn pending(&self) -> impl Iterator<Item = Solution> + '_ {
+        self.worker.pending()
+    }
+
     #[cfg(test)]
     pub(super) fn leading(&self) -> Option<&Leading> {
         self.leading.as_ref()
@@ -230,6 +236,12 @@ impl Cluster {
     }
 
     // ---- commands
+
+    /// Solutions of this node's earlier run that were not settled: offered to every leader until they are, as if found now. Call it before
+    /// [`Cluster::set_peers`], with solutions that verify.
+    pub fn restore(&mut self, solutions: impl IntoIterator<Item = Solution>) {
+        self.worker.restore(self.first_epoch(), solutions);
+    }
 
     /// Who the others are (this node may be among them). Call it once to start, and whenever the list changes.
     pub fn set_peers(&mut self, now: Instant, ids: &[NodeId]) {

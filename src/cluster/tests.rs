@@ -89,6 +89,8 @@ struct Net {
     searched: Vec<(NodeId, Job, NonceRange)>,
     /// What a scan "finds".
     planted: Option<Solution>,
+    /// What whoever starts had pending in an earlier run.
+    kept: Vec<Solution>,
     incarnations: u64,
 }
 
@@ -103,6 +105,7 @@ impl Net {
             cut: Vec::new(),
             searched: Vec::new(),
             planted: None,
+            kept: Vec::new(),
             incarnations: 0,
         };
         for &id in ids {
@@ -116,6 +119,7 @@ impl Net {
         let mut cluster = Cluster::new(Config { incarnation: self.incarnations, ..config(id) }, self.now);
         let rate = 10_000_000;
         cluster.set_rate(rate);
+        cluster.restore(self.kept.iter().copied());
         cluster.set_peers(self.now, &ids.iter().map(|&id| node(id)).collect::<Vec<_>>());
         let member = Member {
             cluster,
@@ -602,6 +606,34 @@ fn a_settled_solution_is_forgotten_by_its_finder_and_never_submitted_again() {
     net.run(seconds(11));
     assert_eq!(net.member(1).submitted, [planted]);
     assert!(net.members.values().all(|member| !member.scans.is_empty()));
+}
+
+#[test]
+fn what_a_killed_finder_had_pending_is_offered_after_its_restart() {
+    let mut net = Net::new(&[1, 2]);
+    net.run(MS * 20);
+    let first = job_of(1, 10);
+    net.act(1, |cluster, now| cluster.handle_job(now, first));
+    net.run(MS * 5);
+    let Scan { ticket, range, .. } = net.member(2).scans[0];
+    let planted = Solution { job: first, nonce: range.start };
+    net.cut = vec![(2, 1)];
+    net.act(2, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
+    let pending = |net: &mut Net, id| net.member(id).cluster.pending().collect::<Vec<_>>();
+    assert_eq!((pending(&mut net, 1), pending(&mut net, 2)), (vec![], vec![planted]));
+    net.kept = pending(&mut net, 2);
+    net.kill(1);
+    net.kill(2);
+    net.start(2, &[2]);
+    assert_eq!(pending(&mut net, 2), [planted]);
+    net.run(seconds(6));
+    assert!(net.member(2).submitted.is_empty(), "for which block it is has to be heard from the source first");
+    let more = Job { puzzle: job_of(1, 11).puzzle, ..first };
+    net.act(2, |cluster, now| cluster.handle_job(now, more));
+    net.run(MS * 5);
+    assert_eq!((net.member(2).submitted.clone(), pending(&mut net, 2)), (vec![planted], vec![planted]));
+    net.act(2, |cluster, now| cluster.handle_settled(now, &planted));
+    assert_eq!(pending(&mut net, 2), []);
 }
 
 #[test]

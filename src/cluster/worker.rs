@@ -189,6 +189,9 @@ impl Worker {
         let over = Some((interrupt.epoch, interrupt.round));
         let news = over > self.over;
         self.over = self.over.max(over);
+        if planted(Bug::RoundEndSettles) {
+            self.pending.retain(|pending| Some(pending.round) > over);
+        }
         if planted(Bug::InterruptsStopAll) {
             return self.stop(|_| true, out);
         }
@@ -223,10 +226,7 @@ impl Worker {
         let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket) else { return };
         let (job, round) = (lease.job, lease.round);
         let solution = Solution { job, nonce };
-        if self.pending.len() == MAX_PENDING {
-            self.pending.pop_front();
-        }
-        self.pending.push_back(Pending { round, solution });
+        self.keep(round, solution);
         if job.search == Search::First {
             self.stop(|other| other.job.is_same_search(&job), out);
         }
@@ -234,6 +234,26 @@ impl Worker {
             let answer = ProcessAnswerYes { epoch: round.0, solution };
             out.send(leader, Message::ProcessAnswerYes(answer));
         }
+    }
+
+    /// The solutions that are not settled, oldest first.
+    pub(super) fn pending(&self) -> impl Iterator<Item = Solution> + '_ {
+        self.pending.iter().map(|pending| pending.solution)
+    }
+
+    /// Solutions of an earlier run, as of a round `before_all`: what that was is not known any more, so they keep this node from no lease.
+    pub(super) fn restore(&mut self, before_all: Epoch, solutions: impl IntoIterator<Item = Solution>) {
+        if planted(Bug::RestoredForgotten) {
+            return;
+        }
+        solutions.into_iter().for_each(|solution| self.keep((before_all, 0), solution));
+    }
+
+    fn keep(&mut self, round: Round, solution: Solution) {
+        if self.pending.len() == MAX_PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Pending { round, solution });
     }
 
     /// Offers every solution that is not settled again.

@@ -115,6 +115,13 @@ pub enum Event {
         /// What is wrong, or that all is well again.
         problem: Option<String>,
     },
+    /// The store cannot be written, so that solutions would be lost with the node; told when that begins and ends.
+    Store {
+        /// Which node.
+        node: NodeId,
+        /// What is wrong, or that all is well again.
+        problem: Option<String>,
+    },
     /// Every heartbeat.
     Rate {
         /// Which node.

@@ -118,6 +118,11 @@ impl Feed {
         self.under_way.retain(|other| other != solution);
     }
 
+    /// Solutions that are handed in, and have no final word yet.
+    pub(super) fn under_way(&self) -> &[Solution] {
+        &self.under_way
+    }
+
     /// Whether a solution is under way.
     pub(super) fn is_submitting(&self) -> bool {
         !self.under_way.is_empty()

@@ -4,7 +4,8 @@
 //!  transport ── message ──┐                            ┌── Send ──> transport
 //!  scanner ──── event ────┤   Wake        Output       ├── Scan, Stop ──> scanner
 //!  sources ──── news ─────┼──────> Node ──────> ───────┼── NeedJob, Submit ──> sources
-//!  clock ────── timer ────┤        (owns Cluster)      └── Peer, Leader … ──> events
+//!  clock ────── timer ────┤        (owns Cluster)      ├── Peer, Leader … ──> events
+//!  store ────── written ──┤                            └── pending solutions ──> store
 //!  user ─────── stop ─────┘
 //! ```
 //!
@@ -18,6 +19,7 @@ mod meter;
 mod registry;
 mod run;
 mod status;
+mod store;
 mod teller;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ pub use event::{Event, Outcome};
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
 pub use status::Status;
+pub use store::{Store, StoreError};
 
 use crate::cluster::NodeId;
 use crate::kernel::Choice;
@@ -63,6 +66,8 @@ pub struct Config {
     pub transport: Arc<dyn Transport>,
     /// Its place in this machine's registry.
     pub registration: Registration,
+    /// Where its solutions are kept until they are settled; those of an earlier run are offered again.
+    pub store: Option<Store>,
     /// Stop once so many blocks were accepted since it started, as far as it knows.
     pub blocks: Option<u64>,
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::chain::ChainWatch;
 use super::feed::{Feed, News};
 use super::meter::Meter;
+use super::store::Store;
 use super::teller::Teller;
 use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
 use crate::cluster::{self, ALL_TO_ALL, CANDIDATES, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
@@ -60,6 +61,13 @@ pub async fn run(config: Config, events: mpsc::Sender<Event>, stop: Cancellation
             stop.cancel(); // whoever shares it stops now too, rather than taking over
         }
         let due = node.cluster.poll_timeout();
+        let store = &mut node.store;
+        let written = async move {
+            match store {
+                Some(store) => store.written().await,
+                None => pending().await,
+            }
+        };
         let timer = async move {
             match due {
                 Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -76,6 +84,7 @@ pub async fn run(config: Config, events: mpsc::Sender<Event>, stop: Cancellation
             _ = report.tick() => Wake::Report,
             Some(event) = scans.recv() => Wake::Scan(event),
             Some(news) = news.recv() => Wake::News(news),
+            () = written => Wake::Written,
             Some((from, message)) = transport.recv() => Wake::Message(from, message),
         };
         node.apply(wake);
@@ -99,6 +108,8 @@ pub(super) enum Wake {
     Message(NodeId, Message),
     Scan(scan::Event),
     News(News),
+    /// The store has written, or could not.
+    Written,
     Timer,
     Look,
     Registry,
@@ -118,6 +129,7 @@ struct Node {
     registry: Option<Registry>,
     peers: BTreeMap<NodeId, std::net::SocketAddr>,
     feed: Feed,
+    store: Option<Store>,
     /// The block to find and the source it is from, as this reign has heard it.
     template: Option<(usize, Template)>,
     /// This node's reign that the sources are watched for.
@@ -154,18 +166,23 @@ impl Node {
             Peers::Fixed(peers) => (None, peers),
             Peers::Registered(registry) => (Some(registry), BTreeMap::new()),
         };
+        let mut cluster = Cluster::new(rules, now);
+        if let Some(store) = &config.store {
+            cluster.restore(store.kept().iter().copied());
+        }
         Self {
             id: config.id,
             heartbeat: config.heartbeat,
             kernel: config.kernel,
             threads: config.threads.count.get(),
-            cluster: Cluster::new(rules, now),
+            cluster,
             scanner,
             transport: config.transport,
             registration: config.registration,
             registry,
             peers,
             feed: Feed::new(config.sources, incarnation, news),
+            store: config.store,
             template: None,
             reign: None,
             last_job: None,
@@ -208,6 +225,7 @@ impl Node {
             }
             Wake::Scan(event) => self.apply_scan(event),
             Wake::News(news) => self.apply_news(news),
+            Wake::Written => {}
             Wake::Timer => self.cluster.handle_timeout(now()),
             Wake::Look => self.look(),
             Wake::Registry => {
@@ -218,6 +236,7 @@ impl Node {
                 let hashes = self.scanner.hashes();
                 let hashes_per_second = self.meter.report(now(), hashes);
                 self.tell(Event::Rate { node: self.id, hashes, hashes_per_second });
+                self.store.iter_mut().for_each(Store::retry);
             }
         }
         self.drain();
@@ -379,10 +398,30 @@ impl Node {
         while let Some(output) = self.cluster.poll_output() {
             self.act(output);
         }
+        self.keep();
         if self.cluster.job().is_none() {
             self.meter.note(now(), self.scanner.hashes(), false);
         }
         self.teller.flush();
+    }
+
+    /// Has those solutions written down that end with this node otherwise: found and not settled, or on their way to the source.
+    fn keep(&mut self) {
+        let Some(store) = &mut self.store else { return };
+        let mut kept: Vec<_> = self.cluster.pending().collect();
+        for solution in self.feed.under_way() {
+            if !kept.contains(solution) {
+                kept.push(*solution);
+            }
+        }
+        store.keep(kept);
+        self.tell_store();
+    }
+
+    fn tell_store(&mut self) {
+        if let Some(problem) = self.store.as_mut().and_then(Store::take_news) {
+            self.tell(Event::Store { node: self.id, problem });
+        }
     }
 
     /// Another reign of this node's, or none: it knows nothing of the sources yet.
@@ -495,10 +534,15 @@ impl Node {
                 if let News::Settled { solution, found_by, verdict } = news {
                     self.tell_block(&solution, found_by, &verdict);
                     self.feed.settled(&solution);
+                    self.keep();
                 }
             }
         };
         let _ = tokio::join!(tokio::time::timeout(LAST_SUBMISSIONS, settle), transport.close());
+        if let Some(store) = &mut self.store {
+            store.end().await;
+            self.tell_store();
+        }
         self.teller.tell(Event::Stopped { node: self.id });
         let Self { teller, registration, .. } = self;
         drop(registration); // takes the address out

@@ -303,13 +303,15 @@ impl World {
         Ok(())
     }
 
-    /// Ends a server without a word. Solutions that only it knew are lost with it.
+    /// Ends a server without a word. Solutions that only it knew are lost with it, unless they are on its disk and it comes back.
     pub(super) fn kill(&mut self, id: NodeId) {
         let server = self.servers.get_mut(&id).unwrap();
         server.run = None;
         (server.paused, server.due) = (None, None);
         server.wake += 1;
-        self.truth.found.iter_mut().filter(|found| found.by == id).for_each(|found| found.is_excused = true);
+        if server.disk.is_none() || self.invariants.is_gone(id) {
+            self.truth.excuse(id, &self.source);
+        }
     }
 
     pub(super) fn pause(&mut self, id: NodeId) {

@@ -14,6 +14,9 @@
 //! pause, to settle what was found. In the third, the leader of that well cluster is killed and comes back, and what that costs is
 //! counted.
 //!
+//! In half of the runs each server has a disk, which holds at the end of every step what the real node has written some milliseconds later.
+//! There no solution may be lost at all, but those of servers that are gone for good.
+//!
 //! The nodes hash for real, by the fastest kernel, though all runs of a process share the results.
 
 mod chaos;

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     /// Up to so many peers everyone heartbeats everyone, and beyond that so many candidates.
     pub(super) all_to_all: usize,
     pub(super) candidates: usize,
+    /// Whether every node has a disk, so that its solutions survive it.
+    pub(super) has_store: bool,
 }
 
 impl Plan {
@@ -58,6 +60,8 @@ impl Plan {
             core: rng.u32(nodes.div_ceil(2)..=nodes),
             all_to_all: if is_narrow { rng.usize(..4) } else { ALL_TO_ALL },
             candidates: if is_narrow { rng.usize(2..=3) } else { CANDIDATES },
+            // Not from the same stream: with disks and without, a seed has the same faults.
+            has_store: Rng::with_seed(!seed).bool(),
         }
     }
 }

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use super::invariants::{Violation, at_rest, repetition};
 use super::plan::Plan;
 use super::trace::Trace;
+use super::truth::Fates;
 use super::world::World;
 use crate::cluster::NodeId;
 
@@ -21,6 +22,7 @@ pub(super) struct Report {
     pub(super) steps: u64,
     pub(super) hashes: u64,
     pub(super) blocks: u64,
+    pub(super) fates: Fates,
     pub(super) trace: String,
 }
 
@@ -57,6 +59,7 @@ pub(super) fn run(seed: u64, trace: Trace) -> Report {
         steps: world.steps,
         hashes: world.truth.hashes,
         blocks: world.source.accepted.len() as u64,
+        fates: world.truth.fates(&world.source),
         trace: world.trace.take(),
     }
 }

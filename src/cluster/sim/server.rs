@@ -27,6 +27,8 @@ pub(super) struct Server {
     /// What waits while it is paused.
     pub(super) paused: Option<Vec<Event>>,
     pub(super) lie: Option<Lie>,
+    /// The solutions on its disk, if it has one.
+    pub(super) disk: Option<Vec<Solution>>,
     /// Names the newest wake-up; older ones are stale.
     pub(super) wake: u64,
     /// When that is due.
@@ -70,6 +72,15 @@ pub(super) struct Run {
 
 /// A job that the node has made, and its stamp.
 pub(super) type Made = (Job, u64);
+
+impl Run {
+    /// What the real node writes down: what it found and what it hands in.
+    pub(super) fn kept(&self) -> Vec<Solution> {
+        let found: Vec<_> = self.cluster.pending().collect();
+        let handed_in: Vec<_> = self.under_way.iter().copied().filter(|solution| !found.contains(solution)).collect();
+        [found, handed_in].concat()
+    }
+}
 
 /// A range in the scanner's queue.
 #[derive(Clone, Copy, Debug)]
@@ -183,6 +194,13 @@ impl Server {
     /// Nonces a second that it claims to hash.
     pub(super) fn pace(&self) -> u64 {
         if self.lie == Some(Lie::Idle) { self.rate * 20 } else { self.rate }
+    }
+
+    /// Brings its disk, if it has one, up to what its run keeps.
+    pub(super) fn write_down(&mut self) {
+        if let (Some(disk), Some(run)) = (&mut self.disk, &self.run) {
+            *disk = run.kept();
+        }
     }
 
     /// Whether it is up and not paused.

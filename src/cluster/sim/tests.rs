@@ -1,6 +1,7 @@
 //! Seeds by the thousand, the same trace twice, and a way to replay one.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::panic::catch_unwind;
 use std::process::Command;
 use std::sync::Mutex;
@@ -10,6 +11,7 @@ use super::super::planted::{ALL, Bug, plant};
 use super::chaos::Fault;
 use super::run::{Report, run};
 use super::trace::Trace;
+use super::truth::Fates;
 
 /// Seeds that an ordinary test run tries.
 const SEEDS: u64 = 2000;
@@ -18,15 +20,63 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
+/// What happened in many runs.
+#[derive(Debug, Default)]
+struct Total {
+    faults: BTreeMap<&'static str, u64>,
+    steps: u64,
+    hashes: u64,
+    blocks: u64,
+    /// Where nodes have no disk, and where they have one.
+    solutions: [Fates; 2],
+    /// Kills, pauses and cuts there.
+    blows: [u64; 2],
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        let has_store = usize::from(report.plan.has_store);
+        for (&kind, &count) in &report.faults {
+            *self.faults.entry(kind).or_default() += count;
+            if ["kill", "pause", "cut"].contains(&kind) {
+                self.blows[has_store] += count;
+            }
+        }
+        self.solutions[has_store] += report.fates;
+        self.steps += report.steps;
+        self.hashes += report.hashes;
+        self.blocks += report.blocks;
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let injected = self.faults.iter().filter(|(kind, _)| !kind.starts_with("messages"));
+        let injected: u64 = injected.map(|(_, count)| count).sum();
+        writeln!(
+            f,
+            "{} steps, {} hashes, {} blocks, {injected} faults injected",
+            self.steps, self.hashes, self.blocks
+        )?;
+        writeln!(f, "{:?}", self.faults)?;
+        let ([without, with], [blows_without, blows_with]) = (self.solutions, self.blows);
+        writeln!(f, "solutions under {blows_without} kills, pauses and cuts without stores: {without}")?;
+        write!(
+            f,
+            "solutions under {blows_with} kills, pauses and cuts with stores (lost: of servers that never came back): {with}"
+        )
+    }
+}
+
 /// A simulation that does not find this says nothing at all.
 const CANARY: Bug = Bug::DoneAtGrant;
 
 /// Tries `count` seeds from `first` on, on all cores; gives what happened in all of them.
-fn try_seeds(first: u64, count: u64) -> (BTreeMap<&'static str, u64>, [u64; 3]) {
+fn try_seeds(first: u64, count: u64) -> Total {
     assert!(first_seed_with(CANARY).is_some_and(|(seed, _)| seed < 20), "the canary was not found");
     let next = AtomicU64::new(first);
     let failures = AtomicU64::new(0);
-    let total = Mutex::new((BTreeMap::new(), [0; 3]));
+    let total = Mutex::new(Total::default());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -41,13 +91,7 @@ fn try_seeds(first: u64, count: u64) -> (BTreeMap<&'static str, u64>, [u64; 3]) 
                         println!("{problem}");
                         failures.fetch_add(1, Ordering::Relaxed);
                     }
-                    let (faults, sums) = &mut *total.lock().unwrap();
-                    for (kind, count) in &report.faults {
-                        *faults.entry(*kind).or_default() += count;
-                    }
-                    for (sum, more) in sums.iter_mut().zip([report.steps, report.hashes, report.blocks]) {
-                        *sum += more;
-                    }
+                    total.lock().unwrap().add(&report);
                 }
             });
         }
@@ -68,11 +112,18 @@ fn check(report: &Report) -> Result<(), String> {
 
 #[test]
 fn thousands_of_seeds_break_no_law() {
-    let (faults, [steps, hashes, blocks]) = try_seeds(1, SEEDS);
-    println!("{SEEDS} seeds, {steps} steps, {hashes} hashes, {blocks} blocks; {faults:?}");
-    let never: Vec<_> = Fault::KINDS.iter().filter(|kind| !faults.contains_key(*kind)).collect();
-    assert!(never.is_empty() && faults.values().all(|&count| count > 0), "{never:?} never came: {faults:?}");
-    assert!(blocks > SEEDS, "{blocks} blocks");
+    let total = try_seeds(1, SEEDS);
+    println!("{SEEDS} seeds: {total}");
+    let never: Vec<_> = Fault::KINDS.iter().filter(|kind| !total.faults.contains_key(*kind)).collect();
+    assert!(
+        never.is_empty() && total.faults.values().all(|&count| count > 0),
+        "{never:?} never came: {:?}",
+        total.faults
+    );
+    assert!(total.blocks > SEEDS, "{} blocks", total.blocks);
+    // What is found is at risk, and stores are of use.
+    let ([without, with], [_, blows]) = (total.solutions, total.blows);
+    assert!(without.lost > SEEDS / 100 && with.restored > SEEDS / 100 && blows > 1000, "{total}");
 }
 
 /// `cargo sim`: `HEADFRAME_SIM_SEEDS` seeds from `HEADFRAME_SIM_FIRST` on.
@@ -81,11 +132,9 @@ fn thousands_of_seeds_break_no_law() {
 fn any_number_of_seeds() {
     let first = number("HEADFRAME_SIM_FIRST").unwrap_or(1_000_000);
     let count = number("HEADFRAME_SIM_SEEDS").unwrap_or(100_000);
-    let (faults, [steps, hashes, blocks]) = try_seeds(first, count);
-    let injected: u64 = faults.iter().filter(|(kind, _)| !kind.starts_with("messages")).map(|(_, count)| count).sum();
+    let total = try_seeds(first, count);
     println!("seeds {first} to {}: no violation", first + count - 1);
-    println!("{steps} steps, {hashes} hashes, {blocks} blocks, {injected} faults injected");
-    println!("{faults:?}");
+    println!("{total}");
 }
 
 /// `cargo sim-replay`: the seed `HEADFRAME_SIM_SEED`, line by line.

@@ -1,12 +1,14 @@
 //! What really happened, whatever the nodes believe.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::fmt;
+use std::ops::{AddAssign, Range};
 use std::time::Duration;
 
 use rangemap::RangeSet;
 
 use super::super::{Claim, Message, NodeId};
+use super::source::Source;
 use crate::work::{JobId, NonceRange, Solution};
 
 /// A solution that a node has met.
@@ -15,8 +17,45 @@ pub(super) struct Found {
     pub(super) solution: Solution,
     pub(super) by: NodeId,
     pub(super) at: Duration,
-    /// Its finder was killed, so that nobody may know of it any more.
+    /// Its finder was killed while its block was open, and has no disk or never comes back: nobody may know of it any more.
     pub(super) is_excused: bool,
+}
+
+/// What became of the solutions that were found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fates {
+    pub(super) found: u64,
+    /// The source has taken it.
+    pub(super) accepted: u64,
+    /// The source had another one of its block before, or another block.
+    pub(super) late: u64,
+    /// Excused, and the source has never had it.
+    pub(super) lost: u64,
+    /// On its way when the run ended.
+    pub(super) under_way: u64,
+    /// How often one was on the disk of a server that started.
+    pub(super) restored: u64,
+}
+
+impl AddAssign for Fates {
+    fn add_assign(&mut self, more: Self) {
+        self.found += more.found;
+        self.accepted += more.accepted;
+        self.late += more.late;
+        self.lost += more.lost;
+        self.under_way += more.under_way;
+        self.restored += more.restored;
+    }
+}
+
+impl fmt::Display for Fates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { found, accepted, late, lost, under_way, restored } = self;
+        write!(
+            f,
+            "{found} found: {accepted} accepted, {late} late, {under_way} under way at the end, {lost} lost; {restored} restored"
+        )
+    }
 }
 
 /// Searched nonces of each job.
@@ -35,6 +74,8 @@ pub(super) struct Truth {
     /// Nonces hashed again that had been hashed since the last [`Truth::begin`].
     pub(super) repeated: u64,
     pub(super) found: Vec<Found>,
+    /// Solutions on the disks of servers that started.
+    pub(super) restored: u64,
 }
 
 impl Truth {
@@ -57,6 +98,27 @@ impl Truth {
         self.hashes += range.end - range.start;
         recent.insert(range);
         again
+    }
+
+    /// `finder` ends for good, or without a disk.
+    pub(super) fn excuse(&mut self, finder: NodeId, source: &Source) {
+        let is_open = |found: &&mut Found| found.by == finder && found.solution.job.height >= source.height;
+        self.found.iter_mut().filter(is_open).for_each(|found| found.is_excused = true);
+    }
+
+    /// What became of all that was found.
+    pub(super) fn fates(&self, source: &Source) -> Fates {
+        let mut fates = Fates { found: self.found.len() as u64, restored: self.restored, ..Fates::default() };
+        for found in &self.found {
+            let fate = match () {
+                () if source.accepted.contains(&found.solution) => &mut fates.accepted,
+                () if found.is_excused => &mut fates.lost,
+                () if found.solution.job.height < source.height => &mut fates.late,
+                () => &mut fates.under_way,
+            };
+            *fate += 1;
+        }
+        fates
     }
 
     /// A liar says this.

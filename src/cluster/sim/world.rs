@@ -121,6 +121,7 @@ impl World {
                 hangs: false,
                 paused: None,
                 lie,
+                disk: plan.has_store.then(Vec::new),
                 wake: 0,
                 due: None,
             };
@@ -279,7 +280,8 @@ impl World {
                 None => run.cluster.handle_searched(now, scan.ticket, shares),
             }
             let did = drain(self, server.id, server.runs, run, now)?;
-            self.invariants.after(&self.truth, self.now, server, before, &did)?;
+            server.write_down();
+            self.invariants.after(&self.truth, self.source.height, self.now, server, before, &did)?;
         }
         let Some(run) = &mut server.run else { return Ok(()) };
         let before = self.invariants.before(run, &step);
@@ -288,6 +290,7 @@ impl World {
         if !run.cluster.is_leading() {
             (run.template, run.watch) = (None, None);
         }
+        server.write_down();
         let due = server.next_due(self.epoch);
         if due != server.due {
             server.due = due;
@@ -297,7 +300,7 @@ impl World {
                 self.schedule(due.saturating_sub(self.now), server.id, event);
             }
         }
-        self.invariants.after(&self.truth, self.now, server, before, &did)
+        self.invariants.after(&self.truth, self.source.height, self.now, server, before, &did)
     }
 
     pub(super) fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
@@ -340,6 +343,9 @@ impl World {
             return; // the node that did so is gone
         }
         if self.source.is_down {
+            if self.servers[&id].run.is_none() {
+                return; // nobody tries again
+            }
             return self.schedule(RETRY, id, Event::HandIn { run: runs, solution });
         }
         let accepted = self.source.submit(&solution);
@@ -377,6 +383,10 @@ impl World {
         let config = Config { id, incarnation: server.incarnation, heartbeat, unit: UNIT, all_to_all, candidates };
         let mut cluster = Cluster::new(config, now);
         cluster.set_rate(server.rate);
+        if let Some(disk) = &server.disk {
+            self.truth.restored += disk.len() as u64;
+            cluster.restore(disk.iter().copied());
+        }
         server.runs += 1;
         (server.paused, server.due, server.hangs) = (None, None, false);
         server.run = Some(Box::new(Run {

@@ -6,6 +6,7 @@ mod epochs;
 mod fencing;
 mod idleness;
 mod interrupts;
+mod kept;
 mod leases;
 mod one_block;
 mod orphans;
@@ -166,6 +167,7 @@ impl Invariants {
     pub(super) fn after(
         &mut self,
         truth: &Truth,
+        height: u64,
         now: Duration,
         server: &Server,
         before: Before,
@@ -184,6 +186,7 @@ impl Invariants {
         searched::check(id, &run.cluster, truth)?;
         self.steps += 1;
         bounds::check(id, run, did, self.steps.is_multiple_of(16))?;
+        kept::check(height, truth, server)?;
         if server.lie.is_none() {
             agreement::check(self.agree_from, now, id, &run.cluster)?;
             idleness::check(self.busy_from, now, id, run)?;

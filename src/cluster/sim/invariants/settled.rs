@@ -1,4 +1,5 @@
-//! No solution is lost: each reached the source, or its block is over; and nobody keeps one for ever.
+//! No solution is lost that somebody who is well knows, or has on its disk: each reached the source, or its block is over; and nobody
+//! keeps one for ever.
 
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ pub(super) fn check(world: &World) -> Result<(), Violation> {
     for server in world.servers.values() {
         let offers =
             |found: &Found| server.run.as_ref().is_some_and(|run| run.cluster.worker().offers(&found.solution));
-        if world.truth.found.iter().any(|found| found.by == server.id && is_due(&found) && offers(found)) {
+        if world.truth.found.iter().any(|found| is_due(&found) && offers(found)) {
             return Err(Violation::new(law, format!("{:?} offers a solution for ever", server.id)));
         }
     }

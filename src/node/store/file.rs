@@ -1,0 +1,351 @@
+//! The store's file: one JSON document, always whole.
+//!
+//! ```text
+//! FILE        {"format":"headframe solutions","version":1,"sha256":"…","solutions":[…]}
+//! FILE.new    the next one while it is written: fsync, rename over FILE, fsync of the folder
+//! FILE.lock   locked by the node that has FILE until its process ends, however that ends; its content means nothing
+//! ```
+//!
+//! The digest is that of the solutions' JSON without white space.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::work::{Digest, Solution, reference};
+
+/// At most so many are kept, as many as a node offers.
+pub(super) const MAX_KEPT: usize = 64;
+
+/// The largest file that is read: 64 solutions have less than 64 KiB.
+const MAX_FILE: u64 = 1 << 20;
+
+const FORMAT: &str = "headframe solutions";
+const VERSION: u32 = 1;
+
+/// Why a store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another node has it.
+    #[error("the store {} is in use by another node; stop that one, or name another file", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system does not give the file: a folder, no permission, no such folder.
+    #[error("cannot use the store {}: {reason}; expected a file in a folder that can be written to", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: io::Error,
+    },
+    /// Something else is in the file, or it is damaged.
+    #[error(
+        "expected a node's solutions in {}, found {found}; it was left as it is: name another file, or move this one away",
+        path.display()
+    )]
+    NotSolutions {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+}
+
+/// The document.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: String,
+    version: u32,
+    sha256: Digest,
+    solutions: Vec<Solution>,
+}
+
+impl Document {
+    fn new(solutions: Vec<Solution>) -> serde_json::Result<Self> {
+        let sha256 = digest(&solutions)?;
+        Ok(Self { format: FORMAT.to_owned(), version: VERSION, sha256, solutions })
+    }
+}
+
+fn digest(solutions: &[Solution]) -> serde_json::Result<Digest> {
+    serde_json::to_vec(solutions).map(|json| reference::sha256(&json))
+}
+
+/// What the documents of all versions have.
+#[derive(Deserialize)]
+struct Head {
+    format: String,
+    version: u32,
+}
+
+/// A store's file, and the right to write it.
+#[derive(Debug)]
+pub(super) struct SolutionFile {
+    path: PathBuf,
+    /// Locked.
+    _lock: File,
+}
+
+impl SolutionFile {
+    /// Takes the file, which need not exist yet, and gives the solutions in it.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Solution>), StoreError> {
+        let unusable = |reason| StoreError::Unusable { path: path.to_owned(), reason };
+        if path.file_name().is_none() {
+            return Err(unusable(io::Error::other("it names no file")));
+        }
+        // Where a link leads: a rename would replace the link, and whatever the file is called, it has one lock.
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match fs::metadata(&target) {
+            Ok(found) if !found.is_file() => return Err(unusable(io::Error::other("it is no file"))),
+            _ => {}
+        }
+        let lock =
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside(&target, ".lock"));
+        let lock = lock.map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(StoreError::Locked { path: path.to_owned() }),
+            Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
+        }
+        let mut content = Vec::new();
+        let solutions = match File::open(&target).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)) {
+            Ok(_) => parse(&content).map_err(|found| StoreError::NotSolutions { path: path.to_owned(), found })?,
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(reason) => return Err(unusable(reason)),
+        };
+        Ok((Self { path: target, _lock: lock }, solutions))
+    }
+
+    /// Makes the file hold these. When this returns they are on disk; if it fails, the file holds what it held or these.
+    pub(super) fn replace(&self, solutions: &[Solution]) -> io::Result<()> {
+        let mut text = serde_json::to_vec(&Document::new(solutions.to_vec())?)?;
+        text.push(b'\n');
+        let new = beside(&self.path, ".new");
+        match fs::remove_file(&new) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => return Err(problem),
+            _ => {} // none, or one that was left when a node was killed
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            // Not every file system can sync a folder: then it does not need it.
+            Err(problem) if !matches!(problem.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+                Err(problem)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The solutions in a document, or what it is instead.
+fn parse(content: &[u8]) -> Result<Vec<Solution>, String> {
+    if content.is_empty() {
+        return Err("an empty file".to_owned());
+    }
+    if content.len() as u64 > MAX_FILE {
+        return Err(format!("more than {MAX_FILE} bytes"));
+    }
+    let head: Head = serde_json::from_slice(content).map_err(|error| format!("something else ({error})"))?;
+    let Head { format, version } = head;
+    if format != FORMAT {
+        let format: String = format.chars().take(40).collect();
+        return Err(format!("the format {format:?} instead of {FORMAT:?}"));
+    }
+    if version != VERSION {
+        return Err(format!("version {version}, where this program knows version {VERSION}"));
+    }
+    let damaged = |error: serde_json::Error| format!("a damaged file ({error})");
+    let document: Document = serde_json::from_slice(content).map_err(damaged)?;
+    let solutions = document.solutions;
+    if digest(&solutions).map_err(damaged)? != document.sha256 {
+        return Err("a damaged file (its sha256 is that of others)".to_owned());
+    }
+    if solutions.len() > MAX_KEPT {
+        return Err(format!("{} of them, where a node keeps {MAX_KEPT} at most", solutions.len()));
+    }
+    match solutions.iter().find(|solution| solution.verify().is_none()) {
+        Some(wrong) => Err(format!("one that is none (nonce {} of height {})", wrong.nonce, wrong.job.height)),
+        None => Ok(solutions),
+    }
+}
+
+/// The path with something after its name.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::work::{Hashing, Header, HeaderPuzzle, Job, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
+
+    /// A folder for a store named `solutions`.
+    pub(in super::super) struct Folder(tempfile::TempDir);
+
+    impl Folder {
+        pub(in super::super) fn new() -> Self {
+            Self(tempfile::tempdir().unwrap())
+        }
+
+        pub(in super::super) fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        pub(in super::super) fn store(&self) -> PathBuf {
+            self.path("solutions")
+        }
+    }
+
+    /// The first solutions of one zero of the check text.
+    pub(in super::super) fn solutions(count: usize) -> Vec<Solution> {
+        let puzzle = Puzzle::Text(TextPuzzle {
+            prev: "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap(),
+            timestamp: "1550766000000".parse().unwrap(),
+            hashing: Hashing::Double,
+        });
+        let target = Target::from_zeros(1, ZeroUnit::Hex).unwrap();
+        let job = Job { height: 7, puzzle, target, search: Search::First };
+        (1..).filter(|&nonce| job.check(nonce).is_some()).take(count).map(|nonce| Solution { job, nonce }).collect()
+    }
+
+    /// Bitcoin's first block, as a share.
+    fn genesis() -> Solution {
+        let header: Header =
+            "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e6776\
+            8f617fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff001d1dac2b7c"
+                .parse()
+                .unwrap();
+        let target = Target::from_bits(header.bits).unwrap();
+        let (nonce, puzzle) = (u64::from(header.nonce), Puzzle::Header(HeaderPuzzle { header, version_mask: 0 }));
+        Solution { job: Job { height: 0, puzzle, target, search: Search::Every }, nonce }
+    }
+
+    fn open(path: &Path) -> Result<Vec<Solution>, StoreError> {
+        SolutionFile::open(path).map(|(_, solutions)| solutions)
+    }
+
+    fn write(path: &Path, solutions: &[Solution]) {
+        SolutionFile::open(path).unwrap().0.replace(solutions).unwrap();
+    }
+
+    /// What this version writes; later ones have to read it.
+    const WRITTEN: &str = r#"{"format":"headframe solutions","version":1,
+        "sha256":"4c4be3647f8838c4b81b252971a9d331d4757e6694c96bd0e8a1f4cd83071050","solutions":[
+        {"job":{"height":7,"puzzle":{"Text":{"prev":"00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db",
+        "timestamp":"1550766000000","hashing":"double"}},
+        "target":[15,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,
+        255,255,255],"search":"First"},"nonce":2},
+        {"job":{"height":0,"puzzle":{"Header":{"header":{"version":1,
+        "prev_blockhash":"0000000000000000000000000000000000000000000000000000000000000000",
+        "merkle_root":"3ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa4b1e5e4a","time":1231006505,"bits":486604799,
+        "nonce":2083236893},"version_mask":0}},
+        "target":[0,0,0,0,255,255,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"search":"Every"},"nonce":2083236893}]}"#;
+
+    #[test]
+    fn the_format_stays() {
+        let folder = Folder::new();
+        let both = [solutions(1), vec![genesis()]].concat();
+        write(&folder.store(), &both);
+        let written: String = WRITTEN.lines().map(str::trim_start).collect();
+        assert_eq!(fs::read_to_string(folder.store()).unwrap(), written + "\n");
+        fs::write(folder.store(), WRITTEN).unwrap();
+        assert_eq!(open(&folder.store()).unwrap(), both);
+    }
+
+    #[test]
+    fn what_is_none_is_said_and_left_as_it_is() {
+        let folder = Folder::new();
+        write(&folder.store(), &solutions(2));
+        let whole = fs::read_to_string(folder.store()).unwrap();
+        let json = |solutions: Vec<Solution>| serde_json::to_string(&Document::new(solutions).unwrap()).unwrap();
+        let none = Solution { nonce: 3, ..solutions(1)[0] };
+        for (text, told) in [
+            ("", "an empty file"),
+            ("dear reader", "something else"),
+            (&whole[..whole.len() / 2], "something else (EOF"),
+            (&whole.replace("solutions\",\"v", "chain\",\"v"), "the format \"headframe chain\" instead of"),
+            (&whole.replace("\"version\":1", "\"version\":2"), "version 2, where this program knows version 1"),
+            (&whole.replace("\"height\"", "\"depth\""), "a damaged file (missing field `height`"),
+            (&whole.replace("\"height\":7", "\"height\":8"), "a damaged file (its sha256"),
+            (&json(vec![none]), "one that is none (nonce 3 of height 7)"),
+            (&json(solutions(65)), "65 of them, where a node keeps 64 at most"),
+            (&" ".repeat(MAX_FILE as usize + 1), "more than 1048576 bytes"),
+        ] {
+            fs::write(folder.store(), text).unwrap();
+            let error = open(&folder.store()).unwrap_err().to_string();
+            assert!(error.contains(told) && error.contains("name another file"), "expected {told:?} in {error}");
+            assert_eq!(fs::read_to_string(folder.store()).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn no_cut_and_no_flipped_bit_is_taken_for_a_whole_file() {
+        let folder = Folder::new();
+        write(&folder.store(), &solutions(2));
+        let whole = fs::read(folder.store()).unwrap();
+        for length in 0..whole.len() - 1 {
+            fs::write(folder.store(), &whole[..length]).unwrap();
+            assert!(matches!(open(&folder.store()), Err(StoreError::NotSolutions { .. })), "{length} bytes");
+        }
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1;
+            fs::write(folder.store(), &flipped).unwrap();
+            assert!(matches!(open(&folder.store()), Err(StoreError::NotSolutions { .. })), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_one_owner_whatever_it_is_called_and_is_nobody_elses_to_read() {
+        let folder = Folder::new();
+        let link = folder.path("link");
+        write(&folder.store(), &solutions(1));
+        symlink(folder.store(), &link).unwrap();
+        let (file, _) = SolutionFile::open(&link).unwrap();
+        for name in [folder.store(), link.clone()] {
+            assert!(matches!(open(&name), Err(StoreError::Locked { .. })), "{name:?}");
+        }
+        fs::set_permissions(folder.store(), PermissionsExt::from_mode(0o644)).unwrap();
+        file.replace(&solutions(2)).unwrap();
+        drop(file);
+        assert!(link.is_symlink());
+        assert_eq!(open(&folder.store()).unwrap(), solutions(2));
+        for name in ["solutions", "solutions.lock"] {
+            assert_eq!(fs::metadata(folder.path(name)).unwrap().permissions().mode() & 0o777, 0o600, "{name}");
+        }
+        assert!(!folder.path("solutions.new").exists());
+    }
+
+    #[test]
+    fn what_a_killed_node_left_half_written_is_of_no_account() {
+        let folder = Folder::new();
+        write(&folder.store(), &solutions(1));
+        fs::write(folder.path("solutions.new"), "{\"format\":").unwrap();
+        assert_eq!(open(&folder.store()).unwrap(), solutions(1));
+        write(&folder.store(), &solutions(2));
+        assert_eq!(open(&folder.store()).unwrap(), solutions(2));
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let folder = Folder::new();
+        fs::create_dir(folder.store()).unwrap();
+        for path in [folder.store(), folder.path("no/such"), "/dev/null".into(), "".into(), "..".into()] {
+            let error = open(&path).unwrap_err();
+            assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+        }
+    }
+}
