@@ -3,7 +3,7 @@
 //! The leader's heartbeats carry it. It only ever helps: what is missing from it is searched again, nothing else.
 
 use super::done::Done;
-use super::{JobDone, Standing};
+use super::{Epoch, JobDone, Standing};
 use crate::work::{Job, JobId, NonceRange};
 
 /// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
@@ -21,19 +21,22 @@ const BRIEF_RANGES: usize = 4;
 /// Jobs under way and what is done of each.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Board {
+    /// The last reign that it was heard of from its leader.
+    of: Option<Epoch>,
     jobs: Vec<(Job, Done)>,
 }
 
 impl Board {
     /// What a leader's heartbeat said, and nothing else.
-    pub(super) fn heard(standing: &Standing) -> Self {
+    pub(super) fn heard(epoch: Epoch, standing: &Standing) -> Self {
         let mut board = Self::default();
-        board.merge(standing);
+        board.merge(epoch, standing);
         board
     }
 
-    /// Takes in what a leader's heartbeat said. For jobs known already, what is done grows; jobs no longer named are over.
-    pub(super) fn merge(&mut self, heard: &Standing) {
+    /// Takes in what the heartbeat of the leader of `epoch` said. For jobs known already, what is done grows; jobs no longer named are over.
+    pub(super) fn merge(&mut self, epoch: Epoch, heard: &Standing) {
+        self.of = Some(epoch);
         let mut known = std::mem::take(&mut self.jobs);
         for JobDone { job, ranges, pieces } in heard.done.iter().take(MAX_JOBS) {
             let mut done = match known.iter().position(|(other, _)| other == job) {
@@ -52,8 +55,13 @@ impl Board {
     }
 
     /// Replaces everything.
-    pub(super) fn set(&mut self, jobs: impl Iterator<Item = (Job, Done)>) {
-        self.jobs = jobs.collect();
+    pub(super) fn set(&mut self, epoch: Epoch, jobs: impl Iterator<Item = (Job, Done)>) {
+        *self = Self { of: Some(epoch), jobs: jobs.collect() };
+    }
+
+    /// The reign that it is of.
+    pub(super) fn of(&self) -> Option<Epoch> {
+        self.of
     }
 
     pub(super) fn jobs(&self) -> &[(Job, Done)] {
@@ -102,6 +110,10 @@ mod tests {
     use super::*;
     use crate::cluster::tests::{job, node};
 
+    fn epoch() -> Epoch {
+        Epoch { counter: 1, leader: node(1), incarnation: 1 }
+    }
+
     fn range(&(start, end): &(u64, u64)) -> NonceRange {
         NonceRange::new(start, end)
     }
@@ -122,12 +134,12 @@ mod tests {
     fn what_is_done_grows_and_jobs_end() {
         let mut board = Board::default();
         let said = |number, ranges| standing(in_full([(&job(number), &done(ranges))].into_iter()));
-        board.merge(&said(1, &[(1, 100)]));
-        board.merge(&said(1, &[(200, 300)]));
+        board.merge(epoch(), &said(1, &[(1, 100)]));
+        board.merge(epoch(), &said(1, &[(200, 300)]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
         assert!(board.confirms(job(1).id(), NonceRange::new(1, 100)));
         assert!(!board.confirms(job(1).id(), NonceRange::new(1, 101)));
-        board.merge(&said(2, &[]));
+        board.merge(epoch(), &said(2, &[]));
         assert_eq!(board.jobs(), [(job(2), done(&[]))]);
         assert!(board.confirms(job(1).id(), NonceRange::new(1, 101)), "job 1 is over");
     }
@@ -151,7 +163,7 @@ mod tests {
         let mut board = Board::default();
         let ranges = vec![NonceRange::new(0, 10), NonceRange::new(9, 3), NonceRange::new(5_000_000_000, u64::MAX)];
         let pieces = ranges.iter().map(|&range| (range, node(2))).collect();
-        board.merge(&standing(vec![JobDone { job: job(1), ranges, pieces }]));
+        board.merge(epoch(), &standing(vec![JobDone { job: job(1), ranges, pieces }]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 10)]))]);
     }
 }

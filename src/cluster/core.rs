@@ -1,11 +1,13 @@
 //! One node's state machine.
 
+mod hearing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::board::Board;
-use super::leading::{Leading, MAX_UNSETTLED};
+use super::leading::Leading;
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
@@ -16,9 +18,6 @@ use super::{
     board,
 };
 use crate::work::{Job, Solution};
-
-/// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
-const MAX_EPOCHS_MISSED: u64 = 1 << 32;
 
 /// How things stand, as a leader last told it.
 #[derive(Debug)]
@@ -44,6 +43,8 @@ pub struct Cluster {
     epoch: Option<Epoch>,
     /// The one before this node's own.
     predecessor: Option<Epoch>,
+    /// Since when it last doubted, as a leader, that its board was of the block to find.
+    doubted: Option<Instant>,
     /// Who leads, by this node's own count.
     leader: Option<NodeId>,
     /// Present while this node leads.
@@ -59,8 +60,10 @@ pub struct Cluster {
     unsettled: Vec<Unsettled>,
     /// What it said of nodes that are not to be believed.
     distrusted: Distrusted,
-    /// While this node leads: the newest epoch heard of that it has not surpassed yet.
+    /// While this node leads, and has just begun to: the newest epoch that it has to surpass.
     rumour: Option<Epoch>,
+    /// What the leader of a newer epoch said to this leader, which did not enter that epoch.
+    word: Option<(Epoch, Arc<Standing>)>,
     /// The leader and epoch last put out.
     told: Option<(NodeId, Epoch)>,
     started: Instant,
@@ -77,6 +80,7 @@ impl Cluster {
             peers: Peers::new(config),
             epoch: None,
             predecessor: None,
+            doubted: None,
             leader: None,
             leading: None,
             worker: Worker::default(),
@@ -86,6 +90,7 @@ impl Cluster {
             unsettled: Vec::new(),
             distrusted: Distrusted::new(),
             rumour: None,
+            word: None,
             told: None,
             started: now,
             next_heartbeat: now,
@@ -194,9 +199,9 @@ impl Cluster {
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.heartbeat;
-            match self.rumour.take().filter(|&epoch| self.leading.is_some() && Some(epoch) > self.epoch) {
-                Some(epoch) => self.enter(epoch), // and if it leads again, all hear of it
-                None => self.beat(now),
+            let begins_anew = self.hear_rumour(); // in a moment, and then all hear of it
+            if !begins_anew {
+                self.beat(now);
             }
         }
         self.settle(now);
@@ -346,7 +351,7 @@ impl Cluster {
             }
             Message::Process(process) => {
                 if self.obeys(from, process.epoch) {
-                    self.see_epoch(now, from, process.epoch);
+                    self.see_epoch(from, process.epoch);
                     self.worker.handle_process(process, &mut self.out);
                 }
             }
@@ -362,7 +367,7 @@ impl Cluster {
             }
             Message::ProcessInterrupt(interrupt) => {
                 if self.obeys(from, interrupt.epoch) {
-                    self.see_epoch(now, from, interrupt.epoch);
+                    self.see_epoch(from, interrupt.epoch);
                     if self.worker.handle_interrupt(interrupt, &mut self.out) {
                         self.ask(self.leader);
                     }
@@ -384,109 +389,13 @@ impl Cluster {
         }
     }
 
-    /// Takes in what another node's heartbeat says of the epoch and of what is done.
-    fn hear(&mut self, now: Instant, from: NodeId, heartbeat: Heartbeat) {
-        let is_newest = self.peers.is_newest(from, heartbeat.incarnation, heartbeat.sent);
-        let Some(epoch) = heartbeat.epoch.filter(|_| is_newest) else { return };
-        if self.leading.is_some() && !self.peers.is_alive(from, heartbeat.incarnation) {
-            return; // it may not hear this node, and then there is no surpassing what it says
-        }
-        self.see_epoch(now, from, epoch);
-        if heartbeat.standing.is_some()
-            && Some(epoch) > self.epoch
-            && let Some(leader) = self.leader.filter(|&leader| leader < from)
-            // Heartbeats count whole milliseconds, and so will the answer.
-            && self.peers.doubt(leader, self.started + Duration::from_millis(self.uptime(now)))
-        {
-            // It leads, so for it this node's leader is gone. A question says whether that is so.
-            self.send_heartbeat(now, leader);
-        }
-        if let (Some(leading), Some(standing)) = (&mut self.leading, &heartbeat.standing)
-            && self.predecessor == Some(epoch)
-            && epoch.leader == from
-        {
-            leading.learn(standing, &mut self.out); // its last word was overtaken by its successor's first
-        }
-        if self.epoch == Some(epoch)
-            && epoch.leader == from
-            && from != self.config.id
-            && let Some(standing) = heartbeat.standing
-        {
-            let is_member = |(id, _): &(NodeId, u64)| *id == self.config.id || self.peers.contains(*id);
-            let distrusted: Distrusted = standing.distrusted.iter().copied().filter(is_member).collect();
-            if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
-                self.board = Board::default(); // it may be what they said; the leader knows better
-            }
-            self.distrusted = distrusted;
-            if !planted(Bug::BoardNotKept) {
-                self.board.merge(&standing);
-            }
-            self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
-            // What an earlier leader knew may be news to this one.
-            if planted(Bug::ConfirmedByHearsay) {
-                self.worker.confirm(&self.board);
-            }
-            self.confirm(epoch, Board::heard(&standing));
-        }
-    }
-
-    /// Lets the worker forget what the leader's word before this one said to be done: by now the next leader knows it too, even if it
-    /// was just about to lead, and this word was too late for it.
-    fn confirm(&mut self, epoch: Epoch, word: Board) {
-        if let Some((_, before)) = self.last_word.replace((epoch, word)).filter(|(of, _)| *of == epoch) {
-            self.worker.confirm(&before);
-        }
-    }
-
-    /// Whether leases and interrupts of `epoch` count when `from` sends them: only one's own leader's, and no older ones.
-    fn obeys(&self, from: NodeId, epoch: Epoch) -> bool {
-        let is_new = Some(epoch) >= self.epoch || planted(Bug::OldReignsObeyed);
-        let is_leader = Some(from) == self.leader || planted(Bug::AnyoneObeyed);
-        epoch.leader == from && is_leader && is_new && (self.heeds(from, epoch) || planted(Bug::AnyoneObeyed))
-    }
-
-    /// Whether this node believes that there is such an epoch. A follower believes only its leader, and only from itself: so nobody can
-    /// speak in another's name, and two nodes which both lead (a link is cut, or works one way) do not drive each other to ever newer
-    /// epochs through those in between. A leader has to surpass what others believe in, but not a lower id that is just coming back:
-    /// that one will lead itself.
-    fn heeds(&self, from: NodeId, epoch: Epoch) -> bool {
-        let id = self.config.id;
-        let is_near = epoch.counter <= self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(MAX_EPOCHS_MISSED);
-        let is_ours = match self.leader {
-            Some(leader) if leader == id => from == id || from != epoch.leader || epoch.leader > id,
-            leader => from == epoch.leader && leader.is_none_or(|leader| leader == from),
-        };
-        is_near && is_ours
-    }
-
-    /// Takes a newer epoch for true, if this node heeds whoever names it. A leader does so once a heartbeat at most, since it begins anew
-    /// to surpass it: else rumours could keep it from ever granting anything.
-    fn see_epoch(&mut self, now: Instant, from: NodeId, epoch: Epoch) {
-        if Some(epoch) <= self.epoch || !self.heeds(from, epoch) {
-            return;
-        }
-        let has_just_begun = |leading: &Leading| now < leading.began() + self.config.heartbeat;
-        if self.leading.as_ref().is_some_and(has_just_begun) && !planted(Bug::RumoursBelievedAtOnce) {
-            self.rumour = self.rumour.max(Some(epoch));
-        } else {
-            self.enter(epoch);
-        }
-    }
-
-    /// A newer epoch ends one's own: its leases are void, though what was done stays known.
-    fn enter(&mut self, epoch: Epoch) {
-        self.epoch = Some(epoch);
-        if !planted(Bug::LeadsOn) {
-            self.step_down();
-        }
-    }
-
     fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
             self.standing = None;
             leading.save(&mut self.board);
             self.unsettled = leading.unsettled().to_vec();
             self.distrusted = leading.distrusted().clone();
+            self.doubted = leading.doubted();
             self.peers.set_leads(false);
         }
     }
@@ -564,7 +473,12 @@ impl Cluster {
         let live = live.chain([self.config.id]).collect();
         let mut trust = Trust::new(std::mem::take(&mut self.distrusted));
         self.peers.runs().chain([(self.config.id, self.config.incarnation)]).for_each(|(id, run)| trust.meet(id, run));
-        let mut leading = Leading::new(self.config, epoch, &self.board, trust, live, now, &mut self.out);
+        // Reigns that follow each other soon doubt once, lest rumours and a source that is down stop everything.
+        let doubted = self.doubted.filter(|&at| now < at + self.config.lease_depth() * 4);
+        let mut leading = Leading::new(self.config, epoch, &self.board, trust, live, doubted, now, &mut self.out);
+        if self.board.of() != self.predecessor {
+            leading.doubt(now); // others know of a reign that this node knows nothing of
+        }
         for unsettled in std::mem::take(&mut self.unsettled) {
             leading.resume(unsettled, &mut self.out);
         }

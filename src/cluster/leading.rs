@@ -66,9 +66,13 @@ pub(super) struct Leading {
     terms: Option<Job>,
     /// Solutions that came before.
     unjudged: Vec<Unsettled>,
-    /// Somebody searches a job that this leader does not know, so what the board says is old: until the source was heard, nothing
-    /// of it is granted.
-    in_doubt: bool,
+    /// The reign of which the board was heard.
+    board_of: Option<Epoch>,
+    /// What the board says may be old, since somebody searches a job that it does not name, or there was a reign since. Until then nothing
+    /// of it is granted, unless the source is heard, or the last leader.
+    doubt_until: Option<Instant>,
+    /// Since when, or since when the reign before did.
+    doubted: Option<Instant>,
     is_news: bool,
     trust: Trust,
     /// Nodes at work in this epoch and their speed in nonces per second.
@@ -82,13 +86,16 @@ pub(super) struct Leading {
 }
 
 impl Leading {
-    /// Begins an epoch where the board says that the last one stopped, among the `live` nodes.
+    /// Begins an epoch where the board says that the last one stopped, among the `live` nodes. If another reign has
+    /// `doubted` lately, the time that it did so counts.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn new(
         config: Config,
         epoch: Epoch,
         board: &Board,
         trust: Trust,
         live: BTreeSet<NodeId>,
+        doubted: Option<Instant>,
         now: Instant,
         out: &mut Outbox,
     ) -> Self {
@@ -108,7 +115,9 @@ impl Leading {
             settled: VecDeque::new(),
             terms: None,
             unjudged: Vec::new(),
-            in_doubt: false,
+            board_of: board.of(),
+            doubt_until: None,
+            doubted,
             is_news: false,
             trust,
             rates: BTreeMap::new(),
@@ -167,8 +176,25 @@ impl Leading {
     }
 
     /// What the last leader knew and had told everyone.
-    pub(super) fn learn(&mut self, standing: &Standing, out: &mut Outbox) {
-        for (job, done) in Board::heard(standing).jobs() {
+    pub(super) fn learn(&mut self, now: Instant, epoch: Epoch, standing: &Standing, out: &mut Outbox) {
+        let heard = Board::heard(epoch, standing);
+        let is_same = heard.jobs().iter().map(|(job, _)| job).eq(self.ledgers.iter().map(Ledger::job));
+        if self.terms.is_none() && (self.doubts() || !is_same) {
+            // Its board, not this node's, is the one to go on from; and whoever has said what it holds spoke of that.
+            let is_named = |ledger: &Ledger| heard.jobs().iter().any(|(job, _)| job == ledger.job());
+            for lease in self.ledgers.iter().filter(|ledger| !is_named(ledger)).flat_map(Ledger::leases) {
+                self.interrupt(lease.node, None, vec![(self.epoch, lease.number)], out);
+            }
+            self.ledgers.retain(is_named);
+            let is_new = |job: &Job| !self.is_found(job) && self.ledgers.iter().all(|ledger| ledger.job() != job);
+            let new: Vec<_> = heard.jobs().iter().filter(|(job, _)| is_new(job)).cloned().collect();
+            self.ledgers.extend(new.into_iter().map(|(job, done)| Ledger::new(job, done, self.config.unit)));
+            (self.board_of, self.doubt_until) = (Some(epoch), None);
+            self.gather_until = Some(now + self.config.gather_time());
+            self.unheard.extend(self.rates.keys());
+            self.is_news = true; // that makes them say it again
+        }
+        for (job, done) in heard.jobs() {
             if let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.job() == job) {
                 ledger.learn(done);
             }
@@ -180,7 +206,7 @@ impl Leading {
 
     /// What is done, for this node's own board.
     pub(super) fn save(&self, board: &mut Board) {
-        board.set(self.ledgers.iter().map(|ledger| (*ledger.job(), ledger.done().clone())));
+        board.set(self.epoch, self.ledgers.iter().map(|ledger| (*ledger.job(), ledger.done().clone())));
     }
 
     fn current(&self) -> Option<&Job> {
@@ -203,7 +229,7 @@ impl Leading {
         if self.current().is_some_and(|current| !current.is_same_search(&job)) {
             self.end_round(None, out);
         }
-        self.terms = Some(job);
+        (self.terms, self.doubt_until) = (Some(job), None);
         let is_known = self.ledgers.iter().any(|ledger| ledger.id() == job.id());
         if !is_known && self.ledgers.len() < MAX_JOBS {
             self.is_news |= self.ledgers.is_empty();
@@ -223,12 +249,31 @@ impl Leading {
 
     /// When [`Leading::handle_timeout`] has something to do.
     pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.gather_until
+        self.gather_until.into_iter().chain(self.doubt_until).min()
+    }
+
+    /// Since when this reign doubts or did, or the one before.
+    pub(super) fn doubted(&self) -> Option<Instant> {
+        self.doubted
+    }
+
+    /// Whether nothing may be granted because the board may be old.
+    fn doubts(&self) -> bool {
+        self.doubt_until.is_some()
+    }
+
+    /// The board may be old. By the time this ends, nobody has anything newer to search.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        let until = *self.doubted.get_or_insert(now) + self.config.lease_depth();
+        self.doubt_until = Some(until).filter(|&until| now < until);
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
         if self.gather_until.is_some_and(|until| now >= until) {
             self.unheard.clear();
+            self.feed(now, out);
+        }
+        if self.doubt_until.take_if(|until| now >= *until).is_some() {
             self.feed(now, out);
         }
     }
@@ -282,12 +327,13 @@ impl Leading {
                 .filter(|ledger| ledger.id() == claim.job)
                 .for_each(|ledger| ledger.reclaim(is_over));
         }
-        let (mut outdated, mut void) = (false, Vec::new());
+        let (mut outdated, mut is_board_old, mut void) = (false, false, Vec::new());
         for (place, held) in request.held.iter().take(MAX_HELD).enumerate() {
             self.credit(from, &held.searched, out);
             let believes = self.trust.believes(from);
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.searched.job) else {
                 outdated = true;
+                is_board_old |= believes && Some(held.epoch) >= self.board_of;
                 continue;
             };
             if held.epoch == self.epoch && ledger.progress(held.lease, from, place == 0, now) {
@@ -307,7 +353,9 @@ impl Leading {
             }
         }
         // Before the source has named the block to find, a job that this leader does not know may well be for it.
-        self.in_doubt |= outdated && self.trust.believes(from) && self.terms.is_none();
+        if is_board_old && self.terms.is_none() {
+            self.doubt(now);
+        }
         if planted(Bug::VoidLeasesUntold) {
             void.clear();
         }
@@ -499,7 +547,7 @@ impl Leading {
 
     /// Grants leases until `node` has [`Config::lease_depth`] in hand.
     fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        if self.gather_until.is_some() || self.in_doubt && self.terms.is_none() {
+        if self.gather_until.is_some() || self.doubts() {
             self.hungry.insert(node);
             return;
         }

@@ -569,6 +569,69 @@ fn a_solution_outlives_a_board_that_is_a_block_behind() {
 }
 
 #[test]
+fn a_leader_that_missed_a_reign_does_not_go_back_to_its_own_board() {
+    for is_last_leader_there in [true, false] {
+        let mut net = Net::new(&[1, 2, 3]);
+        net.run(MS * 20);
+        net.act(1, |cluster, now| cluster.handle_job(now, job_of(1, 1)));
+        net.run(seconds(6));
+        net.cut = vec![(1, 2), (2, 1), (1, 3), (3, 1)];
+        net.run(seconds(12));
+        assert_eq!(net.leaders(), [(1, 1), (2, 2), (3, 2)]);
+        net.act(2, |cluster, now| cluster.handle_job(now, job_of(2, 1)));
+        net.run(seconds(6));
+        // It hears of that reign from a follower first, and no source tells it which block to find.
+        net.cut = vec![(1, 2), (2, 1)];
+        if !is_last_leader_there {
+            net.kill(2);
+        }
+        net.run(seconds(6));
+        net.cut.clear();
+        let searches = |net: &mut Net, id| net.member(id).scans.iter().any(|scan| scan.job == job_of(1, 1));
+        for _ in 0..100 {
+            net.run(MS * 100);
+            assert!(!searches(&mut net, 3), "node 3 was set back");
+        }
+        if is_last_leader_there {
+            assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+            assert!(net.members.values().all(|member| member.scans[0].job == job_of(2, 1)));
+        } else {
+            net.run(seconds(20));
+            assert!(searches(&mut net, 3), "nobody knows better any more");
+        }
+    }
+}
+
+#[test]
+fn of_many_last_words_the_last_one_counts() {
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job_of(1, 1)));
+    net.run(seconds(6));
+    // Node 1 stops for a while, and what node 2 says as leader waits for it.
+    let mut paused = net.members.remove(&node(1)).unwrap();
+    let mut waiting = Vec::new();
+    for block in 2..=4 {
+        net.run(seconds(if block == 2 { 12 } else { 6 }));
+        net.act(2, |cluster, now| cluster.handle_job(now, job_of(block, 1)));
+        waiting.extend(net.mail.iter().filter(|(_, _, to, _)| *to == node(1)).cloned());
+    }
+    net.run(seconds(6));
+    paused.cluster.handle_timeout(net.now);
+    net.members.insert(node(1), paused);
+    net.mail.extend(waiting.into_iter().map(|(_, from, to, message)| (net.now + MS, from, to, message)));
+    net.drain(node(1));
+    for _ in 0..100 {
+        net.run(MS * 100);
+        for id in [2, 3] {
+            assert!(net.member(id).scans.iter().all(|scan| scan.job == job_of(4, 1)), "node {id} was set back");
+        }
+    }
+    assert_eq!(net.leaders(), [(1, 1), (2, 1), (3, 1)]);
+    assert!(net.members.values().all(|member| member.scans[0].job == job_of(4, 1)));
+}
+
+#[test]
 fn a_solution_on_other_terms_ends_nothing() {
     let mut net = Net::new(&[1, 2]);
     net.run(MS * 20);
@@ -682,9 +745,12 @@ fn a_follower_works_for_a_leader_that_does_not_know_the_one_before() {
     net.act(1, Cluster::leave);
     net.run(MS * 5);
     net.kill(1);
-    net.run(seconds(1));
-    net.act(2, |cluster, now| cluster.handle_job(now, job(1)));
-    net.run(seconds(6));
+    for _ in 0..14 {
+        if std::mem::take(&mut net.member(2).needs_job) {
+            net.act(2, |cluster, now| cluster.handle_job(now, job(1)));
+        }
+        net.run(MS * 500);
+    }
     assert!(!net.member(3).scans.is_empty());
 }
 

@@ -1,0 +1,140 @@
+//! Which reigns a node believes in, and what it learns from their leaders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::board::Board;
+use super::super::leading::{Leading, MAX_UNSETTLED};
+use super::super::planted::{Bug, planted};
+use super::super::trust::Distrusted;
+use super::super::{Epoch, Heartbeat, NodeId, Standing};
+use super::Cluster;
+
+/// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
+const MAX_EPOCHS_MISSED: u64 = 1 << 32;
+
+impl Cluster {
+    /// Takes in what another node's heartbeat says of the epoch and of what is done.
+    pub(super) fn hear(&mut self, now: Instant, from: NodeId, heartbeat: Heartbeat) {
+        let is_newest = self.peers.is_newest(from, heartbeat.incarnation, heartbeat.sent);
+        let Some(epoch) = heartbeat.epoch.filter(|_| is_newest) else { return };
+        if self.leading.is_some() && !self.peers.is_alive(from, heartbeat.incarnation) {
+            // It may not hear this node, and then there is no surpassing what it says.
+            return self.remember(from, epoch, heartbeat.standing);
+        }
+        let has_just_begun = |leading: &Leading| now < leading.began() + self.config.heartbeat;
+        if self.is_news(from, epoch)
+            && self.leading.as_ref().is_some_and(has_just_begun)
+            && !planted(Bug::RumoursBelievedAtOnce)
+        {
+            // To surpass it, a leader begins anew. Once a heartbeat at most: else rumours could keep it from ever granting anything.
+            self.rumour = self.rumour.max(Some(epoch));
+            return self.remember(from, epoch, heartbeat.standing);
+        }
+        self.see_epoch(from, epoch);
+        if heartbeat.standing.is_some()
+            && Some(epoch) > self.epoch
+            && let Some(leader) = self.leader.filter(|&leader| leader < from)
+            // Heartbeats count whole milliseconds, and so will the answer.
+            && self.peers.doubt(leader, self.started + Duration::from_millis(self.uptime(now)))
+        {
+            // It leads, so for it this node's leader is gone. A question says whether that is so.
+            self.send_heartbeat(now, leader);
+        }
+        let Some(standing) = heartbeat.standing.filter(|_| epoch.leader == from && from != self.config.id) else {
+            return;
+        };
+        if let Some(leading) = &mut self.leading
+            && self.predecessor == Some(epoch)
+        {
+            leading.learn(now, epoch, &standing, &mut self.out); // its last word was overtaken by its successor's first
+        }
+        if self.epoch == Some(epoch) {
+            self.take_over(epoch, &standing);
+        }
+    }
+
+    /// A leader may yet have to surpass that epoch, and then goes on from where it stood.
+    fn remember(&mut self, from: NodeId, epoch: Epoch, standing: Option<Arc<Standing>>) {
+        if let Some(standing) = standing.filter(|_| epoch.leader == from && Some(epoch) > self.epoch) {
+            self.word = Some((epoch, standing));
+        }
+    }
+
+    /// Takes in the rumour that waited until this node had led for a heartbeat. True if that ends its reign.
+    pub(super) fn hear_rumour(&mut self) -> bool {
+        let is_news = |epoch: &Epoch| self.leading.is_some() && Some(*epoch) > self.epoch;
+        self.rumour.take().filter(is_news).map(|epoch| self.enter(epoch)).is_some()
+    }
+
+    /// Goes on from what the leader of this epoch says of how things stand.
+    fn take_over(&mut self, epoch: Epoch, standing: &Standing) {
+        let is_member = |(id, _): &(NodeId, u64)| *id == self.config.id || self.peers.contains(*id);
+        let distrusted: Distrusted = standing.distrusted.iter().copied().filter(is_member).collect();
+        if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
+            self.board = Board::default(); // it may be what they said; the leader knows better
+        }
+        self.distrusted = distrusted;
+        if !planted(Bug::BoardNotKept) {
+            self.board.merge(epoch, standing);
+        }
+        self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
+        // What an earlier leader knew may be news to this one.
+        if planted(Bug::ConfirmedByHearsay) {
+            self.worker.confirm(&self.board);
+        }
+        self.confirm(epoch, Board::heard(epoch, standing));
+    }
+
+    /// Lets the worker forget what the leader's word before this one said to be done: by now the next leader knows it too, even if it
+    /// was just about to lead, and this word was too late for it.
+    pub(super) fn confirm(&mut self, epoch: Epoch, word: Board) {
+        if let Some((_, before)) = self.last_word.replace((epoch, word)).filter(|(of, _)| *of == epoch) {
+            self.worker.confirm(&before);
+        }
+    }
+
+    /// Whether leases and interrupts of `epoch` count when `from` sends them: only one's own leader's, and no older ones.
+    pub(super) fn obeys(&self, from: NodeId, epoch: Epoch) -> bool {
+        let is_new = Some(epoch) >= self.epoch || planted(Bug::OldReignsObeyed);
+        let is_leader = Some(from) == self.leader || planted(Bug::AnyoneObeyed);
+        epoch.leader == from && is_leader && is_new && (self.heeds(from, epoch) || planted(Bug::AnyoneObeyed))
+    }
+
+    /// Whether this node believes that there is such an epoch. A follower believes only its leader, and only from itself: so nobody can
+    /// speak in another's name, and two nodes which both lead (a link is cut, or works one way) do not drive each other to ever newer
+    /// epochs through those in between. A leader has to surpass what others believe in, but not a lower id that is just coming back:
+    /// that one will lead itself.
+    fn heeds(&self, from: NodeId, epoch: Epoch) -> bool {
+        let id = self.config.id;
+        let is_near = epoch.counter <= self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(MAX_EPOCHS_MISSED);
+        let is_ours = match self.leader {
+            Some(leader) if leader == id => from == id || from != epoch.leader || epoch.leader > id,
+            leader => from == epoch.leader && leader.is_none_or(|leader| leader == from),
+        };
+        is_near && is_ours
+    }
+
+    /// Whether `from` names an epoch newer than all that this node knew, and is heeded.
+    fn is_news(&self, from: NodeId, epoch: Epoch) -> bool {
+        Some(epoch) > self.epoch && self.heeds(from, epoch)
+    }
+
+    /// Takes in that there is such an epoch, if that is news.
+    pub(super) fn see_epoch(&mut self, from: NodeId, epoch: Epoch) {
+        if self.is_news(from, epoch) {
+            self.enter(epoch);
+        }
+    }
+
+    /// A newer epoch ends one's own: its leases are void, though what was done stays known.
+    fn enter(&mut self, epoch: Epoch) {
+        self.epoch = Some(epoch);
+        if !planted(Bug::LeadsOn) {
+            self.step_down();
+        }
+        if let Some((_, standing)) = self.word.take().filter(|(of, _)| *of == epoch) {
+            self.take_over(epoch, &standing);
+        }
+    }
+}
