@@ -130,18 +130,21 @@ impl Peers {
             true => self.peers.keys().copied().collect(),
             false => window(self.peers.iter().map(seen), self.config.candidates),
         };
-        let is_small = self.is_small();
         let fresh: Vec<_> = chosen.difference(&self.watched).copied().collect();
+        // A leader waits for nobody: they answer, or are silent.
+        let awaited = (self.is_small() || !self.leads).then(|| now + self.config.listen_time());
         for (&id, peer) in &mut self.peers {
             match (self.watched.contains(&id), chosen.contains(&id)) {
                 (true, false) if peer.state != PeerState::Down => {
                     (peer.state, peer.gone_since) = (PeerState::Unknown, Some(now));
                     (peer.awaited, peer.doubted) = (None, None);
                 }
-                (false, true) if peer.state != PeerState::Down => {
-                    peer.answered = now; // so its silence begins
-                    // A leader waits for nobody: they answer, or are silent.
-                    peer.awaited = (is_small || !self.leads).then(|| now + self.config.listen_time());
+                (false, true) => {
+                    // Who was down long ago and not asked since may be back.
+                    let is_sure = peer.gone_since.is_some_and(|since| now - since < self.config.heartbeat);
+                    if peer.state != PeerState::Down || !is_sure {
+                        (peer.state, peer.answered, peer.awaited) = (PeerState::Unknown, now, awaited);
+                    }
                 }
                 _ => {}
             }
