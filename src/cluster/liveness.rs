@@ -48,6 +48,7 @@ struct Peer {
     gone_since: Option<Instant>,
     /// Another node says that it is gone: it was asked then, and has to answer in time.
     doubted: Option<Instant>,
+    last_doubt: Option<Instant>,
     /// Incarnation and `sent` of the newest heartbeat taken in.
     newest: (u64, u64),
 }
@@ -55,7 +56,7 @@ struct Peer {
 /// What an answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// Nothing: it says of too long ago, or of an earlier run.
+    /// Nothing: it says of too long ago, or of an earlier run, or of a peer that need not be watched.
     Late,
     /// The peer is alive.
     Alive {
@@ -97,6 +98,7 @@ impl Peers {
                 left: None,
                 gone_since: None,
                 doubted: None,
+                last_doubt: None,
                 newest: (0, 0),
             };
             self.peers.entry(id).or_insert(fresh);
@@ -218,7 +220,7 @@ impl Peers {
     /// `id`, running as `incarnation`, has answered what it was asked at the time `asked`: it was alive then.
     pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, asked: Instant, now: Instant) -> Answered {
         let (down_after, is_wanted) = (self.config.down_after(), self.wants(id));
-        let Some(peer) = self.peers.get_mut(&id).filter(|_| is_wanted) else { return Answered::Late };
+        let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
         // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down, or nobody watched: then it has
         // answered what was asked after its last run was heard of.
         let set_back = !planted(Bug::ClocksNeverSetBack)
@@ -237,6 +239,11 @@ impl Peers {
             peer.newest = (0, 0); // heartbeats of another run, which may have had a higher number
         }
         peer.incarnation = incarnation;
+        if !is_wanted {
+            // It is back, and there are enough below it.
+            (peer.state, peer.gone_since) = (PeerState::Unknown, Some(now));
+            return Answered::Late;
+        }
         let news = peer.state != PeerState::Alive;
         (peer.state, peer.gone_since) = (PeerState::Alive, None);
         peer.doubted = peer.doubted.filter(|&since| asked < since);
@@ -245,10 +252,18 @@ impl Peers {
         Answered::Alive { news, restarted }
     }
 
-    /// Another node says that `id` is gone. True if it has to be asked, and to answer in time.
-    pub(super) fn doubt(&mut self, id: NodeId, now: Instant) -> bool {
-        let up = self.peers.get_mut(&id).filter(|peer| peer.state.is_up() && peer.doubted.is_none());
-        up.map(|peer| peer.doubted = Some(now)).is_some()
+    /// `id` says that all lower ones are gone. Gives those that have to be asked, and to answer in time; each once a heartbeat at most, lest
+    /// one lost answer among many should bring a leader down.
+    pub(super) fn doubt_below(&mut self, id: NodeId, now: Instant) -> Vec<NodeId> {
+        let mut doubted = Vec::new();
+        for (&lower, peer) in self.peers.range_mut(..id) {
+            let is_due = peer.last_doubt.is_none_or(|at| now >= at + self.config.heartbeat);
+            if peer.state.is_up() && peer.doubted.is_none() && is_due {
+                (peer.doubted, peer.last_doubt) = (Some(now), Some(now));
+                doubted.push(lower);
+            }
+        }
+        doubted
     }
 
     /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.

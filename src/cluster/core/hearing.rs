@@ -32,14 +32,12 @@ impl Cluster {
             return self.remember(from, epoch, heartbeat.standing);
         }
         self.see_epoch(from, epoch);
-        if heartbeat.standing.is_some()
-            && Some(epoch) > self.epoch
-            && let Some(leader) = self.leader.filter(|&leader| leader < from)
-            // Heartbeats count whole milliseconds, and so will the answer.
-            && self.peers.doubt(leader, self.started + Duration::from_millis(self.uptime(now)))
-        {
-            // It leads, so for it this node's leader is gone. A question says whether that is so.
-            self.send_heartbeat(now, leader);
+        let follows = self.leader.is_some_and(|leader| leader < from && leader != self.config.id);
+        if heartbeat.standing.is_some() && Some(epoch) > self.epoch && follows {
+            // It leads, so for it all lower ids are gone. Questions say whether that is so. Heartbeats count whole milliseconds, and so
+            // will the answers.
+            let doubted = self.peers.doubt_below(from, self.started + Duration::from_millis(self.uptime(now)));
+            self.send_heartbeats(now, doubted);
         }
         let Some(standing) = heartbeat.standing.filter(|_| epoch.leader == from && from != self.config.id) else {
             return;

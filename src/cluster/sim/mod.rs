@@ -26,6 +26,7 @@ mod lies;
 mod net;
 mod plan;
 mod run;
+mod scale;
 mod server;
 mod source;
 mod tests;

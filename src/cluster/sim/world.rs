@@ -75,6 +75,8 @@ pub(super) struct World {
     /// Faults injected, by kind.
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) steps: u64,
+    /// Messages that each node has sent.
+    pub(super) sent: BTreeMap<NodeId, u64>,
     watches: u64,
 }
 
@@ -148,6 +150,7 @@ impl World {
             invariants,
             faults: BTreeMap::new(),
             steps: 0,
+            sent: BTreeMap::new(),
             watches: 0,
         };
         for id in world.ids() {
@@ -307,6 +310,7 @@ impl World {
         if self.invariants.liar() == Some(from) {
             self.truth.told(&message);
         }
+        *self.sent.entry(from).or_default() += 1;
         for way in self.net.ways(&mut self.rng, from, to, &message) {
             self.schedule(way, to, Event::Deliver { from, message: message.clone() });
         }

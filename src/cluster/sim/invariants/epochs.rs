@@ -25,7 +25,7 @@ impl Reigns {
         before: Option<Epoch>,
         did: &Did,
         now: Duration,
-        seldom: Option<Duration>,
+        shortest: Option<Duration>,
     ) -> Result<(), Violation> {
         let epoch = cluster.epoch();
         if epoch < before {
@@ -35,8 +35,8 @@ impl Reigns {
             && self.last.get(&id).is_none_or(|(last, _)| *last != epoch)
         {
             let last = self.last.insert(id, (epoch, now));
-            if let (Some((_, began)), Some(seldom)) = (last, seldom)
-                && now - began < seldom
+            if let (Some((_, began)), Some(shortest)) = (last, shortest)
+                && now - began < shortest
             {
                 return Err(Violation::new("no rumour unseats a leader", format!("{id:?} begins {epoch:?} so soon")));
             }
