@@ -156,15 +156,22 @@ impl Ledger {
 
     /// Ends the leases that `over` names; what of them is not done is free again.
     pub(super) fn reclaim(&mut self, over: impl Fn(&Lease) -> bool) {
-        let before = self.leases.len();
-        self.leases.retain(|lease| !over(lease));
-        if self.leases.len() != before {
-            self.take_stock();
+        let Self { done, leases, taken, .. } = self;
+        for lease in leases.extract_if(.., |lease| over(lease)) {
+            // No other lease touches it, but some of it may be done.
+            let rest = lease.rest.start..lease.rest.end;
+            if !lease.rest.is_empty() {
+                taken.remove(rest.clone());
+                if !planted(Bug::ReclaimForgetsDone) {
+                    let kept = done.ranges().overlapping(&rest);
+                    taken.extend(kept.map(|done| done.start.max(rest.start)..done.end.min(rest.end)));
+                }
+            }
         }
     }
 
     fn take_stock(&mut self) {
-        self.taken = if planted(Bug::ReclaimForgetsDone) { RangeSet::new() } else { self.done.ranges().clone() };
+        self.taken = self.done.ranges().clone();
         let rests = self.leases.iter().map(|lease| lease.rest).filter(|rest| !rest.is_empty());
         self.taken.extend(rests.map(|rest| rest.start..rest.end));
     }
