@@ -234,6 +234,7 @@ conformance! {
     a_flood_is_cut_and_the_link_lives_on
     a_peer_that_is_not_up_yet_blocks_nobody
     a_restarted_peer_is_reached_again
+    a_link_that_was_silent_for_long_is_there_at_once
     close_delivers_what_was_sent_and_ends_recv
     close_ends_a_recv_that_waits
     a_removed_peer_is_heard_no_more
@@ -327,6 +328,17 @@ async fn a_restarted_peer_is_reached_again(network: Network) {
     two.set_peers(&BTreeMap::from([(id(1), one.local_address())]));
     assert_eq!(reaches(&*one, (2, &*two), round(10)).await, id(1));
     assert_eq!(reaches(&*two, (1, &*one), round(11)).await, id(2));
+}
+
+async fn a_link_that_was_silent_for_long_is_there_at_once(network: Network) {
+    let [one, two, _] = network.trio().await;
+    for time in [HEARTBEAT * 5, Duration::ZERO] {
+        one.send(id(2), round(1));
+        assert_eq!(next(&*two).await, (id(1), round(1)));
+        two.send(id(1), round(2));
+        assert_eq!(next(&*one).await, (id(2), round(2)));
+        sleep(time).await;
+    }
 }
 
 async fn close_delivers_what_was_sent_and_ends_recv(network: Network) {

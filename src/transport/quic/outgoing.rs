@@ -3,7 +3,9 @@
 //! 1. Nothing to send, no connection. The first letter makes one.
 //! 2. While there is none, letters wait up to a heartbeat and the task tries again after growing pauses: a stale
 //!    heartbeat helps nobody.
-//! 3. Each letter gets its stream at once, in order; writing it and awaiting its answer happen beside the queue, so that a
+//! 3. A connection on which nothing was sent for a while is closed: in a large cluster a node speaks with everyone at times, as
+//!    when it looks for the leader or leads, and with a few most of the time.
+//! 4. Each letter gets its stream at once, in order; writing it and awaiting its answer happen beside the queue, so that a
 //!    large or unanswered letter never holds up an interrupt.
 
 use std::net::SocketAddr;
@@ -13,12 +15,12 @@ use std::time::Duration;
 use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadToEndError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answers::Answer;
 use super::identity::node_name;
 use super::peer::Shared;
-use super::refusal::{LEAVING, Refusal, refusal};
+use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
 use crate::cluster::NodeId;
 use crate::transport::codec;
 
@@ -29,6 +31,12 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an attempt may take: several round trips around the world. A new one soon follows.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
+/// How long a connection that nothing is sent on is kept. Whoever is watched is sent something in each heartbeat, so it is not needed any
+/// more; and a new one costs a handshake of some milliseconds only.
+fn rest(heartbeat: Duration) -> Duration {
+    heartbeat.saturating_mul(4)
+}
+
 /// A message on its way to a peer.
 pub(super) struct Letter {
     pub(super) frame: Vec<u8>,
@@ -38,7 +46,8 @@ pub(super) struct Letter {
 
 /// Sends `letters` to `peer` until the transport closes and all are delivered.
 pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, letters: mpsc::Receiver<Letter>) {
-    let link = Link { shared, peer, address, connection: None, pause: Duration::ZERO, complaint: None };
+    let link =
+        Link { shared, peer, address, connection: None, used: Instant::now(), pause: Duration::ZERO, complaint: None };
     Outgoing { link, letters, streams: JoinSet::new() }.run().await;
 }
 
@@ -55,6 +64,8 @@ struct Link {
     peer: NodeId,
     address: SocketAddr,
     connection: Option<Connection>,
+    /// When it was last sent on.
+    used: Instant,
     pause: Duration,
     /// What was last complained about, so that it is said once.
     complaint: Option<&'static str>,
@@ -69,11 +80,17 @@ impl Outgoing {
     async fn run(mut self) {
         let closing = self.link.shared.closing.clone();
         loop {
+            let may_rest = self.link.connection.is_some() && self.streams.is_empty();
+            let unused = self.link.used.checked_add(rest(self.link.shared.heartbeat)).filter(|_| may_rest);
             let letter = tokio::select! {
                 biased;
                 letter = self.letters.recv() => letter,
                 () = closing.cancelled() => self.letters.try_recv().ok(),
                 () = self.link.lost() => continue,
+                () = come(unused) => {
+                    self.link.hang_up();
+                    continue;
+                }
                 // A restarted peer's old connection dies of the first letter; the letter is none the worse for it.
                 Some(ended) = self.streams.join_next() => match ended.ok().flatten() {
                     Some(letter) => Some(letter),
@@ -94,6 +111,7 @@ impl Outgoing {
     async fn send(&mut self, letter: Letter) {
         loop {
             if let Some(stream) = self.link.open(letter.awaits.is_some()).await {
+                self.link.used = Instant::now();
                 let (shared, peer) = (self.link.shared.clone(), self.link.peer);
                 match stream {
                     Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter)),
@@ -148,6 +166,14 @@ impl Link {
         }
     }
 
+    /// Closes a connection that is not used.
+    fn hang_up(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            connection.close(UNUSED, b"not used");
+            self.pause = Duration::ZERO;
+        }
+    }
+
     fn ended(&mut self, error: &ConnectionError) {
         self.connection = None;
         tracing::debug!("connection to peer {} at {} ended: {error}", self.peer, self.address);
@@ -192,6 +218,14 @@ impl Link {
             tracing::warn!("peer {} at {} {complaint}: {cause}", self.peer, self.address);
             self.complaint = Some(complaint);
         }
+    }
+}
+
+/// Waits for a moment that may never be.
+async fn come(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 

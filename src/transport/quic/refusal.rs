@@ -8,6 +8,8 @@ pub(super) const LEAVING: VarInt = VarInt::from_u32(0);
 pub(super) const UNKNOWN_NODE: VarInt = VarInt::from_u32(1);
 /// The code for a connection that a newer one of the same node replaces.
 pub(super) const REPLACED: VarInt = VarInt::from_u32(2);
+/// The code for a connection on which nothing was sent for a while.
+pub(super) const UNUSED: VarInt = VarInt::from_u32(3);
 
 /// A peer that is up and will not talk, or that this node will not talk to.
 #[derive(Debug, PartialEq, Eq)]

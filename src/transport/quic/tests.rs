@@ -83,6 +83,39 @@ async fn a_late_answer_goes_its_own_way() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_not_used_is_closed_and_another_opened_when_it_is() {
+    let (one, two) = pair(Duration::from_millis(100));
+    for _ in 0..2 {
+        one.send(id(2), work_request());
+        assert_eq!(next(&two).await, (id(1), work_request()));
+        assert!(two.shared.peers()[&id(1)].incoming.is_some());
+        let closed = async {
+            while one.shared.endpoint.open_connections() + two.shared.endpoint.open_connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(PATIENCE, closed).await.expect("the connection to be closed");
+        assert!(two.shared.peers()[&id(1)].incoming.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_used_is_kept() {
+    let (one, two) = pair(Duration::from_millis(500));
+    let mut first = None;
+    // Longer than an unused one is kept, and never silent for so long.
+    for _ in 0..25 {
+        one.send(id(2), Message::HeartbeatRequest(heartbeat()));
+        next(&two).await;
+        two.send(id(1), Message::HeartbeatReply(heartbeat(), None));
+        next(&one).await;
+        let connection = two.shared.peers()[&id(1)].incoming.as_ref().map(|connection| connection.stable_id());
+        assert_eq!(connection, *first.get_or_insert(connection));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
 async fn no_task_outlives_its_transport() {
     let (one, two) = pair(PATIENCE);
     one.send(id(2), work_request());
