@@ -96,8 +96,8 @@ fn forget(shared: &Shared, id: NodeId, connection: &Connection) {
     }
 }
 
-/// Reads frames until the connection ends. At most as many streams are read at once as a connection may have open.
-async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
+/// Reads frames until the connection, whoever has opened it, ends. At most as many streams are read at once as a connection may have open.
+pub(super) async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
@@ -107,7 +107,7 @@ async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connectio
             },
             opened = connection.accept_bi() => match opened {
                 Ok((answer, stream)) => {
-                    let answer = Some((answer, connection.stable_id()));
+                    let answer = Some((answer, connection.clone()));
                     streams.spawn(read(shared.clone(), peer, stream, answer))
                 }
                 Err(_) => return,
@@ -118,7 +118,7 @@ async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connectio
 }
 
 /// Reads one frame. Longer streams are stopped at the limit, unfinished ones after the idle time.
-async fn read(shared: Arc<Shared>, peer: NodeId, mut stream: RecvStream, answer: Option<(SendStream, usize)>) {
+async fn read(shared: Arc<Shared>, peer: NodeId, mut stream: RecvStream, answer: Option<(SendStream, Connection)>) {
     let frame = match timeout(idle_timeout(shared.heartbeat), stream.read_to_end(codec::MAX_FRAME)).await {
         Ok(Ok(frame)) => frame,
         Ok(Err(error)) => return tracing::debug!("dropped a stream of peer {peer}: {error}"),
@@ -127,15 +127,15 @@ async fn read(shared: Arc<Shared>, peer: NodeId, mut stream: RecvStream, answer:
     let Some(message) = shared.decode(peer, &frame) else { return };
     // Before the message is seen, so that its answer finds the stream.
     if let (Some((stream, connection)), Some(awaited)) = (answer, Answer::awaited_by(&message)) {
-        keep_open(&shared, peer, connection, awaited, stream);
+        keep_open(&shared, peer, &connection, awaited, stream);
     }
     shared.deliver(peer, message).await;
 }
 
-/// Keeps the half of a request's stream on which its answer is awaited, unless the connection was replaced meanwhile.
-fn keep_open(shared: &Shared, id: NodeId, connection: usize, awaited: Answer, stream: SendStream) {
+/// Keeps the half of a request's stream on which its answer is awaited, unless the connection has ended meanwhile.
+fn keep_open(shared: &Shared, id: NodeId, connection: &Connection, awaited: Answer, stream: SendStream) {
     if let Some(peer) = shared.peers().get_mut(&id)
-        && peer.incoming.as_ref().is_some_and(|newest| newest.stable_id() == connection)
+        && connection.close_reason().is_none()
     {
         peer.awaits.keep(awaited, stream, Instant::now());
     }

@@ -7,8 +7,8 @@
 //!              └─────────────────────────────────────────────────────────────────────────────<┘
 //! ```
 //!
-//! 1. Each node dials each peer, and speaks on the connection that it dialled. Both sides prove by certificate who they
-//!    are: [`identity`] and [`files`].
+//! 1. Each node dials whom it has something to tell, unless a peer with a higher id has dialled it: then both speak on that connection.
+//!    Both sides prove by certificate who they are: [`identity`] and [`files`].
 //! 2. A request and its answer are one bidirectional stream, every other message a unidirectional one. That is an
 //!    economy, never needed for correctness: a message says for itself what it is about.
 //! 3. Every queue, stream count and window is bounded; what does not fit is dropped, and the cluster's rules cope.
@@ -81,7 +81,6 @@ pub enum QuicError {
 
 /// One node's QUIC endpoint and its connections. Dropping it ends them.
 pub struct QuicTransport {
-    node: NodeId,
     local: SocketAddr,
     shared: Arc<Shared>,
     inbox: Inbox<(NodeId, Message)>,
@@ -104,6 +103,7 @@ impl QuicTransport {
         let local = endpoint.local_addr().map_err(refused)?;
         let (sender, inbox) = Inbox::new(INBOX);
         let shared = Arc::new(Shared {
+            node: identity.node(),
             endpoint,
             client,
             heartbeat,
@@ -116,7 +116,7 @@ impl QuicTransport {
         });
         let (stop, incoming) = (shared.stop.clone(), incoming::run(shared.clone()));
         shared.runtime.spawn(async move { stop.run_until_cancelled(incoming).await });
-        Ok(Self { node: identity.node(), local, shared, inbox })
+        Ok(Self { local, shared, inbox })
     }
 
     fn post(&self, to: NodeId, message: &Message) {
@@ -177,7 +177,7 @@ impl Transport for QuicTransport {
 
     fn set_peers(&self, peers: &BTreeMap<NodeId, SocketAddr>) {
         let mut others = peers.clone();
-        others.remove(&self.node);
+        others.remove(&self.shared.node);
         if !self.shared.closing.is_cancelled() {
             self.shared.set_peers(&others);
         }

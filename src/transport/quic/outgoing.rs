@@ -1,9 +1,10 @@
 //! One peer's outgoing side: a task that owns the connection this node opens, and sends what waits for the peer.
 //!
-//! 1. Nothing to send, no connection. The first letter makes one.
+//! 1. Nothing to send, no connection. The first letter makes one, unless a peer with a higher id has opened one: that serves both. So a
+//!    leader, whom everyone speaks with, has one connection a node, at some 50 KiB each.
 //! 2. While there is none, letters wait up to a heartbeat and the task tries again after growing pauses: a stale
 //!    heartbeat helps nobody.
-//! 3. A connection on which nothing was sent for a while is closed: in a large cluster a node speaks with everyone at times, as
+//! 3. A connection on which nothing came or went for a while is closed: in a large cluster a node speaks with everyone at times, as
 //!    when it looks for the leader or leads, and with a few most of the time.
 //! 4. Each letter gets its stream at once, in order; writing it and awaiting its answer happen beside the queue, so that a
 //!    large or unanswered letter never holds up an interrupt.
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answers::Answer;
 use super::identity::node_name;
+use super::incoming::read_streams;
 use super::peer::Shared;
 use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
 use crate::cluster::NodeId;
@@ -46,8 +48,17 @@ pub(super) struct Letter {
 
 /// Sends `letters` to `peer` until the transport closes and all are delivered.
 pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, letters: mpsc::Receiver<Letter>) {
-    let link =
-        Link { shared, peer, address, connection: None, used: Instant::now(), pause: Duration::ZERO, complaint: None };
+    let link = Link {
+        shared,
+        peer,
+        address,
+        connection: None,
+        reading: JoinSet::new(),
+        used: Instant::now(),
+        read: 0,
+        pause: Duration::ZERO,
+        complaint: None,
+    };
     Outgoing { link, letters, streams: JoinSet::new() }.run().await;
 }
 
@@ -64,8 +75,12 @@ struct Link {
     peer: NodeId,
     address: SocketAddr,
     connection: Option<Connection>,
-    /// When it was last sent on.
+    /// What the peer sends on it, if it has the lower id. Ends with the link.
+    reading: JoinSet<()>,
+    /// When it was last known to be of use.
     used: Instant,
+    /// What had come in on it by then, in frames.
+    read: u64,
     pause: Duration,
     /// What was last complained about, so that it is said once.
     complaint: Option<&'static str>,
@@ -111,7 +126,6 @@ impl Outgoing {
     async fn send(&mut self, letter: Letter) {
         loop {
             if let Some(stream) = self.link.open(letter.awaits.is_some()).await {
-                self.link.used = Instant::now();
                 let (shared, peer) = (self.link.shared.clone(), self.link.peer);
                 match stream {
                     Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter)),
@@ -128,31 +142,30 @@ impl Outgoing {
 }
 
 impl Link {
-    /// A stream on the live connection; `None` when there is none.
+    /// A stream on a live connection; `None` when there is none.
     async fn open(&mut self, request: bool) -> Option<Stream> {
-        let connection = self.connection.clone()?;
-        let stream = if request {
-            // Where too many requests await answers, this one goes one-way, and so will its answer.
-            tokio::select! {
-                biased;
-                opened = connection.open_bi() => opened.map(|(send, answer)| Some(Stream::Request(send, answer))),
-                () = std::future::ready(()) => Ok(None),
+        if let Some(theirs) = self.theirs()
+            && let Ok(stream) = open(&theirs, request).await
+        {
+            return Some(stream);
+        }
+        let ours = self.connection.clone()?;
+        match open(&ours, request).await {
+            Ok(stream) => {
+                self.used = Instant::now();
+                Some(stream)
             }
-        } else {
-            Ok(None)
-        };
-        let stream = match stream {
-            Ok(None) => connection.open_uni().await.map(Stream::OneWay),
-            Ok(Some(stream)) => Ok(stream),
-            Err(error) => Err(error),
-        };
-        match stream {
-            Ok(stream) => Some(stream),
             Err(error) => {
                 self.ended(&error);
                 None
             }
         }
+    }
+
+    /// The connection that the peer has opened, if that is the one to speak on: of two, both sides take the one of the higher id.
+    fn theirs(&self) -> Option<Connection> {
+        let is_higher = self.peer > self.shared.node;
+        self.shared.peers().get(&self.peer).filter(|_| is_higher)?.incoming.clone()
     }
 
     /// Waits until the live connection is lost; for ever when there is none.
@@ -166,9 +179,12 @@ impl Link {
         }
     }
 
-    /// Closes a connection that is not used.
+    /// Closes the connection if the peer does not use it either.
     fn hang_up(&mut self) {
-        if let Some(connection) = self.connection.take() {
+        let read = self.connection.as_ref().map_or(0, |connection| connection.stats().frame_rx.stream);
+        if read != std::mem::replace(&mut self.read, read) {
+            self.used = Instant::now();
+        } else if let Some(connection) = self.connection.take() {
             connection.close(UNUSED, b"not used");
             self.pause = Duration::ZERO;
         }
@@ -190,7 +206,7 @@ impl Link {
         let (client, name) = (self.shared.client.clone(), node_name(self.peer));
         match self.shared.endpoint.connect_with(client, self.address, &name) {
             Ok(connecting) => match timeout(HANDSHAKE_LIMIT, connecting).await {
-                Ok(Ok(connection)) => self.connection = Some(connection),
+                Ok(Ok(connection)) => self.dialled(connection),
                 Ok(Err(error)) => {
                     self.complain(&error);
                 }
@@ -199,6 +215,13 @@ impl Link {
             Err(ConnectError::EndpointStopping) => {} // it is this node that leaves
             Err(error) => self.warn("cannot be dialled", &error),
         }
+    }
+
+    fn dialled(&mut self, connection: Connection) {
+        while self.reading.try_join_next().is_some() {}
+        let (shared, peer, streams) = (self.shared.clone(), self.peer, connection.clone());
+        self.reading.spawn(async move { read_streams(&shared, peer, &streams).await });
+        (self.connection, self.used, self.read) = (Some(connection), Instant::now(), 0);
     }
 
     /// Whether `error` is a refusal; if so, it is said.
@@ -221,6 +244,22 @@ impl Link {
     }
 }
 
+/// A stream on `connection`.
+async fn open(connection: &Connection, request: bool) -> Result<Stream, ConnectionError> {
+    if request {
+        // Where too many requests await answers, this one goes one-way, and so will its answer.
+        let opened = tokio::select! {
+            biased;
+            opened = connection.open_bi() => Some(opened),
+            () = std::future::ready(()) => None,
+        };
+        if let Some(opened) = opened {
+            return opened.map(|(send, answer)| Stream::Request(send, answer));
+        }
+    }
+    connection.open_uni().await.map(Stream::OneWay)
+}
+
 /// Waits for a moment that may never be.
 async fn come(moment: Option<Instant>) {
     match moment {
@@ -241,9 +280,13 @@ pub(super) async fn deliver(stream: &mut SendStream, frame: &[u8]) -> Result<(),
     }
 }
 
-/// Whether the connection died without a word, so that what was written to it may never have arrived.
+/// Whether the connection died without a word, or was thought not to be used, so that what was written to it may never have arrived.
 fn is_lost(error: &ConnectionError) -> bool {
-    matches!(error, ConnectionError::Reset | ConnectionError::TimedOut)
+    match error {
+        ConnectionError::Reset | ConnectionError::TimedOut => true,
+        ConnectionError::ApplicationClosed(close) => close.error_code == UNUSED,
+        _ => false,
+    }
 }
 
 async fn tell(mut stream: SendStream, letter: Letter) -> Option<Letter> {

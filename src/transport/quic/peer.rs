@@ -23,6 +23,8 @@ const WAITING_LETTERS: usize = 64;
 
 /// Shared by a transport and its tasks.
 pub(super) struct Shared {
+    /// This node.
+    pub(super) node: NodeId,
     pub(super) endpoint: Endpoint,
     pub(super) client: ClientConfig,
     pub(super) heartbeat: Duration,

@@ -83,6 +83,24 @@ async fn a_late_answer_goes_its_own_way() {
 }
 
 #[tokio::test]
+async fn the_lower_id_speaks_on_the_connection_of_the_higher() {
+    let (one, two) = pair(PATIENCE);
+    let (question, answer) = (Message::HeartbeatRequest(heartbeat()), Message::HeartbeatReply(heartbeat(), None));
+    two.send(id(1), work_request());
+    assert_eq!(next(&one).await, (id(2), work_request()));
+    for _ in 0..3 {
+        one.send(id(2), question.clone());
+        assert_eq!(next(&two).await, (id(1), question.clone()));
+        two.send(id(1), answer.clone());
+        assert_eq!(next(&one).await, (id(2), answer.clone()));
+        one.send(id(2), answer.clone()); // to no question
+        assert_eq!(next(&two).await, (id(1), answer.clone()));
+    }
+    assert_eq!((one.shared.endpoint.open_connections(), two.shared.endpoint.open_connections()), (1, 1));
+    assert!(two.shared.peers()[&id(1)].incoming.is_none());
+}
+
+#[tokio::test]
 async fn a_connection_that_is_not_used_is_closed_and_another_opened_when_it_is() {
     let (one, two) = pair(Duration::from_millis(100));
     for _ in 0..2 {
