@@ -60,7 +60,9 @@ pub struct Cluster {
     unsettled: Vec<Unsettled>,
     /// What it said of nodes that are not to be believed.
     distrusted: Distrusted,
-    /// While this node leads, and has just begun to: the newest epoch that it has to surpass.
+    /// When this node, leading, last began anew because others knew of a newer epoch.
+    surpassed: Option<Instant>,
+    /// The newest epoch that it has to surpass since, and has not yet.
     rumour: Option<Epoch>,
     /// What the leader of a newer epoch said to this leader, which did not enter that epoch.
     word: Option<(Epoch, Arc<Standing>)>,
@@ -89,6 +91,7 @@ impl Cluster {
             last_word: None,
             unsettled: Vec::new(),
             distrusted: Distrusted::new(),
+            surpassed: None,
             rumour: None,
             word: None,
             told: None,
@@ -199,7 +202,7 @@ impl Cluster {
         }
         if now >= self.next_heartbeat {
             self.next_heartbeat = now + self.config.heartbeat;
-            let begins_anew = self.hear_rumour(); // in a moment, and then all hear of it
+            let begins_anew = self.hear_rumour(now); // in a moment, and then all hear of it
             if !begins_anew {
                 self.beat(now);
             }

@@ -52,7 +52,6 @@ const MAX_SETTLED: usize = 64;
 pub(super) struct Leading {
     config: Config,
     epoch: Epoch,
-    began: Instant,
     /// The round under way. It starts with 1, so that round 0 of an epoch stands for all epochs before.
     round: u64,
     ledgers: VecDeque<Ledger>,
@@ -104,7 +103,6 @@ impl Leading {
         let mut leading = Self {
             config,
             epoch,
-            began: now,
             round: 1,
             gather_until: (!ledgers.is_empty() && !planted(Bug::GrantsAtOnce)).then(|| now + config.gather_time()),
             unheard: live,
@@ -131,11 +129,6 @@ impl Leading {
     /// Nodes at work in this epoch and their speed in nonces per second.
     pub(super) fn rates(&self) -> &BTreeMap<NodeId, u64> {
         &self.rates
-    }
-
-    /// Since when it leads.
-    pub(super) fn began(&self) -> Instant {
-        self.began
     }
 
     pub(super) fn distrusted(&self) -> &Distrusted {

@@ -804,3 +804,46 @@ fn a_restarted_leader_takes_its_place_again() {
     net.run(seconds(1));
     assert!(net.members.values().all(|member| member.cluster.job() == Some(&job(2))));
 }
+
+#[test]
+fn a_leader_tells_all_that_is_done_however_many_leases_it_took() {
+    const LEASES: u64 = 3000;
+    const LENGTH: u64 = 64;
+    let mut net = Net::new(&[1, 2, 3]);
+    net.run(MS * 20);
+    // Nobody hashes here; what the others claim, and really is so, comes below.
+    net.member(1).rate = 0;
+    net.kill(2);
+    net.kill(3);
+    let job = hard_job();
+    net.act(1, |cluster, now| cluster.handle_job(now, job));
+    let (epoch, bits) = (net.member(1).leader.unwrap().1, ShareBits::for_job(&job, LENGTH));
+    let claim = |lease: u64| {
+        let range = NonceRange::new(1 + lease * LENGTH, 1 + (lease + 1) * LENGTH);
+        let shares = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
+        Claim { job: job.id(), range, bits, shares }
+    };
+    // Neighbours are never the same node's.
+    for first in (0..LEASES).step_by(100) {
+        for by in [0, 1] {
+            let finished = (first..first + 100).filter(|lease| lease % 2 == by).map(claim).collect();
+            let request = Message::ProcessRequest(ProcessRequest { epoch, rate: 1, held: vec![], finished });
+            net.act(1, |cluster, now| cluster.handle_message(now, node(2 + by as u32), request));
+        }
+    }
+    net.run(seconds(5));
+    net.mail.clear();
+    let question = Heartbeat { incarnation: 3, sent: 5000, echo: None, epoch: Some(epoch), standing: None };
+    net.act(1, |cluster, now| cluster.handle_message(now, node(3), Message::HeartbeatRequest(question)));
+    let told = net.mail.iter().find_map(|(_, _, _, message)| match message {
+        Message::HeartbeatReply(heartbeat, _) => heartbeat.standing.clone(),
+        _ => None,
+    });
+    let done = |standing: &Standing| standing.done[0].ranges.iter().map(|range| range.len()).sum::<u64>();
+    let told = told.unwrap();
+    assert_eq!(done(&told), LEASES * LENGTH, "in {} ranges", told.done[0].ranges.len());
+    // What is newest is still known to be whose it is.
+    assert!(told.done[0].pieces.iter().filter(|(_, by)| *by == node(2)).count() > 100);
+    let brief = net.member(1).cluster.leading().unwrap().brief_standing();
+    assert_eq!((done(&brief), brief.done[0].ranges.len()), (LEASES * LENGTH, 1));
+}

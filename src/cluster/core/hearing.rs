@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::board::Board;
-use super::super::leading::{Leading, MAX_UNSETTLED};
+use super::super::leading::MAX_UNSETTLED;
 use super::super::planted::{Bug, planted};
 use super::super::trust::Distrusted;
 use super::super::{Epoch, Heartbeat, NodeId, Standing};
@@ -22,14 +22,14 @@ impl Cluster {
             // It may not hear this node, and then there is no surpassing what it says.
             return self.remember(from, epoch, heartbeat.standing);
         }
-        let has_just_begun = |leading: &Leading| now < leading.began() + self.config.heartbeat;
-        if self.is_news(from, epoch)
-            && self.leading.as_ref().is_some_and(has_just_begun)
-            && !planted(Bug::RumoursBelievedAtOnce)
-        {
+        if self.leading.is_some() && self.is_news(from, epoch) {
             // To surpass it, a leader begins anew. Once a heartbeat at most: else rumours could keep it from ever granting anything.
-            self.rumour = self.rumour.max(Some(epoch));
-            return self.remember(from, epoch, heartbeat.standing);
+            let is_soon = self.surpassed.is_some_and(|at| now < at + self.config.heartbeat);
+            if is_soon && !planted(Bug::RumoursBelievedAtOnce) {
+                self.rumour = self.rumour.max(Some(epoch));
+                return self.remember(from, epoch, heartbeat.standing);
+            }
+            self.surpassed = Some(now);
         }
         self.see_epoch(from, epoch);
         let follows = self.leader.is_some_and(|leader| leader < from && leader != self.config.id);
@@ -59,10 +59,13 @@ impl Cluster {
         }
     }
 
-    /// Takes in the rumour that waited until this node had led for a heartbeat. True if that ends its reign.
-    pub(super) fn hear_rumour(&mut self) -> bool {
+    /// Takes in the rumour that had to wait. True if that ends its reign.
+    pub(super) fn hear_rumour(&mut self, now: Instant) -> bool {
         let is_news = |epoch: &Epoch| self.leading.is_some() && Some(*epoch) > self.epoch;
-        self.rumour.take().filter(is_news).map(|epoch| self.enter(epoch)).is_some()
+        let Some(epoch) = self.rumour.take().filter(is_news) else { return false };
+        self.surpassed = Some(now);
+        self.enter(epoch);
+        true
     }
 
     /// Goes on from what the leader of this epoch says of how things stand.

@@ -47,7 +47,7 @@ pub(super) fn lies(
         }
         Lie::OtherId => {
             let lease = (rng.u64(1..40)..).find(|&number| !cluster.worker().holds(epoch, number)).unwrap_or(1);
-            let counter = epoch.counter + rng.u64(..3);
+            let counter = epoch.counter + rng.u64(..12);
             // As the leader, or as if it led itself.
             let leader = if rng.bool() { leader } else { cluster.id() };
             let newer = Epoch { counter, leader, ..epoch };

@@ -143,9 +143,26 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
         world.kill(leader);
     }
     world.invariants.agree_from(agreed, next);
-    let later = beat.mul_f64(4.0 * world.rng.f64());
+    let third = core.iter().copied().filter(|&id| id != leader && id != next).min().filter(|_| world.rng.u32(..3) == 0);
+    let later = beat.mul_f64(if third.is_some() { 0.5 } else { 4.0 } * world.rng.f64());
     world.run_until(agreed + later)?;
     repetition::check(world, all + unreported, "since the leader was killed")?;
+
+    let mut repeated = all + unreported;
+    if let Some(third) = third {
+        // Its successor dies, too, before it has told much.
+        world.invariants.relax();
+        repeated += all + (world.servers[&next].rate as f64 * beat.as_secs_f64() * 1.3) as u64 + 1000;
+        world.kill(next);
+        let agreed = world.now + beat * 2 + second + slack(world);
+        world.invariants.agree_from(agreed, third);
+        let later = beat.mul_f64(world.rng.f64());
+        world.run_until(agreed + later)?;
+        repetition::check(world, repeated, "since two leaders were killed")?;
+        world.servers.get_mut(&next).unwrap().incarnation += 10;
+        world.invariants.relax();
+        world.start(next)?;
+    }
 
     world.invariants.relax();
     if world.plan.is_endless {
@@ -159,7 +176,7 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     let agreed = world.now + beat * 2 + second + slack(world);
     world.invariants.agree_from(agreed, leader);
     world.run_until(agreed + beat * 6)?;
-    repetition::check(world, 2 * all + unreported, "since the leader was killed and came back")?;
+    repetition::check(world, repeated + all, "since the leader was killed and came back")?;
     at_rest(world)
 }
 

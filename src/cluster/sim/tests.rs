@@ -137,15 +137,23 @@ fn any_number_of_seeds() {
     println!("{total}");
 }
 
-/// `cargo sim-replay`: the seed `HEADFRAME_SIM_SEED`, line by line.
+/// `cargo sim-replay`: the seed `HEADFRAME_SIM_SEED`, line by line; with `HEADFRAME_SIM_BUG`, that bug planted.
 #[test]
 #[ignore = "replays one seed"]
 fn replay() {
     let seed = number("HEADFRAME_SIM_SEED").unwrap_or(1);
+    plant(chosen().copied().next());
     let report = run(seed, Trace::on());
+    plant(None);
     print!("{}", report.trace);
     println!("{:?}\n{:?}, {} steps, {} hashes", report.plan, report.faults, report.steps, report.hashes);
     check(&report).unwrap();
+}
+
+/// The bug that `HEADFRAME_SIM_BUG` names, to be tried alone.
+fn chosen() -> impl Iterator<Item = &'static Bug> {
+    let name = std::env::var("HEADFRAME_SIM_BUG").ok();
+    ALL.iter().filter(move |bug| name.as_ref().is_some_and(|name| *name == format!("{bug:?}")))
 }
 
 /// The seeds within which each planted bug has to be found.
@@ -168,10 +176,8 @@ fn first_seed_with(bug: Bug) -> Option<(u64, &'static str)> {
 #[test]
 fn every_planted_bug_is_found() {
     assert!(ALL.len() >= 30);
-    // HEADFRAME_SIM_BUG=LeadsOn tries one of them alone.
-    let only = std::env::var("HEADFRAME_SIM_BUG").ok();
-    let is_meant = |bug: &&Bug| only.as_ref().is_none_or(|name| *name == format!("{bug:?}"));
-    let next = Mutex::new(ALL.iter().filter(is_meant));
+    let is_one_chosen = chosen().next().is_some();
+    let next = Mutex::new(ALL.iter().filter(|bug| !is_one_chosen || chosen().any(|chosen| chosen == *bug)));
     let missed = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {

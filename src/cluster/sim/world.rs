@@ -214,11 +214,15 @@ impl World {
                 self.act(node, Step::of(&message), |run, now| run.cluster.handle_message(now, from, message))
             }
             Event::Wake { .. } => {
-                let lie = server.lie.filter(|_| self.rng.bool());
+                let lie = server.lie;
                 self.act(node, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
                 let server = &self.servers[&node];
                 if let (Some(lie), Some(run)) = (lie, &server.run) {
-                    for (to, message) in lies(lie, self.now, server.incarnation, &run.cluster, &mut self.rng) {
+                    let mut told = Vec::new();
+                    for _ in 0..self.rng.u32(..8) {
+                        told.extend(lies(lie, self.now, server.incarnation, &run.cluster, &mut self.rng));
+                    }
+                    for (to, message) in told {
                         self.send(node, to, message);
                     }
                 }

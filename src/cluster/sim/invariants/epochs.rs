@@ -1,5 +1,5 @@
-//! The epoch that a node believes in only grows, and no two reigns have the same one. While the cluster is well, a leader begins a new
-//! one, as rumours may make it do, once a heartbeat at most.
+//! The epoch that a node believes in only grows, and no two reigns have the same one. While the cluster is well, a leader begins no
+//! third one within a heartbeat, as rumours might make it do.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use super::Violation;
 pub(super) struct Reigns {
     begun: HashMap<Epoch, u64>,
     count: u64,
-    /// The reign that each node last began, which it may tell of more than once.
-    last: HashMap<NodeId, (Epoch, Duration)>,
+    /// The reign that each node last began, which it may tell of more than once; when, and when the one before.
+    last: HashMap<NodeId, (Epoch, Option<Duration>, Option<Duration>)>,
 }
 
 impl Reigns {
@@ -32,10 +32,11 @@ impl Reigns {
             return Err(Violation::new("epochs only grow", format!("{id:?} went from {before:?} to {epoch:?}")));
         }
         if let Some(epoch) = epoch.filter(|_| did.led)
-            && self.last.get(&id).is_none_or(|(last, _)| *last != epoch)
+            && self.last.get(&id).is_none_or(|(last, ..)| *last != epoch)
         {
-            let last = self.last.insert(id, (epoch, now));
-            if let (Some((_, began)), Some(shortest)) = (last, shortest)
+            let (_, last, before_last) = self.last.get(&id).copied().unwrap_or((epoch, None, None));
+            self.last.insert(id, (epoch, Some(now), last));
+            if let (Some(began), Some(shortest)) = (before_last, shortest)
                 && now - began < shortest
             {
                 return Err(Violation::new("no rumour unseats a leader", format!("{id:?} begins {epoch:?} so soon")));
