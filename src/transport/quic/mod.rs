@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use quinn::{Endpoint, SendStream, TokioRuntime};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -111,6 +111,7 @@ impl QuicTransport {
             inbox: sender,
             peers: Mutex::default(),
             deliveries: TaskTracker::new(),
+            dials: Semaphore::new(outgoing::DIALS),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         });

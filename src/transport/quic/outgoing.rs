@@ -33,6 +33,11 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an attempt may take: several round trips around the world. A new one soon follows.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
+/// So many peers are dialled at once. A node that begins to lead has something to tell to all at once, and most of them are just dialling it.
+pub(super) const DIALS: usize = 32;
+/// Longer than that nobody waits for others to be dialled, who may be away.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
+
 /// How long a connection that nothing is sent on is kept. Whoever is watched is sent something in each heartbeat, so it is not needed any
 /// more; and a new one costs a handshake of some milliseconds only.
 fn rest(heartbeat: Duration) -> Duration {
@@ -202,6 +207,11 @@ impl Link {
 
     async fn dial(&mut self) {
         sleep(self.pause).await;
+        let shared = self.shared.clone();
+        let _turn = timeout(LONGEST_TURN, shared.dials.acquire()).await;
+        if self.theirs().is_some() {
+            return; // it was quicker
+        }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
         let (client, name) = (self.shared.client.clone(), node_name(self.peer));
         match self.shared.endpoint.connect_with(client, self.address, &name) {

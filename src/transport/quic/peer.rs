@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -33,6 +33,8 @@ pub(super) struct Shared {
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The tasks that still have something to deliver when the transport closes.
     pub(super) deliveries: TaskTracker,
+    /// For those tasks that dial.
+    pub(super) dials: Semaphore,
     /// Nothing new is begun: deliver what there is.
     pub(super) closing: CancellationToken,
     /// Every task ends now.
