@@ -2,8 +2,8 @@
 //! others in this process, which speak with each other through memory: so one small machine does. A second's hashing takes 50 µs, so that
 //! a lease of 1000 nonces lasts a heartbeat; its shares are real ones.
 //!
-//! `cargo bench --bench scale` prints, for several sizes, what the node takes of a core, its resident memory and its messages, as the leader
-//! and as the last one to lead, with heartbeats from everyone to everyone and to the next candidates only; `-- 300 1000` asks for
+//! `cargo bench --bench scale` prints, for several sizes, what the node takes of a core, its resident memory and its messages, as the leader,
+//! as the next one to lead and as the last, with heartbeats from everyone to everyone and to the next candidates only; `-- 300 1000` asks for
 //! these sizes, `--test` for one small one.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
@@ -276,12 +276,13 @@ fn main() {
             if all_to_all > 0 && nodes > MOST_TO_ALL {
                 continue;
             }
-            for number in [1, nodes] {
+            for number in [1, 2, nodes] {
                 // Long enough that the account is as long as it gets.
                 let settle = Duration::from_secs(if is_test { 4 } else { 20 + u64::from(nodes) / 20 });
                 let time = HEARTBEAT * if is_test { 1 } else { 4 };
                 let [core, messages, memory] = runtime().block_on(measure(nodes, number, all_to_all, settle, time));
-                let (name, core) = (if number == 1 { "leader" } else { "last" }, core * 100.0);
+                let name = ["leader", "next", "last"][number.min(3) as usize - 1];
+                let core = core * 100.0;
                 println!("| {nodes} | {what} | {name} | {core:.2} % | {messages:.1} | {memory:.1} |");
             }
         }
