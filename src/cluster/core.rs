@@ -196,6 +196,9 @@ impl Cluster {
         }
         for (peer, state) in self.peers.expire(now) {
             self.peer_changed(now, peer, state);
+            if state == PeerState::Down {
+                self.send_heartbeat(now, peer); // it may run anew with a clock that was set back, and is believed from now on
+            }
         }
         if let Some(leading) = &mut self.leading {
             leading.handle_timeout(now, &mut self.out);

@@ -225,7 +225,8 @@ impl Peers {
         // answered what was asked after its last run was heard of.
         let set_back = !planted(Bug::ClocksNeverSetBack)
             && !peer.state.is_up()
-            && peer.gone_since.is_some_and(|since| asked > since);
+            // Heartbeats count whole milliseconds.
+            && peer.gone_since.is_some_and(|since| asked + Duration::from_millis(1) > since);
         if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
             return Answered::Late; // from an earlier run, or overtaken by its goodbye
         }

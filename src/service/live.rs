@@ -140,8 +140,12 @@ impl LiveChain {
 
     fn judge(&self, submission: &Submission) -> Judgement {
         let now = self.now();
-        let (tip, zeros) = self.read(|published| (published.tip(), published.difficulty.required(now)));
-        chain::judge(tip, zeros, submission, now)
+        let (tip, zeros, promised) = self
+            .read(|published| (published.tip(), published.difficulty.required(now), published.difficulty.promised()));
+        match (chain::judge(tip, zeros, submission, now), promised) {
+            (Judgement::Wrong, Some(promised)) => chain::judge(tip, promised.min(zeros), submission, now),
+            (judgement, _) => judgement,
+        }
     }
 
     fn now(&self) -> u64 {
@@ -167,6 +171,7 @@ fn milliseconds(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::service::block_file::full_disk;
@@ -198,6 +203,19 @@ mod tests {
         assert_eq!(chain.blocks(0, 10).await.unwrap().len(), 1);
         assert!(accepted(&blocks[1]).await && accepted(&blocks[2]).await);
         assert_eq!(chain.next().0, blocks[2].id());
+    }
+
+    #[tokio::test]
+    async fn a_solution_that_was_found_before_a_restart_is_taken_after_it() {
+        let blocks = mined(2);
+        let tip = Block { zeros: 2, ..blocks[0].clone() };
+        assert!(matches!(chain::judge(tip.id(), 2, &submission(&blocks[1]), 0), Judgement::Wrong));
+        let zeros = Zeros::Adapt { interval: Duration::from_secs(10) };
+        let store = Store::open(None).unwrap().0;
+        let chain = Arc::new(LiveChain::new(store, Some(tip.clone()), zeros, || UNIX_EPOCH + Duration::from_secs(2)));
+        assert_eq!(chain.next(), (tip.id(), 2));
+        // Another zero less was told before.
+        assert!(matches!(chain.submit(submission(&blocks[1])).await, Ok(Judgement::Success(_))));
     }
 
     #[tokio::test]

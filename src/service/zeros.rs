@@ -55,6 +55,8 @@ pub(super) struct Difficulty {
     in_run: bool,
     /// What the next block needs before any easing.
     next: u32,
+    /// What may have been told of it before the service was restarted.
+    promised: Option<u32>,
     recent: VecDeque<Gap>,
 }
 
@@ -74,18 +76,22 @@ struct Gap {
 impl Difficulty {
     /// For a service that starts at `now` with a chain whose newest block is `tip`.
     pub(super) fn new(zeros: Zeros, tip: Option<&Block>, now: u64) -> Self {
-        let (policy, next) = match zeros {
-            Zeros::Fixed(zeros) => (Policy::Fixed, u32::try_from(zeros).unwrap_or(0)),
+        let (policy, next, promised) = match zeros {
+            Zeros::Fixed(zeros) => (Policy::Fixed, u32::try_from(zeros).unwrap_or(0), None),
             Zeros::Adapt { interval } => {
                 let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-                (Policy::Adapt { interval_ms }, tip.map_or(START, |tip| tip.zeros.clamp(FEWEST, MOST)))
+                let next = tip.map_or(START, |tip| tip.zeros.clamp(FEWEST, MOST));
+                // One step away at most, and eased once if there was time for it.
+                let waited = now.saturating_sub(tip.map_or(now, |tip| tip.accepted_at));
+                let least = eased(next.saturating_sub(1), waited, interval_ms).max(next.saturating_sub(2));
+                (Policy::Adapt { interval_ms }, next, Some(least.max(FEWEST)))
             }
         };
-        Self { policy, since: now, in_run: false, next, recent: VecDeque::with_capacity(WINDOW) }
+        Self { policy, since: now, in_run: false, next, promised, recent: VecDeque::with_capacity(WINDOW) }
     }
 
     /// How many zeros a block needs that comes at `now`. Only falls until the next block, so whoever searches with what
-    /// was told before does enough.
+    /// was told before does enough, unless the service was restarted since.
     pub(super) fn required(&self, now: u64) -> u32 {
         match self.policy {
             Policy::Fixed => self.next,
@@ -93,9 +99,16 @@ impl Difficulty {
         }
     }
 
+    /// How few zeros will do for a block that was searched with what an earlier run of the service told: it remembers the chain, not what it
+    /// told last. More than one easing is not made up for, since nobody may have been searching meanwhile.
+    pub(super) fn promised(&self) -> Option<u32> {
+        self.promised
+    }
+
     /// Takes note of an accepted block.
     pub(super) fn accept(&mut self, block: &Block) {
         let Policy::Adapt { interval_ms } = self.policy else { return };
+        self.promised = None;
         if self.in_run {
             if self.recent.len() == WINDOW {
                 self.recent.pop_front();
@@ -225,6 +238,20 @@ mod tests {
         assert_eq!(difficulty.required(day), 7);
         accept(&mut difficulty, day + 60 * SECOND);
         assert_eq!(difficulty.required(day + 60 * SECOND), 7);
+    }
+
+    #[test]
+    fn a_restarted_service_stands_by_what_it_may_have_told() {
+        let tip = Block { zeros: 7, accepted_at: 0, ..mined(1).remove(0) };
+        let zeros = Zeros::Adapt { interval: Duration::from_secs(10) };
+        for (restarted, least) in [(SECOND, 6), (170 * SECOND, 5), (86_400 * SECOND, 5)] {
+            let mut difficulty = Difficulty::new(zeros, Some(&tip), restarted);
+            assert_eq!(difficulty.promised(), Some(least));
+            accept(&mut difficulty, restarted + 1);
+            assert_eq!(difficulty.promised(), None);
+        }
+        assert_eq!(Difficulty::new(zeros, None, 0).promised(), Some(4));
+        assert_eq!(Difficulty::new(Zeros::Fixed(5), Some(&tip), 0).promised(), None);
     }
 
     #[test]
