@@ -78,6 +78,7 @@ fn every_kind() -> Vec<Message> {
             }],
             unsettled: vec![Unsettled { solution, found_by: id(2) }],
             distrusted: vec![(id(3), 7)],
+            word: 9,
         })),
     };
     let bits = ShareBits::for_range(100_000);

@@ -68,9 +68,9 @@ impl Board {
         &self.jobs
     }
 
-    /// Whether `range` of the job is known to be done, or the job is over.
-    pub(super) fn confirms(&self, job: JobId, range: NonceRange) -> bool {
-        self.jobs.iter().find(|(other, _)| other.id() == job).is_none_or(|(_, done)| done.gap(range).is_none())
+    /// What is done of a job, if it is under way.
+    pub(super) fn done(&self, job: JobId) -> Option<&Done> {
+        self.jobs.iter().find(|(other, _)| other.id() == job).map(|(_, done)| done)
     }
 }
 
@@ -137,11 +137,10 @@ mod tests {
         board.merge(epoch(), &said(1, &[(1, 100)]));
         board.merge(epoch(), &said(1, &[(200, 300)]));
         assert_eq!(board.jobs(), [(job(1), done(&[(1, 100), (200, 300)]))]);
-        assert!(board.confirms(job(1).id(), NonceRange::new(1, 100)));
-        assert!(!board.confirms(job(1).id(), NonceRange::new(1, 101)));
+        assert_eq!(board.done(job(1).id()), Some(&done(&[(1, 100), (200, 300)])));
         board.merge(epoch(), &said(2, &[]));
         assert_eq!(board.jobs(), [(job(2), done(&[]))]);
-        assert!(board.confirms(job(1).id(), NonceRange::new(1, 101)), "job 1 is over");
+        assert_eq!(board.done(job(1).id()), None, "job 1 is over");
     }
 
     #[test]

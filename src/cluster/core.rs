@@ -29,8 +29,9 @@ struct Told {
 }
 
 impl Told {
-    fn by(leading: &Leading) -> Self {
-        Self { full: Arc::new(leading.standing()), brief: Arc::new(leading.brief_standing()) }
+    fn by(leading: &Leading, word: u64) -> Self {
+        let numbered = |standing| Arc::new(Standing { word, ..standing });
+        Self { full: numbered(leading.standing()), brief: numbered(leading.brief_standing()) }
     }
 }
 
@@ -55,7 +56,9 @@ pub struct Cluster {
     /// next leader knows too.
     standing: Option<Told>,
     /// What was done by the last word of this epoch's leader. By the one after it, other nodes know it too.
-    last_word: Option<(Epoch, Board)>,
+    last_word: Option<(Epoch, u64, Board)>,
+    /// Heartbeats of this node.
+    beats: u64,
     /// What the last leader's heartbeat said of unsettled solutions.
     unsettled: Vec<Unsettled>,
     /// What it said of nodes that are not to be believed.
@@ -89,6 +92,7 @@ impl Cluster {
             board: Board::default(),
             standing: None,
             last_word: None,
+            beats: 0,
             unsettled: Vec::new(),
             distrusted: Distrusted::new(),
             surpassed: None,
@@ -278,7 +282,7 @@ impl Cluster {
         let request = self.request();
         if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
             leading.handle_leave(now, self.config.id, request, &mut self.out);
-            self.standing = Some(Told::by(leading)); // its last word
+            self.standing = Some(Told::by(leading, self.beats)); // its last word
         }
         self.worker.stop_all(&mut self.out);
         if let Some(leader) = self.leader {
@@ -495,12 +499,13 @@ impl Cluster {
 
     /// Everything that happens once a heartbeat.
     fn beat(&mut self, now: Instant) {
+        self.beats += 1;
         self.tell(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
             leading.save(&mut self.board);
             if let Some(epoch) = self.epoch {
-                self.confirm(epoch, self.board.clone());
+                self.confirm(epoch, self.beats, self.board.clone());
             }
         }
         if let Some(leader) = self.leader {
@@ -513,7 +518,7 @@ impl Cluster {
 
     /// Heartbeats to all whom this node watches; from a leader, with what is new.
     fn tell(&mut self, now: Instant) {
-        self.standing = self.leading.as_ref().map(Told::by);
+        self.standing = self.leading.as_ref().map(|leading| Told::by(leading, self.beats));
         let peers = self.peers.audience();
         self.send_heartbeats(now, peers);
     }

@@ -46,12 +46,13 @@ impl Done {
     pub(super) fn add(&mut self, range: NonceRange, by: NodeId) -> Vec<NonceRange> {
         let new = self.vouch(range);
         for part in &new {
+            // Room is made first: the newest piece has yet to be weighed.
+            while self.pieces.len() >= MAX_PIECES {
+                let Some((lowest, _)) = self.pieces.first_range_value() else { break };
+                let lowest = lowest.clone();
+                self.pieces.remove(lowest);
+            }
             self.pieces.insert(part.start..part.end, by);
-        }
-        while self.pieces.len() > MAX_PIECES {
-            let Some((lowest, _)) = self.pieces.first_range_value() else { break };
-            let lowest = lowest.clone();
-            self.pieces.remove(lowest);
         }
         new
     }

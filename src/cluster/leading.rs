@@ -98,8 +98,9 @@ impl Leading {
         now: Instant,
         out: &mut Outbox,
     ) -> Self {
-        let ledgers: VecDeque<_> =
+        let mut ledgers: VecDeque<_> =
             board.jobs().iter().map(|(job, done)| Ledger::new(*job, done.clone(), config.unit)).collect();
+        ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(trust.distrusted()));
         let mut leading = Self {
             config,
             epoch,
@@ -165,11 +166,18 @@ impl Leading {
 
     fn standing_of(&self, done: Vec<JobDone>) -> Standing {
         let distrusted = self.trust.distrusted().iter().take(MAX_DISTRUSTED).map(|(&node, &run)| (node, run)).collect();
-        Standing { done, unsettled: self.unsettled.clone(), distrusted }
+        Standing { word: 0, done, unsettled: self.unsettled.clone(), distrusted }
     }
 
     /// What the last leader knew and had told everyone.
-    pub(super) fn learn(&mut self, now: Instant, epoch: Epoch, standing: &Standing, out: &mut Outbox) {
+    pub(super) fn learn(
+        &mut self,
+        now: Instant,
+        epoch: Epoch,
+        standing: &Standing,
+        distrusted: &Distrusted,
+        out: &mut Outbox,
+    ) {
         let heard = Board::heard(epoch, standing);
         let is_same = heard.jobs().iter().map(|(job, _)| job).eq(self.ledgers.iter().map(Ledger::job));
         if self.terms.is_none() && (self.doubts() || !is_same) {
@@ -192,7 +200,7 @@ impl Leading {
                 ledger.learn(done);
             }
         }
-        standing.distrusted.iter().take(MAX_DISTRUSTED).for_each(|&(node, run)| self.trust.distrust(node, run));
+        distrusted.iter().for_each(|(&node, &run)| self.trust.distrust(node, run));
         self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
         standing.unsettled.iter().for_each(|&unsettled| self.resume(unsettled, out));
     }
@@ -310,7 +318,9 @@ impl Leading {
         }
         self.rates.insert(from, request.rate);
         for claim in request.finished.iter().take(MAX_FINISHED) {
-            self.credit(from, claim, out);
+            if !self.credit(from, claim, out) {
+                continue;
+            }
             if planted(Bug::FinishedIgnored) {
                 break;
             }
@@ -321,9 +331,11 @@ impl Leading {
                 .for_each(|ledger| ledger.reclaim(is_over));
         }
         let (mut outdated, mut is_board_old, mut void) = (false, false, Vec::new());
+        let longest = self.longest_claim(from);
         for (place, held) in request.held.iter().take(MAX_HELD).enumerate() {
             self.credit(from, &held.searched, out);
             let believes = self.trust.believes(from);
+            let count = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == from).count();
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.searched.job) else {
                 outdated = true;
                 is_board_old |= believes && Some(held.epoch) >= self.board_of;
@@ -334,9 +346,9 @@ impl Leading {
             }
             // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
             let number = self.next_lease;
-            let has_room = ledger.leases().iter().filter(|lease| lease.node == from).count() < MAX_LEASES;
+            let has_room = count < MAX_LEASES && held.rest.len() <= longest;
             let bits = held.searched.bits;
-            let is_welcome = believes && has_room && Trust::admits(ledger.job(), bits);
+            let is_welcome = believes && has_room && Trust::admits(ledger.job(), bits, longest);
             if is_welcome && ledger.adopt(number, from, held.rest, bits, now) {
                 self.next_lease += 1;
                 let job = *ledger.job();
@@ -361,21 +373,21 @@ impl Leading {
         self.feed(now, out);
     }
 
-    /// Takes a node's word for what it has searched, and weighs what it shows for it.
-    fn credit(&mut self, from: NodeId, claim: &Claim, out: &mut Outbox) {
-        let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == claim.job) else { return };
-        if !self.trust.believes(from) || !Trust::admits(ledger.job(), claim.bits) {
-            return;
-        }
-        // In this reign, what counts as a share was for this leader to say.
-        let is_other = |lease: &&Lease| {
-            lease.node == from && !lease.rest.intersection(&claim.range).is_empty() && lease.bits != claim.bits
+    /// Takes a node's word for what it has searched, and weighs what it shows for it. False if its word does not count.
+    fn credit(&mut self, from: NodeId, claim: &Claim, out: &mut Outbox) -> bool {
+        let longest = self.longest_claim(from);
+        let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == claim.job) else { return false };
+        // What counts as a share is for the leader to say that gives the lease. Of another's leases it is known about how long they were.
+        let is_own = |lease: &&Lease| lease.node == from && !lease.rest.intersection(&claim.range).is_empty();
+        let is_right = match ledger.leases().iter().find(is_own) {
+            Some(lease) => lease.bits == claim.bits,
+            None => Trust::admits(ledger.job(), claim.bits, longest),
         };
-        if ledger.leases().iter().find(is_other).is_some() {
-            return;
+        if !self.trust.believes(from) || !is_right {
+            return false;
         }
         if planted(Bug::ProgressIgnored) && ledger.leases().iter().any(|lease| lease.rest.end > claim.range.end) {
-            return;
+            return false;
         }
         let new = ledger.mark_done(claim.range, from);
         if !self.trust.weigh(from, ledger.job(), claim, &new) {
@@ -385,6 +397,7 @@ impl Leading {
             }
             self.is_news = true;
         }
+        true
     }
 
     fn process(&self, lease: u64, job: Job, range: NonceRange, bits: ShareBits) -> Message {
@@ -538,6 +551,21 @@ impl Leading {
         self.feed(now, out);
     }
 
+    /// How many nonces a lease of `node` should have, and all its leases together.
+    fn wants(&self, node: NodeId) -> (u64, u64) {
+        let unit = self.config.unit;
+        let nonces = |rate: u64, time: Duration| ((rate as f64 * time.as_secs_f64()) as u64).max(unit);
+        match self.rates.get(&node) {
+            None | Some(0) => (FIRST_LEASE * unit, 2 * FIRST_LEASE * unit),
+            Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
+        }
+    }
+
+    /// How long a lease of `node` may be that another leader has given: it may have been faster then.
+    fn longest_claim(&self, node: NodeId) -> u64 {
+        self.wants(node).0.saturating_mul(16).min(LONGEST_LEASE)
+    }
+
     /// Grants leases until `node` has [`Config::lease_depth`] in hand.
     fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
         if self.gather_until.is_some() || self.doubts() {
@@ -550,15 +578,10 @@ impl Leading {
         // The last job stays even if nothing of it is left, so that the leader remembers which block it is on.
         let last = self.ledgers.back().map(Ledger::id);
         self.ledgers.retain(|ledger| Some(ledger.id()) == last || !ledger.is_exhausted());
-        let unit = self.config.unit;
-        let nonces = |rate: u64, time: Duration| ((rate as f64 * time.as_secs_f64()) as u64).max(unit);
-        let (lease, depth) = match self.rates.get(&node) {
-            None | Some(0) => (FIRST_LEASE * unit, 2 * FIRST_LEASE * unit),
-            Some(&rate) => (nonces(rate, self.config.lease_time()), nonces(rate, self.config.lease_depth())),
-        };
+        let (lease, depth) = self.wants(node);
         // Of what can be open at once, half is shared among the nodes, so that the fastest do not take it all.
         let open = self.current().map_or(0, |job| job.space().len()).saturating_mul(MAX_JOBS as u64 / 2);
-        let share = (open / self.rates.len().max(1) as u64).max(unit);
+        let share = (open / self.rates.len().max(1) as u64).max(self.config.unit);
         let (lease, depth) = (lease.min(share).min(LONGEST_LEASE), depth.min(share));
         let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
         let (mut held, mut count) =

@@ -2,8 +2,8 @@
 //!
 //! | message | from, to | says |
 //! |---|---|---|
-//! | `HeartbeatRequest` | a node, those whom it watches | I am up; a leader adds what is done |
-//! | `HeartbeatReply` | back | I am up; to a leader, with a `ProcessRequest` on board |
+//! | `HeartbeatRequest` | a node, those whom it watches | I am up; a leader adds how things stand |
+//! | `HeartbeatReply` | back | the same; to a leader, with a `ProcessRequest` on board |
 //! | `ProcessRequest` | node, leader | what I hold, what I finished, how fast I am: give me work |
 //! | `Process` | leader, node | search this range of this job |
 //! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
@@ -52,6 +52,8 @@ pub struct Heartbeat {
 /// How things stand in an epoch. One value serves all heartbeats of a round.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
+    /// Counts the leader's heartbeats: what is said in between has the same number.
+    pub word: u64,
     /// The jobs under way and what is done of each.
     pub done: Vec<JobDone>,
     /// Solutions that the source has not said its final word on.
@@ -97,7 +99,7 @@ pub struct ProcessRequest {
     pub rate: u64,
     /// Leases that the sender is at work on or has waiting, in that order.
     pub held: Vec<Held>,
-    /// Ranges finished that no leader's heartbeat has confirmed yet.
+    /// Ranges finished that were not done yet by the leader's word before the last.
     pub finished: Vec<Claim>,
 }
 

@@ -20,7 +20,8 @@ pub(super) type Distrusted = BTreeMap<NodeId, u64>;
 struct Record {
     /// Its incarnation.
     run: u64,
-    account: Account,
+    /// What it has shown, by what counted as a share: otherwise the many shares of a short lease would make up for the few of a long one.
+    accounts: BTreeMap<ShareBits, Account>,
 }
 
 /// What a leader thinks of each node.
@@ -50,7 +51,7 @@ impl Trust {
         record.run = run;
         if self.distrusted.get(&node).is_some_and(|&other| other != run) {
             self.distrusted.remove(&node);
-            record.account = Account::default();
+            record.accounts.clear();
         }
     }
 
@@ -67,15 +68,17 @@ impl Trust {
         self.distrusted.remove(&node);
     }
 
-    /// Whether the bits of a claim are such as a leader gives: with too many, next to no shares would have to be shown.
-    pub(super) fn admits(job: &Job, bits: ShareBits) -> bool {
-        bits <= ShareBits::for_job(job, job.space().len().min(LONGEST_LEASE))
+    /// Whether the bits of a claim are such as a leader gives for leases of up to `longest` nonces: with too many, next to no shares would
+    /// have to be shown.
+    pub(super) fn admits(job: &Job, bits: ShareBits, longest: u64) -> bool {
+        bits <= ShareBits::for_job(job, job.space().len().min(longest))
     }
 
     /// Weighs the parts of a claim that are `new`, so that no nonce counts twice. False if `node` is not to be believed any more.
     pub(super) fn weigh(&mut self, node: NodeId, job: &Job, claim: &Claim, new: &[NonceRange]) -> bool {
         let is_true = verified(job, claim.bits, claim.range, &claim.shares).is_some();
-        let Record { run, account } = self.records.entry(node).or_default();
+        let Record { run, accounts } = self.records.entry(node).or_default();
+        let account = accounts.entry(claim.bits).or_default();
         for part in new {
             let shown = claim.shares.iter().filter(|share| part.contains(**share)).count();
             account.add(expected(job, claim.bits, part.len()), shown as u64);
@@ -181,8 +184,27 @@ mod tests {
     #[test]
     fn bits_that_ask_for_no_shares_are_not_admitted() {
         let job = hard();
-        assert!(Trust::admits(&job, ShareBits::for_job(&job, 100_000)));
-        assert!(Trust::admits(&job, ShareBits::for_job(&job, job.space().len())));
-        assert!(!Trust::admits(&job, ShareBits::MAX));
+        assert!(Trust::admits(&job, ShareBits::for_job(&job, 100_000), LONGEST_LEASE));
+        assert!(Trust::admits(&job, ShareBits::for_job(&job, job.space().len()), LONGEST_LEASE));
+        assert!(!Trust::admits(&job, ShareBits::for_job(&job, job.space().len()), 1_000_000));
+        assert!(!Trust::admits(&job, ShareBits::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn honest_short_leases_do_not_make_up_for_long_ones_that_were_not_searched() {
+        let (mut trust, job) = (Trust::default(), hard());
+        let bits = ShareBits::for_job(&job, 1_000_000);
+        for lease in 0.. {
+            let start = 1 + lease * 1_000_000;
+            let honest = claim(&job, start, 2000);
+            assert!(trust.weigh(node(2), &job, &honest, &[honest.range]));
+            // A third of a long one, without a share.
+            let range = NonceRange::new(start + 2000, start + 350_000);
+            let empty = Claim { job: job.id(), range, bits, shares: vec![] };
+            if !trust.weigh(node(2), &job, &empty, &[range]) {
+                break;
+            }
+            assert!(lease < 5, "never found");
+        }
     }
 }

@@ -6,7 +6,7 @@ use super::board::Board;
 use super::leading::{MAX_FINISHED, MAX_HELD};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
-use super::trust::Trust;
+use super::trust::{LONGEST_LEASE, Trust};
 use super::{
     Claim, Epoch, Held, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
     ProcessRequest, Ticket,
@@ -45,6 +45,14 @@ impl Lease {
     }
 }
 
+/// A range that was searched to its end, or the part of a lease before its new name.
+#[derive(Clone, Debug)]
+struct Finished {
+    claim: Claim,
+    /// The leader's last word did not name its job.
+    is_missing: bool,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     round: Round,
@@ -66,7 +74,7 @@ pub(super) struct Worker {
     over: Option<Round>,
     /// The newest round that a lease was taken of; older ones are late mail.
     newest: Option<Round>,
-    finished: VecDeque<Claim>,
+    finished: VecDeque<Finished>,
     pending: VecDeque<Pending>,
     /// Nonces per second; 0 before the first measurement.
     pub(super) rate: u64,
@@ -120,7 +128,8 @@ impl Worker {
             let rest = NonceRange::new(searched.range.end, lease.range.end);
             held.push(Held { epoch: lease.round.0, lease: lease.number, searched, rest });
         }
-        let finished = self.finished.iter().take_while(|claim| fits(&claim.shares)).cloned().collect();
+        let finished = self.finished.iter().map(|finished| &finished.claim);
+        let finished = finished.take_while(|claim| fits(&claim.shares)).cloned().collect();
         ProcessRequest { epoch, rate: self.rate, held, finished }
     }
 
@@ -131,10 +140,12 @@ impl Worker {
         let is_over = self.over.is_some_and(|over| round <= over) || self.newest.is_some_and(|newest| round < newest);
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
-        let is_finished = self.finished.iter().any(|claim| claim.job == id && claim.range.covers(&range));
+        let is_finished =
+            self.finished.iter().any(|Finished { claim, .. }| claim.job == id && claim.range.covers(&range));
         let is_solved = self.pending.iter().any(|pending| pending.ends_round_of(&job) && round <= pending.round);
         // With other bits, what this node has searched could not be shown, and would be held against it.
-        let is_absurd = !job.space().covers(&range) || !Trust::admits(&job, bits) || !bits.suit(&job, range.len());
+        let is_absurd =
+            !job.space().covers(&range) || !Trust::admits(&job, bits, LONGEST_LEASE) || !bits.suit(&job, range.len());
         if is_over || is_known || is_finished || is_solved || range.is_empty() || is_absurd {
             return;
         }
@@ -308,12 +319,17 @@ impl Worker {
         if self.finished.len() == MAX_FINISHED {
             self.finished.pop_front();
         }
-        self.finished.push_back(claim);
+        self.finished.push_back(Finished { claim, is_missing: false });
     }
 
-    /// Forgets finished ranges that the leader is known to know.
-    pub(super) fn confirm(&mut self, board: &Board) {
-        self.finished.retain(|claim| !board.confirms(claim.job, claim.range));
+    /// The leader has spoken `now`. Forgets finished ranges that were done by its word `before`, and those of jobs that two words did not name:
+    /// they are over. (One may have been spoken just before the job began.)
+    pub(super) fn confirm(&mut self, before: &Board, now: &Board) {
+        self.finished.retain_mut(|Finished { claim, is_missing }| {
+            let is_known = before.done(claim.job).is_some_and(|done| done.gap(claim.range).is_none());
+            let was_missing = std::mem::replace(is_missing, now.done(claim.job).is_none());
+            !(is_known || was_missing && *is_missing)
+        });
     }
 }
 
@@ -344,5 +360,40 @@ mod tests {
         worker.handle_searched(1, (100_000..101_000).collect(), None, &mut out);
         let request = worker.request(epoch);
         assert_eq!((request.held.len(), request.finished.len()), (3, 0));
+    }
+
+    #[test]
+    fn finished_ranges_are_told_until_the_word_before_the_last_knew_them_or_their_job_is_over() {
+        let epoch = Epoch { counter: 1, leader: node(1), incarnation: 1 };
+        let job = hard_job();
+        let range = NonceRange::new(1, 100_001);
+        let board = |jobs: &[(Job, NonceRange)]| {
+            let mut board = Board::default();
+            let done = |range| {
+                let mut done = crate::cluster::done::Done::default();
+                done.add(range, node(2));
+                done
+            };
+            board.set(epoch, jobs.iter().map(|&(job, range)| (job, done(range))));
+            board
+        };
+        let claim = Claim { job: job.id(), range, bits: ShareBits::for_range(range.len()), shares: vec![] };
+        let (none, part, all) = (board(&[]), board(&[(job, NonceRange::new(1, 50))]), board(&[(job, range)]));
+        for (words, is_told) in [
+            (vec![&part, &all], true),
+            (vec![&part, &all, &all], false),
+            (vec![&none], true),
+            (vec![&none, &part], true),
+            (vec![&none, &none], false),
+        ] {
+            let mut worker = Worker::default();
+            worker.finish(claim.clone());
+            let mut before = none.clone();
+            for word in &words {
+                worker.confirm(&before, word);
+                before = (*word).clone();
+            }
+            assert_eq!(worker.request(epoch).finished.len(), usize::from(is_told), "{words:?}");
+        }
     }
 }

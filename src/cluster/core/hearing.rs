@@ -42,10 +42,12 @@ impl Cluster {
         let Some(standing) = heartbeat.standing.filter(|_| epoch.leader == from && from != self.config.id) else {
             return;
         };
+        let distrusted = self.believable(epoch, &standing);
         if let Some(leading) = &mut self.leading
             && self.predecessor == Some(epoch)
         {
-            leading.learn(now, epoch, &standing, &mut self.out); // its last word was overtaken by its successor's first
+            // Its last word was overtaken by its successor's first.
+            leading.learn(now, epoch, &standing, &distrusted, &mut self.out);
         }
         if self.epoch == Some(epoch) {
             self.take_over(epoch, &standing);
@@ -54,7 +56,9 @@ impl Cluster {
 
     /// A leader may yet have to surpass that epoch, and then goes on from where it stood.
     fn remember(&mut self, from: NodeId, epoch: Epoch, standing: Option<Arc<Standing>>) {
-        if let Some(standing) = standing.filter(|_| epoch.leader == from && Some(epoch) > self.epoch) {
+        let is_older = |(other, _): &(Epoch, _)| *other > epoch;
+        let is_word = epoch.leader == from && Some(epoch) > self.epoch && !self.word.as_ref().is_some_and(is_older);
+        if let Some(standing) = standing.filter(|_| is_word) {
             self.word = Some((epoch, standing));
         }
     }
@@ -68,31 +72,51 @@ impl Cluster {
         true
     }
 
+    /// Whom the leader of `epoch` does not believe, members only. Of a higher id, which leads where this node was not heard, it takes neither
+    /// doubts of itself nor of most: then nobody would be left to do the work.
+    fn believable(&self, epoch: Epoch, standing: &Standing) -> Distrusted {
+        let (id, peers) = (self.config.id, self.peers.ids().count());
+        let follows = epoch.leader < id;
+        let is_member = |(node, _): &(NodeId, u64)| self.peers.contains(*node) || follows && *node == id;
+        let named: Distrusted = standing.distrusted.iter().copied().filter(is_member).collect();
+        if follows || named.len() * 2 <= peers { named } else { Distrusted::new() }
+    }
+
     /// Goes on from what the leader of this epoch says of how things stand.
     fn take_over(&mut self, epoch: Epoch, standing: &Standing) {
-        let is_member = |(id, _): &(NodeId, u64)| *id == self.config.id || self.peers.contains(*id);
-        let distrusted: Distrusted = standing.distrusted.iter().copied().filter(is_member).collect();
-        if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
-            self.board = Board::default(); // it may be what they said; the leader knows better
+        let distrusted = self.believable(epoch, standing);
+        if epoch.leader < self.config.id {
+            if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
+                self.board = Board::default(); // it may be what they said; the leader knows better
+            }
+            self.distrusted = distrusted;
+        } else {
+            self.distrusted.extend(distrusted); // it led where this node was not heard
         }
-        self.distrusted = distrusted;
         if !planted(Bug::BoardNotKept) {
             self.board.merge(epoch, standing);
         }
         self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
         // What an earlier leader knew may be news to this one.
         if planted(Bug::ConfirmedByHearsay) {
-            self.worker.confirm(&self.board);
+            self.worker.confirm(&self.board, &self.board);
         }
-        self.confirm(epoch, Board::heard(epoch, standing));
+        self.confirm(epoch, standing.word, Board::heard(epoch, standing));
     }
 
     /// Lets the worker forget what the leader's word before this one said to be done: by now the next leader knows it too, even if it
-    /// was just about to lead, and this word was too late for it.
-    pub(super) fn confirm(&mut self, epoch: Epoch, word: Board) {
-        if let Some((_, before)) = self.last_word.replace((epoch, word)).filter(|(of, _)| *of == epoch) {
-            self.worker.confirm(&before);
+    /// was just about to lead, and this word was too late for it. What is said again between two heartbeats is no word of its own.
+    pub(super) fn confirm(&mut self, epoch: Epoch, word: u64, board: Board) {
+        let is_old = |(of, last, _): &(Epoch, u64, Board)| (*of, *last) >= (epoch, word);
+        if self.last_word.as_ref().is_some_and(is_old) {
+            return;
         }
+        if let Some((of, _, before)) = self.last_word.take()
+            && of == epoch
+        {
+            self.worker.confirm(&before, &board);
+        }
+        self.last_word = Some((epoch, word, board));
     }
 
     /// Whether leases and interrupts of `epoch` count when `from` sends them: only one's own leader's, and no older ones.

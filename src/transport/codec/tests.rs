@@ -68,7 +68,7 @@ fn heartbeats() -> impl Strategy<Value = Heartbeat> {
             sent,
             echo,
             epoch,
-            standing: (!done.is_empty()).then(|| Arc::new(Standing { done, unsettled, distrusted })),
+            standing: (!done.is_empty()).then(|| Arc::new(Standing { word: sent, done, unsettled, distrusted })),
         },
     )
 }
@@ -232,7 +232,8 @@ fn the_fullest_accounts_come_back() {
     done[0].ranges = (0..1400).map(range).collect();
     done[0].pieces = (0..600).map(|at| (range(at), leader)).collect();
     let unsettled = vec![Unsettled { solution: Solution { job, nonce: u64::MAX }, found_by: leader }; 16];
-    let standing = Some(Arc::new(Standing { done, unsettled, distrusted: vec![(leader, u64::MAX); 256] }));
+    let standing =
+        Some(Arc::new(Standing { word: u64::MAX, done, unsettled, distrusted: vec![(leader, u64::MAX); 256] }));
     let heartbeat =
         Heartbeat { incarnation: u64::MAX, sent: u64::MAX, echo: Some(u64::MAX), epoch: Some(epoch), standing };
     // 64 leases, 256 finished ranges, 2,400 shares.

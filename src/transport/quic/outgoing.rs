@@ -293,7 +293,8 @@ pub(super) async fn deliver(stream: &mut SendStream, frame: &[u8]) -> Result<(),
 /// Whether the connection died without a word, or was thought not to be used, so that what was written to it may never have arrived.
 fn is_lost(error: &ConnectionError) -> bool {
     match error {
-        ConnectionError::Reset | ConnectionError::TimedOut => true,
+        // Closed on this side: the peer runs anew, or has dialled another one.
+        ConnectionError::Reset | ConnectionError::TimedOut | ConnectionError::LocallyClosed => true,
         ConnectionError::ApplicationClosed(close) => close.error_code == UNUSED,
         _ => false,
     }
