@@ -1,5 +1,5 @@
-//! The epoch that a node believes in only grows, and no two reigns have the same one. While the cluster is well, a leader begins no
-//! third one within a heartbeat, as rumours might make it do.
+//! The epoch that a node believes in only grows, and no two reigns have the same one. While the cluster is well, a leader surpasses
+//! others, as rumours make it do, once a heartbeat at most.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,8 +13,10 @@ use super::Violation;
 pub(super) struct Reigns {
     begun: HashMap<Epoch, u64>,
     count: u64,
-    /// The reign that each node last began, which it may tell of more than once; when, and when the one before.
-    last: HashMap<NodeId, (Epoch, Option<Duration>, Option<Duration>)>,
+    /// The reign that each node last began, which it may tell of more than once.
+    last: HashMap<NodeId, Epoch>,
+    /// When each last began one to surpass another.
+    surpassed: HashMap<NodeId, Duration>,
 }
 
 impl Reigns {
@@ -22,7 +24,7 @@ impl Reigns {
         &mut self,
         id: NodeId,
         cluster: &Cluster,
-        before: Option<Epoch>,
+        (before, was_leading): (Option<Epoch>, bool),
         did: &Did,
         now: Duration,
         shortest: Option<Duration>,
@@ -32,12 +34,12 @@ impl Reigns {
             return Err(Violation::new("epochs only grow", format!("{id:?} went from {before:?} to {epoch:?}")));
         }
         if let Some(epoch) = epoch.filter(|_| did.led)
-            && self.last.get(&id).is_none_or(|(last, ..)| *last != epoch)
+            && self.last.get(&id).is_none_or(|last| *last != epoch)
         {
-            let (_, last, before_last) = self.last.get(&id).copied().unwrap_or((epoch, None, None));
-            self.last.insert(id, (epoch, Some(now), last));
-            if let (Some(began), Some(shortest)) = (before_last, shortest)
-                && now - began < shortest
+            self.last.insert(id, epoch);
+            let last = if was_leading { self.surpassed.insert(id, now) } else { None };
+            if let (Some(last), Some(shortest)) = (last, shortest)
+                && now - last < shortest
             {
                 return Err(Violation::new("no rumour unseats a leader", format!("{id:?} begins {epoch:?} so soon")));
             }

@@ -72,6 +72,7 @@ impl Step {
 /// How a node was before a step.
 pub(super) struct Before {
     epoch: Option<Epoch>,
+    was_leading: bool,
     /// Whose reign the step's message speaks of.
     said_by: Option<NodeId>,
     /// The step's message is of an older epoch; then the leases too.
@@ -164,7 +165,12 @@ impl Invariants {
             Step::Lease(of) => Some(of.leader),
             _ => None,
         };
-        Before { epoch, said_by, outdated: is_outdated.then(|| fencing::leases(&run.cluster)) }
+        Before {
+            epoch,
+            was_leading: run.cluster.is_leading(),
+            said_by,
+            outdated: is_outdated.then(|| fencing::leases(&run.cluster)),
+        }
     }
 
     pub(super) fn after(
@@ -180,7 +186,14 @@ impl Invariants {
         let local = server.time(self.epoch, now);
         let id = server.id;
         let is_well = self.agree_from.is_some_and(|(from, _)| now >= from);
-        self.epochs.check(id, &run.cluster, before.epoch, did, now, is_well.then_some(self.shortest_reign))?;
+        self.epochs.check(
+            id,
+            &run.cluster,
+            (before.epoch, before.was_leading),
+            did,
+            now,
+            is_well.then_some(self.shortest_reign),
+        )?;
         fencing::check(id, &run.cluster, &before, did)?;
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
