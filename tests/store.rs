@@ -68,7 +68,7 @@ fn strand_a_solution(
     stores: &[&str],
 ) -> u64 {
     // The service may end before it has said what follows a block; then nobody has anything to search.
-    for _ in 0..5 {
+    for _ in 0..20 {
         leader.event("block", |event| event["status"] == "success");
         leader.event("job", |_| true);
         service.end_by(Signal::KILL);
