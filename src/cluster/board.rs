@@ -4,15 +4,15 @@
 
 use super::done::Done;
 use super::{Epoch, JobDone, Standing};
-use crate::work::{Job, JobId, NonceRange};
+use crate::work::{Job, JobId};
 
 /// At most so many jobs are under way at once: at 100 messages of lease traffic a second, more than a cluster of a thousand
 /// nodes opens in the time that a lease lasts.
 pub(super) const MAX_JOBS: usize = 64;
 
 /// A heartbeat carries at most so many ranges, and so many pieces of them, about 40 KB of a 64 KiB frame.
-pub(super) const MAX_RANGES: usize = 1400;
-pub(super) const MAX_PIECES: usize = 600;
+const MAX_RANGES: usize = 1400;
+const MAX_PIECES: usize = 600;
 
 /// Ranges a job that those are told who will not lead soon. What is searched soon joins the longest of them, and then whoever has
 /// searched it may forget it.
@@ -44,12 +44,8 @@ impl Board {
                 None => Done::default(),
             };
             let space = job.space();
-            for &(range, by) in pieces {
-                done.add(range.intersection(&space), by);
-            }
-            for range in ranges {
-                done.vouch(range.intersection(&space));
-            }
+            let pieces = pieces.iter().map(|(range, by)| (range.intersection(&space), *by));
+            done.merge(pieces, ranges.iter().map(|range| range.intersection(&space)));
             self.jobs.push((*job, done));
         }
     }
@@ -89,7 +85,7 @@ fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>, most: usize, 
     let (mut room, mut room_for_pieces) = (MAX_RANGES, pieces);
     let mut message = Vec::new();
     for (job, done) in jobs.take(MAX_JOBS) {
-        let mut ranges: Vec<_> = done.ranges().iter().map(|range| NonceRange::new(range.start, range.end)).collect();
+        let mut ranges: Vec<_> = done.told().collect();
         let most = most.min(room);
         if ranges.len() > most {
             ranges.sort_by_key(|range| std::cmp::Reverse(range.len()));
@@ -109,6 +105,7 @@ fn to_message<'a>(jobs: impl Iterator<Item = (&'a Job, &'a Done)>, most: usize, 
 mod tests {
     use super::*;
     use crate::cluster::tests::{job, node};
+    use crate::work::NonceRange;
 
     fn epoch() -> Epoch {
         Epoch { counter: 1, leader: node(1), incarnation: 1 }

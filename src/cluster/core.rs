@@ -156,10 +156,16 @@ impl Cluster {
         }
     }
 
-    /// The solutions that this node has found and whose settlement it has not heard of, oldest first, 64 at most: what it must not forget
-    /// when it is killed. (What it submits as leader is in the hands of whoever does so.)
-    pub fn pending(&self) -> impl Iterator<Item = Solution> + '_ {
-        self.worker.pending()
+    /// What this node must not forget when it is killed: the solutions that it has found and whose settlement it has not heard of, oldest
+    /// first, [`MAX_PENDING`](super::MAX_PENDING) at most, and then those that it is handing in as leader.
+    pub fn kept<'a>(&self, handed_in: impl IntoIterator<Item = &'a Solution>) -> Vec<Solution> {
+        let mut kept: Vec<_> = self.worker.pending().collect();
+        for solution in handed_in {
+            if !kept.contains(solution) {
+                kept.push(*solution);
+            }
+        }
+        kept
     }
 
     #[cfg(test)]

@@ -31,6 +31,11 @@ impl Done {
         &self.ranges
     }
 
+    /// The same, ascending, as they travel.
+    pub(super) fn told(&self) -> impl Iterator<Item = NonceRange> + '_ {
+        self.ranges.iter().map(|range| NonceRange::new(range.start, range.end))
+    }
+
     /// Those of which it is known who searched them.
     pub(super) fn pieces(&self) -> impl DoubleEndedIterator<Item = (NonceRange, NodeId)> + '_ {
         self.pieces.iter().map(|(range, by)| (NonceRange::new(range.start, range.end), *by))
@@ -67,6 +72,16 @@ impl Done {
         let new = self.ranges.gaps(&(range.start..range.end)).map(|gap| NonceRange::new(gap.start, gap.end)).collect();
         self.ranges.insert(range.start..range.end);
         new
+    }
+
+    /// What another account knows: first whose the pieces are, as far as it does.
+    pub(super) fn merge(
+        &mut self,
+        pieces: impl Iterator<Item = (NonceRange, NodeId)>,
+        ranges: impl Iterator<Item = NonceRange>,
+    ) {
+        pieces.for_each(|(range, by)| drop(self.add(range, by)));
+        ranges.for_each(|range| drop(self.vouch(range)));
     }
 
     /// Takes back what these nodes have said.

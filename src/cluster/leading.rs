@@ -150,6 +150,10 @@ impl Leading {
         board::in_full(self.jobs())
     }
 
+    fn leases_of(&self, node: NodeId) -> impl Iterator<Item = &Lease> {
+        self.ledgers.iter().flat_map(Ledger::leases).filter(move |lease| lease.node == node)
+    }
+
     fn jobs(&self) -> impl Iterator<Item = (&Job, &Done)> {
         self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done()))
     }
@@ -180,7 +184,7 @@ impl Leading {
     ) {
         let heard = Board::heard(epoch, standing);
         let is_same = heard.jobs().iter().map(|(job, _)| job).eq(self.ledgers.iter().map(Ledger::job));
-        if self.terms.is_none() && (self.doubts() || !is_same) {
+        if self.terms.is_none() && (self.doubt_until.is_some() || !is_same) {
             // Its board, not this node's, is the one to go on from; and whoever has said what it holds spoke of that.
             let is_named = |ledger: &Ledger| heard.jobs().iter().any(|(job, _)| job == ledger.job());
             for lease in self.ledgers.iter().filter(|ledger| !is_named(ledger)).flat_map(Ledger::leases) {
@@ -258,11 +262,6 @@ impl Leading {
         self.doubted
     }
 
-    /// Whether nothing may be granted because the board may be old.
-    fn doubts(&self) -> bool {
-        self.doubt_until.is_some()
-    }
-
     /// The board may be old. By the time this ends, nobody has anything newer to search.
     pub(super) fn doubt(&mut self, now: Instant) {
         let until = *self.doubted.get_or_insert(now) + self.config.lease_depth();
@@ -332,10 +331,10 @@ impl Leading {
         }
         let (mut outdated, mut is_board_old, mut void) = (false, false, Vec::new());
         let longest = self.longest_claim(from);
+        let mut count = self.leases_of(from).count();
         for (place, held) in request.held.iter().take(MAX_HELD).enumerate() {
             self.credit(from, &held.searched, out);
             let believes = self.trust.believes(from);
-            let count = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == from).count();
             let Some(ledger) = self.ledgers.iter_mut().find(|ledger| ledger.id() == held.searched.job) else {
                 outdated = true;
                 is_board_old |= believes && Some(held.epoch) >= self.board_of;
@@ -351,6 +350,7 @@ impl Leading {
             let is_welcome = believes && has_room && Trust::admits(ledger.job(), bits, longest);
             if is_welcome && ledger.adopt(number, from, held.rest, bits, now) {
                 self.next_lease += 1;
+                count += 1;
                 let job = *ledger.job();
                 out.send(from, self.process(number, job, held.rest, bits));
             } else if !ledger.is_leased_to(from, held.rest) {
@@ -568,7 +568,7 @@ impl Leading {
 
     /// Grants leases until `node` has [`Config::lease_depth`] in hand.
     fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        if self.gather_until.is_some() || self.doubts() {
+        if self.gather_until.is_some() || self.doubt_until.is_some() {
             self.hungry.insert(node);
             return;
         }
@@ -583,9 +583,9 @@ impl Leading {
         let open = self.current().map_or(0, |job| job.space().len()).saturating_mul(MAX_JOBS as u64 / 2);
         let share = (open / self.rates.len().max(1) as u64).max(self.config.unit);
         let (lease, depth) = (lease.min(share).min(LONGEST_LEASE), depth.min(share));
-        let leases = self.ledgers.iter().flat_map(Ledger::leases).filter(|lease| lease.node == node);
-        let (mut held, mut count) =
-            leases.fold((0u64, 0), |(held, count), lease| (held.saturating_add(lease.rest.len()), count + 1));
+        let (mut held, mut count) = self
+            .leases_of(node)
+            .fold((0u64, 0), |(held, count), lease| (held.saturating_add(lease.rest.len()), count + 1));
         while held < depth && count < MAX_LEASES {
             let number = self.next_lease;
             let grant = self.ledgers.iter_mut().find_map(|ledger| {

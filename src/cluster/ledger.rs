@@ -123,13 +123,15 @@ impl Ledger {
 
     /// What another leader knows to be done.
     pub(super) fn learn(&mut self, done: &Done) {
-        done.pieces().for_each(|(range, by)| drop(self.done.add(range, by)));
-        done.ranges().iter().for_each(|range| drop(self.done.vouch(NonceRange::new(range.start, range.end))));
+        self.done.merge(done.pieces(), done.told());
         self.take_stock();
     }
 
     /// Nothing that these nodes said counts any more, and their leases end.
     pub(super) fn disbelieve(&mut self, nodes: &Distrusted) {
+        if nodes.is_empty() {
+            return;
+        }
         self.done.disbelieve(nodes);
         self.leases.retain(|lease| !nodes.contains_key(&lease.node));
         self.take_stock();

@@ -48,6 +48,7 @@ struct Peer {
     gone_since: Option<Instant>,
     /// Another node says that it is gone: it was asked then, and has to answer in time.
     doubted: Option<Instant>,
+    /// When somebody last said so: not to be heeded again for a heartbeat.
     last_doubt: Option<Instant>,
     /// Incarnation and `sent` of the newest heartbeat taken in.
     newest: (u64, u64),

@@ -48,6 +48,7 @@ pub use message::{
     ProcessRequest, Standing, Unsettled,
 };
 pub use output::{Output, Ticket};
+pub use worker::MAX_PENDING;
 
 #[cfg(test)]
 mod sim;

@@ -682,7 +682,7 @@ fn what_a_killed_finder_had_pending_is_offered_after_its_restart() {
     let planted = Solution { job: first, nonce: range.start };
     net.cut = vec![(2, 1)];
     net.act(2, |cluster, now| cluster.handle_found(now, ticket, planted.nonce));
-    let pending = |net: &mut Net, id| net.member(id).cluster.pending().collect::<Vec<_>>();
+    let pending = |net: &mut Net, id| net.member(id).cluster.kept([]);
     assert_eq!((pending(&mut net, 1), pending(&mut net, 2)), (vec![], vec![planted]));
     net.kept = pending(&mut net, 2);
     net.kill(1);

@@ -17,7 +17,7 @@ use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
 const MAX_TOLD: usize = 2400;
 
 /// Solutions not settled yet. Beyond, the oldest are forgotten: only a source that is down for long lets so many gather.
-const MAX_PENDING: usize = 64;
+pub const MAX_PENDING: usize = 64;
 
 /// A block that was worked on, across leaders: (epoch, round) in the order in which they were.
 type Round = (Epoch, u64);

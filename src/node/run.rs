@@ -408,13 +408,7 @@ impl Node {
     /// Has those solutions written down that end with this node otherwise: found and not settled, or on their way to the source.
     fn keep(&mut self) {
         let Some(store) = &mut self.store else { return };
-        let mut kept: Vec<_> = self.cluster.pending().collect();
-        for solution in self.feed.under_way() {
-            if !kept.contains(solution) {
-                kept.push(*solution);
-            }
-        }
-        store.keep(kept);
+        store.keep(self.cluster.kept(self.feed.under_way()));
         self.tell_store();
     }
 

@@ -50,7 +50,7 @@ impl Cluster {
             leading.learn(now, epoch, &standing, &distrusted, &mut self.out);
         }
         if self.epoch == Some(epoch) {
-            self.take_over(epoch, &standing);
+            self.take_over(epoch, &standing, distrusted);
         }
     }
 
@@ -83,8 +83,7 @@ impl Cluster {
     }
 
     /// Goes on from what the leader of this epoch says of how things stand.
-    fn take_over(&mut self, epoch: Epoch, standing: &Standing) {
-        let distrusted = self.believable(epoch, standing);
+    fn take_over(&mut self, epoch: Epoch, standing: &Standing, distrusted: Distrusted) {
         if epoch.leader < self.config.id {
             if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
                 self.board = Board::default(); // it may be what they said; the leader knows better
@@ -159,7 +158,8 @@ impl Cluster {
             self.step_down();
         }
         if let Some((_, standing)) = self.word.take().filter(|(of, _)| *of == epoch) {
-            self.take_over(epoch, &standing);
+            let distrusted = self.believable(epoch, &standing);
+            self.take_over(epoch, &standing, distrusted);
         }
     }
 }

@@ -73,15 +73,6 @@ pub(super) struct Run {
 /// A job that the node has made, and its stamp.
 pub(super) type Made = (Job, u64);
 
-impl Run {
-    /// What the real node writes down: what it found and what it hands in.
-    pub(super) fn kept(&self) -> Vec<Solution> {
-        let found: Vec<_> = self.cluster.pending().collect();
-        let handed_in: Vec<_> = self.under_way.iter().copied().filter(|solution| !found.contains(solution)).collect();
-        [found, handed_in].concat()
-    }
-}
-
 /// A range in the scanner's queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scan {
@@ -199,7 +190,7 @@ impl Server {
     /// Brings its disk, if it has one, up to what its run keeps.
     pub(super) fn write_down(&mut self) {
         if let (Some(disk), Some(run)) = (&mut self.disk, &self.run) {
-            *disk = run.kept();
+            *disk = run.cluster.kept(&run.under_way);
         }
     }
 

@@ -15,10 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::MAX_PENDING;
 use crate::work::{Digest, Solution, reference};
-
-/// At most so many are kept, as many as a node offers.
-pub(super) const MAX_KEPT: usize = 64;
 
 /// The largest file that is read: 64 solutions have less than 64 KiB.
 const MAX_FILE: u64 = 1 << 20;
@@ -169,8 +167,8 @@ fn parse(content: &[u8]) -> Result<Vec<Solution>, String> {
     if digest(&solutions).map_err(damaged)? != document.sha256 {
         return Err("a damaged file (its sha256 is that of others)".to_owned());
     }
-    if solutions.len() > MAX_KEPT {
-        return Err(format!("{} of them, where a node keeps {MAX_KEPT} at most", solutions.len()));
+    if solutions.len() > MAX_PENDING {
+        return Err(format!("{} of them, where a node keeps {MAX_PENDING} at most", solutions.len()));
     }
     match solutions.iter().find(|solution| solution.verify().is_none()) {
         Some(wrong) => Err(format!("one that is none (nonce {} of height {})", wrong.nonce, wrong.job.height)),

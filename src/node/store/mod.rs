@@ -24,9 +24,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
+use file::SolutionFile;
 pub use file::StoreError;
-use file::{MAX_KEPT, SolutionFile};
 
+use crate::cluster::MAX_PENDING;
 use crate::work::Solution;
 
 /// A node that ends gives its last write so long; a disk at work takes 1 to 20 ms.
@@ -75,7 +76,7 @@ impl Store {
 
     /// From now on these are to be kept, of too many the last.
     pub(super) fn keep(&mut self, mut solutions: Vec<Solution>) {
-        solutions.drain(..solutions.len().saturating_sub(MAX_KEPT));
+        solutions.drain(..solutions.len().saturating_sub(MAX_PENDING));
         let is_new = self.wanted != solutions;
         self.wanted = solutions;
         if is_new || self.trouble.is_none() {
@@ -186,7 +187,7 @@ mod tests {
         }
         store.end().await;
         drop(store);
-        assert_eq!(reopen(&folder.store()).kept(), &solutions(100)[100 - MAX_KEPT..]);
+        assert_eq!(reopen(&folder.store()).kept(), &solutions(100)[100 - MAX_PENDING..]);
     }
 
     #[tokio::test]

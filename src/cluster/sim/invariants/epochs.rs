@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::super::{Cluster, Epoch, NodeId};
 use super::super::world::Did;
-use super::Violation;
+use super::{Before, Violation};
 
 /// Every reign so far, and whose it was.
 #[derive(Default)]
@@ -24,20 +24,21 @@ impl Reigns {
         &mut self,
         id: NodeId,
         cluster: &Cluster,
-        (before, was_leading): (Option<Epoch>, bool),
+        before: &Before,
         did: &Did,
         now: Duration,
         shortest: Option<Duration>,
     ) -> Result<(), Violation> {
         let epoch = cluster.epoch();
-        if epoch < before {
-            return Err(Violation::new("epochs only grow", format!("{id:?} went from {before:?} to {epoch:?}")));
+        if epoch < before.epoch {
+            let what = format!("{id:?} went from {:?} to {epoch:?}", before.epoch);
+            return Err(Violation::new("epochs only grow", what));
         }
         if let Some(epoch) = epoch.filter(|_| did.led)
             && self.last.get(&id).is_none_or(|last| *last != epoch)
         {
             self.last.insert(id, epoch);
-            let last = if was_leading { self.surpassed.insert(id, now) } else { None };
+            let last = if before.was_leading { self.surpassed.insert(id, now) } else { None };
             if let (Some(last), Some(shortest)) = (last, shortest)
                 && now - last < shortest
             {

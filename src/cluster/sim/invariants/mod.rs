@@ -186,14 +186,8 @@ impl Invariants {
         let local = server.time(self.epoch, now);
         let id = server.id;
         let is_well = self.agree_from.is_some_and(|(from, _)| now >= from);
-        self.epochs.check(
-            id,
-            &run.cluster,
-            (before.epoch, before.was_leading),
-            did,
-            now,
-            is_well.then_some(self.shortest_reign),
-        )?;
+        let shortest = is_well.then_some(self.shortest_reign);
+        self.epochs.check(id, &run.cluster, &before, did, now, shortest)?;
         fencing::check(id, &run.cluster, &before, did)?;
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
