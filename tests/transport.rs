@@ -616,6 +616,21 @@ async fn a_killed_and_restarted_node_is_reached_at_once() {
     assert_eq!(reaches(&one, (2, &two), round(2)).await, id(1));
 }
 
+/// A goodbye and the end of its connection reach the peer at one time, whoever of the two has opened it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_last_word_before_a_close_is_heard() {
+    let network = Network::quic();
+    for turn in 0..40 {
+        let [one, two, _] = network.trio().await;
+        let (leaves, stays) = if turn % 2 == 0 { ((1, one), (2, two)) } else { ((2, two), (1, one)) };
+        stays.1.send(id(leaves.0), round(0));
+        assert_eq!(next(&*leaves.1).await.1, round(0));
+        leaves.1.send(id(stays.0), round(turn));
+        soon(leaves.1.close()).await;
+        assert_eq!(next(&*stays.1).await, (id(leaves.0), round(turn)), "in turn {turn}");
+    }
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let files = Files::new();

@@ -96,24 +96,22 @@ fn forget(shared: &Shared, id: NodeId, connection: &Connection) {
     }
 }
 
-/// Reads frames until the connection, whoever has opened it, ends. At most as many streams are read at once as a connection may have open.
+/// Reads frames until the connection, whoever has opened it, ends, and then what had come by that time: the last may be a goodbye. At most
+/// as many streams are read at once as a connection may have open.
 pub(super) async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
     let mut streams = JoinSet::new();
     loop {
         tokio::select! {
-            opened = connection.accept_uni() => match opened {
-                Ok(stream) => streams.spawn(read(shared.clone(), peer, stream, None)),
-                Err(_) => return,
-            },
-            opened = connection.accept_bi() => match opened {
-                Ok((answer, stream)) => {
-                    let answer = Some((answer, connection.clone()));
-                    streams.spawn(read(shared.clone(), peer, stream, answer))
-                }
-                Err(_) => return,
-            },
-            Some(_) = streams.join_next() => continue,
-        };
+            Ok(stream) = connection.accept_uni() => {
+                streams.spawn(read(shared.clone(), peer, stream, None));
+            }
+            Ok((answer, stream)) = connection.accept_bi() => {
+                let answer = Some((answer, connection.clone()));
+                streams.spawn(read(shared.clone(), peer, stream, answer));
+            }
+            Some(_) = streams.join_next() => {}
+            else => return,
+        }
     }
 }
 
