@@ -85,17 +85,21 @@ impl Truth {
         self.repeated = 0;
     }
 
-    /// A node has searched `range`. Gives how much of it had been searched recently.
-    pub(super) fn search(&mut self, id: JobId, range: NonceRange) -> u64 {
+    /// A node has searched `range`. Gives how much of it had been searched recently. What a liar searches may be searched again: nobody has to
+    /// believe it.
+    pub(super) fn search(&mut self, id: JobId, range: NonceRange, is_liar: bool) -> u64 {
         if range.is_empty() {
             return 0;
         }
+        self.hashes += range.len();
         let range = range.start..range.end;
         self.searched.entry(id).or_default().insert(range.clone());
+        if is_liar {
+            return 0;
+        }
         let recent = self.recent.entry(id).or_default();
         let again = recent.overlapping(&range).map(|old| old.end.min(range.end) - old.start.max(range.start)).sum();
         self.repeated += again;
-        self.hashes += range.end - range.start;
         recent.insert(range);
         again
     }

@@ -1,5 +1,5 @@
 //! No solution is lost that somebody who is well knows, or has on its disk: each reached the source, or its block is over; and nobody
-//! keeps one for ever.
+//! keeps one for ever, but for a liar: whoever has told its leader of a time to come is not heard until then.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(super) fn check(world: &World) -> Result<(), Violation> {
             return Err(Violation::new(law, what));
         }
     }
-    for server in world.servers.values() {
+    for server in world.servers.values().filter(|server| server.lie.is_none()) {
         let offers =
             |found: &Found| server.run.as_ref().is_some_and(|run| run.cluster.worker().offers(&found.solution));
         if world.truth.found.iter().any(|found| is_due(&found) && offers(found)) {
