@@ -52,7 +52,12 @@ pub(super) struct Letter {
 }
 
 /// Sends `letters` to `peer` until the transport closes and all are delivered.
-pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, letters: mpsc::Receiver<Letter>) {
+pub(super) fn run(
+    shared: Arc<Shared>,
+    peer: NodeId,
+    address: SocketAddr,
+    letters: mpsc::Receiver<Letter>,
+) -> impl Future<Output = ()> {
     let link = Link {
         shared,
         peer,
@@ -64,7 +69,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: NodeId, address: SocketAddr, 
         pause: Duration::ZERO,
         complaint: None,
     };
-    Outgoing { link, letters, streams: JoinSet::new() }.run().await;
+    Outgoing { link, letters, streams: JoinSet::new() }.run()
 }
 
 struct Outgoing {
@@ -141,7 +146,8 @@ impl Outgoing {
             if letter.since.elapsed() >= self.link.shared.heartbeat {
                 return;
             }
-            self.link.dial().await;
+            // Large and rare: the task, which is there as long as the peer, keeps no room for it.
+            Box::pin(self.link.dial()).await;
         }
     }
 }

@@ -87,7 +87,8 @@ impl Peer {
     fn new(shared: &Arc<Shared>, id: NodeId, address: SocketAddr) -> Self {
         let (letters, waiting) = mpsc::channel(WAITING_LETTERS);
         let stop = shared.stop.child_token();
-        let outgoing = outgoing::run(shared.clone(), id, address, waiting);
+        // Boxed: whatever awaits a future keeps room for it twice, and there may be a thousand peers.
+        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting));
         let ended = stop.clone();
         let task = async move { ended.run_until_cancelled(outgoing).await };
         shared.deliveries.spawn_on(task, &shared.runtime);
