@@ -50,9 +50,9 @@ impl Board {
         }
     }
 
-    /// Replaces everything.
-    pub(super) fn set(&mut self, epoch: Epoch, jobs: impl Iterator<Item = (Job, Done)>) {
-        *self = Self { of: Some(epoch), jobs: jobs.collect() };
+    /// What the leader of `epoch` knows itself.
+    pub(super) fn new(epoch: Epoch, jobs: impl Iterator<Item = (Job, Done)>) -> Self {
+        Self { of: Some(epoch), jobs: jobs.collect() }
     }
 
     /// The reign that it is of.

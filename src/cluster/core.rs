@@ -6,16 +6,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::hearing::Rumours;
 use super::board::Board;
-use super::leading::Leading;
+use super::leading::{Leading, Legacy};
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
-use super::trust::{Distrusted, Trust};
 use super::worker::Worker;
 use super::{
-    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, Unsettled,
-    board,
+    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, board,
 };
 use crate::work::{Job, Solution};
 
@@ -30,8 +29,7 @@ struct Told {
 
 impl Told {
     fn by(leading: &Leading, word: u64) -> Self {
-        let numbered = |standing| Arc::new(Standing { word, ..standing });
-        Self { full: numbered(leading.standing()), brief: numbered(leading.brief_standing()) }
+        Self { full: Arc::new(leading.standing(word)), brief: Arc::new(leading.brief_standing(word)) }
     }
 }
 
@@ -44,14 +42,13 @@ pub struct Cluster {
     epoch: Option<Epoch>,
     /// The one before this node's own.
     predecessor: Option<Epoch>,
-    /// Since when it last doubted, as a leader, that its board was of the block to find.
-    doubted: Option<Instant>,
     /// Who leads, by this node's own count.
     leader: Option<NodeId>,
     /// Present while this node leads.
     leading: Option<Leading>,
     worker: Worker,
-    board: Board,
+    /// What it would go on from if it led next.
+    legacy: Legacy,
     /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
     /// next leader knows too.
     standing: Option<Told>,
@@ -59,16 +56,7 @@ pub struct Cluster {
     last_word: Option<(Epoch, u64, Board)>,
     /// Heartbeats of this node.
     beats: u64,
-    /// What the last leader's heartbeat said of unsettled solutions.
-    unsettled: Vec<Unsettled>,
-    /// What it said of nodes that are not to be believed.
-    distrusted: Distrusted,
-    /// When this node, leading, last began anew because others knew of a newer epoch.
-    surpassed: Option<Instant>,
-    /// The newest epoch that it has to surpass since, and has not yet.
-    rumour: Option<Epoch>,
-    /// What the leader of a newer epoch said to this leader, which did not enter that epoch.
-    word: Option<(Epoch, Arc<Standing>)>,
+    rumours: Rumours,
     /// The leader and epoch last put out.
     told: Option<(NodeId, Epoch)>,
     started: Instant,
@@ -85,19 +73,14 @@ impl Cluster {
             peers: Peers::new(config),
             epoch: None,
             predecessor: None,
-            doubted: None,
             leader: None,
             leading: None,
             worker: Worker::default(),
-            board: Board::default(),
+            legacy: Legacy::default(),
             standing: None,
             last_word: None,
             beats: 0,
-            unsettled: Vec::new(),
-            distrusted: Distrusted::new(),
-            surpassed: None,
-            rumour: None,
-            word: None,
+            rumours: Rumours::default(),
             told: None,
             started: now,
             next_heartbeat: now,
@@ -145,14 +128,14 @@ impl Cluster {
 
     /// Nodes that are not believed, as far as this node knows: they cannot have searched what they claimed.
     pub fn distrusted(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.leading.as_ref().map_or(&self.distrusted, Leading::distrusted).keys().copied()
+        self.leading.as_ref().map_or(&self.legacy.distrusted, Leading::distrusted).keys().copied()
     }
 
     /// What is done of the jobs under way, as far as this node knows.
     pub fn done(&self) -> Vec<JobDone> {
         match &self.leading {
             Some(leading) => leading.done(),
-            None => board::in_full(self.board.jobs().iter().map(|(job, done)| (job, done))),
+            None => board::in_full(self.legacy.board.jobs().iter().map(|(job, done)| (job, done))),
         }
     }
 
@@ -408,10 +391,7 @@ impl Cluster {
     fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
             self.standing = None;
-            leading.save(&mut self.board);
-            self.unsettled = leading.unsettled().to_vec();
-            self.distrusted = leading.distrusted().clone();
-            self.doubted = leading.doubted();
+            self.legacy = leading.into_legacy();
             self.peers.set_leads(false);
         }
     }
@@ -485,18 +465,9 @@ impl Cluster {
         self.epoch = Some(epoch);
         self.peers.set_leads(true);
         self.peers.refresh(now); // all are told in a moment
-        let live = self.peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(id, _)| id);
-        let live = live.chain([self.config.id]).collect();
-        let mut trust = Trust::new(std::mem::take(&mut self.distrusted));
-        self.peers.runs().chain([(self.config.id, self.config.incarnation)]).for_each(|(id, run)| trust.meet(id, run));
-        // Reigns that follow each other soon doubt once, lest rumours and a source that is down stop everything.
-        let doubted = self.doubted.filter(|&at| now < at + self.config.lease_depth() * 4);
-        let mut leading = Leading::new(self.config, epoch, &self.board, trust, live, doubted, now, &mut self.out);
-        if self.board.of() != self.predecessor {
+        let mut leading = Leading::new(self.config, epoch, &self.legacy, &self.peers, now, &mut self.out);
+        if self.legacy.board.of() != self.predecessor {
             leading.doubt(now); // others know of a reign that this node knows nothing of
-        }
-        for unsettled in std::mem::take(&mut self.unsettled) {
-            leading.resume(unsettled, &mut self.out);
         }
         self.leading = Some(leading);
         self.next_heartbeat = now + self.config.heartbeat;
@@ -509,9 +480,9 @@ impl Cluster {
         self.tell(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
-            leading.save(&mut self.board);
+            let board = leading.board();
             if let Some(epoch) = self.epoch {
-                self.confirm(epoch, self.beats, self.board.clone());
+                self.confirm(epoch, self.beats, board);
             }
         }
         if let Some(leader) = self.leader {

@@ -844,6 +844,6 @@ fn a_leader_tells_all_that_is_done_however_many_leases_it_took() {
     assert_eq!(done(&told), LEASES * LENGTH, "in {} ranges", told.done[0].ranges.len());
     // What is newest is still known to be whose it is.
     assert!(told.done[0].pieces.iter().filter(|(_, by)| *by == node(2)).count() > 100);
-    let brief = net.member(1).cluster.leading().unwrap().brief_standing();
+    let brief = net.member(1).cluster.leading().unwrap().brief_standing(1);
     assert_eq!((done(&brief), brief.done[0].ranges.len()), (LEASES * LENGTH, 1));
 }

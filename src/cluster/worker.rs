@@ -368,14 +368,12 @@ mod tests {
         let job = hard_job();
         let range = NonceRange::new(1, 100_001);
         let board = |jobs: &[(Job, NonceRange)]| {
-            let mut board = Board::default();
             let done = |range| {
                 let mut done = crate::cluster::done::Done::default();
                 done.add(range, node(2));
                 done
             };
-            board.set(epoch, jobs.iter().map(|&(job, range)| (job, done(range))));
-            board
+            Board::new(epoch, jobs.iter().map(|&(job, range)| (job, done(range))))
         };
         let claim = Claim { job: job.id(), range, bits: ShareBits::for_range(range.len()), shares: vec![] };
         let (none, part, all) = (board(&[]), board(&[(job, NonceRange::new(1, 50))]), board(&[(job, range)]));

@@ -13,6 +13,17 @@ use super::Cluster;
 /// A node may have missed so many epochs. Whoever names a later one makes it up: counters must never run out.
 const MAX_EPOCHS_MISSED: u64 = 1 << 32;
 
+/// What a leader has heard of newer reigns and not acted on yet.
+#[derive(Debug, Default)]
+pub(super) struct Rumours {
+    /// When this node last began anew because others knew of a newer epoch.
+    surpassed: Option<Instant>,
+    /// The newest epoch that it has to surpass since, and has not yet.
+    newest: Option<Epoch>,
+    /// What the leader of a newer epoch said to this one, which did not enter that epoch.
+    word: Option<(Epoch, Arc<Standing>)>,
+}
+
 impl Cluster {
     /// Takes in what another node's heartbeat says of the epoch and of what is done.
     pub(super) fn hear(&mut self, now: Instant, from: NodeId, heartbeat: Heartbeat) {
@@ -24,12 +35,12 @@ impl Cluster {
         }
         if self.leading.is_some() && self.is_news(from, epoch) {
             // To surpass it, a leader begins anew. Once a heartbeat at most: else rumours could keep it from ever granting anything.
-            let is_soon = self.surpassed.is_some_and(|at| now < at + self.config.heartbeat);
+            let is_soon = self.rumours.surpassed.is_some_and(|at| now < at + self.config.heartbeat);
             if is_soon && !planted(Bug::RumoursBelievedAtOnce) {
-                self.rumour = self.rumour.max(Some(epoch));
+                self.rumours.newest = self.rumours.newest.max(Some(epoch));
                 return self.remember(from, epoch, heartbeat.standing);
             }
-            self.surpassed = Some(now);
+            self.rumours.surpassed = Some(now);
         }
         self.see_epoch(from, epoch);
         let follows = self.leader.is_some_and(|leader| leader < from && leader != self.config.id);
@@ -57,17 +68,18 @@ impl Cluster {
     /// A leader may yet have to surpass that epoch, and then goes on from where it stood.
     fn remember(&mut self, from: NodeId, epoch: Epoch, standing: Option<Arc<Standing>>) {
         let is_older = |(other, _): &(Epoch, _)| *other > epoch;
-        let is_word = epoch.leader == from && Some(epoch) > self.epoch && !self.word.as_ref().is_some_and(is_older);
+        let is_word =
+            epoch.leader == from && Some(epoch) > self.epoch && !self.rumours.word.as_ref().is_some_and(is_older);
         if let Some(standing) = standing.filter(|_| is_word) {
-            self.word = Some((epoch, standing));
+            self.rumours.word = Some((epoch, standing));
         }
     }
 
     /// Takes in the rumour that had to wait. True if that ends its reign.
     pub(super) fn hear_rumour(&mut self, now: Instant) -> bool {
         let is_news = |epoch: &Epoch| self.leading.is_some() && Some(*epoch) > self.epoch;
-        let Some(epoch) = self.rumour.take().filter(is_news) else { return false };
-        self.surpassed = Some(now);
+        let Some(epoch) = self.rumours.newest.take().filter(is_news) else { return false };
+        self.rumours.surpassed = Some(now);
         self.enter(epoch);
         true
     }
@@ -85,20 +97,20 @@ impl Cluster {
     /// Goes on from what the leader of this epoch says of how things stand.
     fn take_over(&mut self, epoch: Epoch, standing: &Standing, distrusted: Distrusted) {
         if epoch.leader < self.config.id {
-            if distrusted.iter().any(|(id, run)| self.distrusted.get(id) != Some(run)) {
-                self.board = Board::default(); // it may be what they said; the leader knows better
+            if distrusted.iter().any(|(id, run)| self.legacy.distrusted.get(id) != Some(run)) {
+                self.legacy.board = Board::default(); // it may be what they said; the leader knows better
             }
-            self.distrusted = distrusted;
+            self.legacy.distrusted = distrusted;
         } else {
-            self.distrusted.extend(distrusted); // it led where this node was not heard
+            self.legacy.distrusted.extend(distrusted); // it led where this node was not heard
         }
         if !planted(Bug::BoardNotKept) {
-            self.board.merge(epoch, standing);
+            self.legacy.board.merge(epoch, standing);
         }
-        self.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
+        self.legacy.unsettled = standing.unsettled.iter().take(MAX_UNSETTLED).copied().collect();
         // What an earlier leader knew may be news to this one.
         if planted(Bug::ConfirmedByHearsay) {
-            self.worker.confirm(&self.board, &self.board);
+            self.worker.confirm(&self.legacy.board, &self.legacy.board);
         }
         self.confirm(epoch, standing.word, Board::heard(epoch, standing));
     }
@@ -157,7 +169,7 @@ impl Cluster {
         if !planted(Bug::LeadsOn) {
             self.step_down();
         }
-        if let Some((_, standing)) = self.word.take().filter(|(of, _)| *of == epoch) {
+        if let Some((_, standing)) = self.rumours.word.take().filter(|(of, _)| *of == epoch) {
             let distrusted = self.believable(epoch, &standing);
             self.take_over(epoch, &standing, distrusted);
         }

@@ -81,7 +81,7 @@ fn check(world: &mut World) -> Result<(), Violation> {
     let ranges: usize = leading.ledgers().map(|ledger| ledger.done().ranges().len()).sum();
     assert!(leases > NODES as usize && leases < 8 * NODES as usize, "{leases} leases");
     assert!(ranges < 8 * NODES as usize, "{ranges} ranges");
-    let brief: usize = leading.brief_standing().done.iter().map(|done| done.ranges.len()).sum();
+    let brief: usize = leading.brief_standing(1).done.iter().map(|done| done.ranges.len()).sum();
     assert!(brief <= 4 * leading.ledgers().count(), "{brief} ranges for those who will not lead soon");
 
     // The leader dies; then the next one, with all whom the others watch.
