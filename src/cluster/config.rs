@@ -70,4 +70,9 @@ impl Config {
     pub(super) fn lease_expiry(&self) -> Duration {
         self.heartbeat * 4
     }
+
+    /// So does what is left of a lease after this, whatever its node says: by then it has become too slow for what it holds, or hoards.
+    pub(super) fn lease_age(&self) -> Duration {
+        self.heartbeat * 16
+    }
 }

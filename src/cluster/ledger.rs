@@ -153,7 +153,9 @@ impl Ledger {
 
     /// Time in which no lease could be named does not count.
     pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
-        self.leases.iter_mut().for_each(|lease| lease.seen = (lease.seen + pause).min(now));
+        for time in self.leases.iter_mut().flat_map(|lease| [&mut lease.seen, &mut lease.granted]) {
+            *time = (*time + pause).min(now);
+        }
     }
 
     /// Ends the leases that `over` names; what of them is not done is free again.

@@ -42,6 +42,7 @@ pub(super) enum Bug {
     NobodyDies,
     RumoursBelievedAtOnce,
     LeasesNeverExpire,
+    LeasesHoarded,
 }
 
 #[cfg(not(test))]
@@ -112,5 +113,6 @@ mod test {
         Bug::NobodyDies,
         Bug::RumoursBelievedAtOnce,
         Bug::LeasesNeverExpire,
+        Bug::LeasesHoarded,
     ];
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use crate::cluster::NodeId;
 use crate::source::{Backoff, BlockSource, Template, Verdict};
@@ -17,6 +17,9 @@ const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 
 /// More blocks than a leader has solutions of under way.
 const MAX_ORIGINS: usize = 16;
+
+/// Solutions under way at most, several reigns' worth. Whoever has found one that is given up offers it again.
+const MAX_UNDER_WAY: usize = 64;
 
 /// A solution that could not be handed in is tried again at least this often.
 const RETRY_SUBMISSION: Duration = Duration::from_secs(5);
@@ -43,8 +46,8 @@ pub(super) struct Feed {
     /// Counts the watches.
     watches: u64,
     submissions: JoinSet<()>,
-    /// Solutions under way, so that none is submitted twice at once.
-    under_way: Vec<Solution>,
+    /// Solutions under way, so that none is submitted twice at once; last those that were asked for last.
+    under_way: VecDeque<(Solution, AbortHandle)>,
     /// Which source the last blocks were from: solutions go back there.
     origins: VecDeque<(BlockId, usize)>,
 }
@@ -58,7 +61,7 @@ impl Feed {
             watch: None,
             watches: 0,
             submissions: JoinSet::new(),
-            under_way: Vec::new(),
+            under_way: VecDeque::new(),
             origins: VecDeque::new(),
         }
     }
@@ -97,10 +100,15 @@ impl Feed {
     /// Hands in a solution, again and again until its source has said its final word, or another has accepted it. (Which is its own
     /// is not known of one that comes from the last leader.)
     pub(super) fn submit(&mut self, solution: Solution, found_by: NodeId) {
-        if self.under_way.contains(&solution) {
-            return;
+        if let Some(at) = self.under_way.iter().position(|(other, _)| *other == solution) {
+            let known = self.under_way.remove(at);
+            return self.under_way.extend(known);
         }
-        self.under_way.push(solution);
+        if self.under_way.len() == MAX_UNDER_WAY
+            && let Some((_, oldest)) = self.under_way.pop_front()
+        {
+            oldest.abort();
+        }
         while self.submissions.try_join_next().is_some() {}
         let block = solution.job.block();
         // Its own source first; if that does not answer, another may have the same block.
@@ -110,17 +118,18 @@ impl Feed {
             origin.into_iter().chain(others).map(|source| Arc::clone(&self.sources[source])).collect();
         let has_origin = origin.is_some();
         let (news, backoff) = (self.news.clone(), self.backoff());
-        self.submissions.spawn(submit(sources, has_origin, news, backoff, solution, found_by));
+        let task = self.submissions.spawn(submit(sources, has_origin, news, backoff, solution, found_by));
+        self.under_way.push_back((solution, task));
     }
 
     /// The final word on a solution has been heard.
     pub(super) fn settled(&mut self, solution: &Solution) {
-        self.under_way.retain(|other| other != solution);
+        self.under_way.retain(|(other, _)| other != solution);
     }
 
     /// Solutions that are handed in, and have no final word yet.
-    pub(super) fn under_way(&self) -> &[Solution] {
-        &self.under_way
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Solution> {
+        self.under_way.iter().map(|(solution, _)| solution)
     }
 
     /// Whether a solution is under way.

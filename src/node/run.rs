@@ -34,6 +34,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the registry is read and written.
 const REGISTRY_EVERY: Duration = Duration::from_millis(500);
 
+/// Where servers are heard that were away, it is read so often at most: a thousand that start at once each have a file there.
+const REGISTRY_AT_MOST_EVERY: Duration = Duration::from_millis(100);
+
 /// Solutions under way to the source when the node has to stop have so long to arrive.
 const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 
@@ -146,6 +149,7 @@ struct Node {
     teller: Teller,
     /// Whether the registry could be used when last tried; its troubles are told once.
     registry_works: bool,
+    registry_read: Instant,
     /// End after so many blocks.
     blocks_wanted: Option<u64>,
 }
@@ -193,6 +197,7 @@ impl Node {
             trouble: None,
             teller: Teller::new(events),
             registry_works: true,
+            registry_read: now,
             blocks_wanted: config.blocks,
         }
     }
@@ -218,6 +223,7 @@ impl Node {
                 // A server that was away may be back at another address, and what it is told has to go there.
                 if matches!(message, Message::HeartbeatRequest(_))
                     && !self.cluster.peers().any(|peer| peer == (from, PeerState::Alive))
+                    && now() >= self.registry_read + REGISTRY_AT_MOST_EVERY
                 {
                     self.look_at_registry();
                 }
@@ -236,7 +242,8 @@ impl Node {
                 let hashes = self.scanner.hashes();
                 let hashes_per_second = self.meter.report(now(), hashes);
                 self.tell(Event::Rate { node: self.id, hashes, hashes_per_second });
-                self.store.iter_mut().for_each(Store::retry);
+                self.store.iter_mut().for_each(|store| store.retry(now()));
+                self.tell_store();
             }
         }
         self.drain();
@@ -320,6 +327,7 @@ impl Node {
     }
 
     fn registered(&mut self) -> Option<BTreeMap<NodeId, std::net::SocketAddr>> {
+        self.registry_read = now();
         let registry = self.registry.as_ref()?;
         match registry.servers() {
             Ok(servers) => Some(servers.into_iter().map(|entry| (entry.id, entry.address)).collect()),

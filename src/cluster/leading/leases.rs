@@ -204,14 +204,17 @@ impl Leading {
         self.ledgers.iter().flat_map(Ledger::leases).filter(move |lease| lease.node == node)
     }
 
-    /// Reclaims leases that their nodes have not mentioned, or not got on with, for long.
+    /// Reclaims leases that their nodes have not mentioned, or not got on with, for long, and those that go on for ever.
     pub(in crate::cluster) fn expire(&mut self, now: Instant, out: &mut Outbox) {
         if planted(Bug::LeasesNeverExpire) {
             return;
         }
-        let expiry = self.config.lease_expiry();
+        let (expiry, age) = (self.config.lease_expiry(), self.config.lease_age());
+        let is_over = |since: Instant, most| now.saturating_duration_since(since) > most;
         for ledger in &mut self.ledgers {
-            ledger.reclaim(|lease| now.saturating_duration_since(lease.seen) > expiry);
+            ledger.reclaim(|lease| {
+                is_over(lease.seen, expiry) || is_over(lease.granted, age) && !planted(Bug::LeasesHoarded)
+            });
         }
         self.feed(now, out);
     }

@@ -18,6 +18,21 @@ pub(super) enum Lie {
     OtherId,
     /// Says No without searching.
     Idle,
+    /// Takes leases and searches none of them, nor says so.
+    Hoard,
+}
+
+/// What a hoarder says instead of `message`: the lease that it should be at is always another one.
+pub(super) fn hoard(mut message: Message) -> Message {
+    if let Message::ProcessRequest(request) | Message::HeartbeatReply(_, Some(request)) = &mut message
+        && let Some(mut first) = request.held.first().cloned()
+    {
+        let none = NonceRange::new(first.rest.start, first.rest.start);
+        (first.lease, first.searched.range, first.rest) = (0, none, none);
+        first.searched.shares.clear();
+        request.held.insert(0, first);
+    }
+    message
 }
 
 /// What it tells whom, besides what the rules say.
@@ -37,7 +52,7 @@ pub(super) fn lies(
     let range = NonceRange::new(start, start + rng.u64(1..5000));
     let bits = ShareBits::for_job(&job, range.len());
     match lie {
-        Lie::Idle => vec![],
+        Lie::Idle | Lie::Hoard => vec![],
         Lie::WrongNonce => {
             let wrong = (start..).find(|&nonce| job.check(nonce).is_none()).unwrap_or(start);
             vec![(

@@ -66,8 +66,8 @@ pub(super) struct Run {
     pub(super) watch: Option<u64>,
     pub(super) last_job: Option<Made>,
     pub(super) under_way: Vec<Solution>,
-    /// It only says that it hashes.
-    pub(super) is_idle: bool,
+    /// How it lies, if it does.
+    pub(super) lie: Option<Lie>,
 }
 
 /// A job that the node has made, and its stamp.
@@ -194,6 +194,11 @@ impl Server {
         }
     }
 
+    /// Whether its scan makes no progress.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.hangs || self.lie == Some(Lie::Hoard)
+    }
+
     /// Whether it is up and not paused.
     pub(super) fn is_awake(&self) -> bool {
         self.run.is_some() && self.paused.is_none()
@@ -203,6 +208,6 @@ impl Server {
     pub(super) fn next_due(&self, epoch: Instant) -> Option<Duration> {
         let run = self.run.as_ref()?;
         let timer = run.cluster.poll_timeout().map(|due| self.clock.when(due.saturating_duration_since(epoch)));
-        timer.into_iter().chain(run.scanner.due(self.pace()).filter(|_| !self.hangs)).min()
+        timer.into_iter().chain(run.scanner.due(self.pace()).filter(|_| !self.is_stuck())).min()
     }
 }

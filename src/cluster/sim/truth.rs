@@ -150,14 +150,27 @@ impl Truth {
     pub(super) fn unsearched<'a>(
         &self,
         job: JobId,
-        mut ranges: impl Iterator<Item = &'a Range<u64>>,
+        ranges: impl Iterator<Item = &'a Range<u64>>,
     ) -> Option<Range<u64>> {
         let pretended = self.pretended.get(&job);
-        let not_pretended =
-            |gap: Range<u64>| pretended.map_or(Some(gap.clone()), |pretended| pretended.gaps(&gap).next());
-        match self.searched.get(&job) {
-            Some(searched) => ranges.find_map(|range| searched.gaps(range).find_map(not_pretended)),
-            None => ranges.find_map(|range| not_pretended(range.clone())),
-        }
+        self.gaps(job, ranges)
+            .find_map(|gap| pretended.map_or(Some(gap.clone()), |pretended| pretended.gaps(&gap).next()))
+    }
+
+    /// A part of `ranges` that nobody has searched, whoever says so.
+    pub(super) fn unsearched_by_all<'a>(
+        &self,
+        job: JobId,
+        ranges: impl Iterator<Item = &'a Range<u64>>,
+    ) -> Option<Range<u64>> {
+        self.gaps(job, ranges).next()
+    }
+
+    fn gaps<'a>(&self, job: JobId, ranges: impl Iterator<Item = &'a Range<u64>>) -> impl Iterator<Item = Range<u64>> {
+        let searched = self.searched.get(&job);
+        ranges.flat_map(move |range| match searched {
+            Some(searched) => searched.gaps(range).collect(),
+            None => vec![range.clone()],
+        })
     }
 }

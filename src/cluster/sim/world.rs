@@ -11,7 +11,7 @@ use super::super::{Cluster, Config, Message, NodeId, Output};
 use super::chaos::Fault;
 use super::hashing;
 use super::invariants::{Invariants, Step, Violation};
-use super::lies::{Lie, lies};
+use super::lies::{Lie, hoard, lies};
 use super::net::Net;
 use super::plan::Plan;
 use super::server::{Clock, Made, Run, Scan, Scanner, Server};
@@ -109,7 +109,8 @@ impl World {
     pub(super) fn new(plan: Plan, mut rng: Rng, trace: Trace) -> Self {
         let servers = (1..=plan.nodes).map(|id| {
             let is_last = id == plan.nodes;
-            let lie = (plan.has_liar && is_last).then(|| [Lie::WrongNonce, Lie::OtherId, Lie::Idle][rng.usize(..3)]);
+            let lie = (plan.has_liar && is_last)
+                .then(|| [Lie::WrongNonce, Lie::OtherId, Lie::Idle, Lie::Hoard][rng.usize(..4)]);
             let rate = (rng.u64(300..2000) as f64 / plan.heartbeat.as_secs_f64()) as u64;
             let clock = Clock { pace: rng.u64(980..=1020), ahead: Duration::from_secs(rng.u64(1..1000)) };
             let server = Server {
@@ -258,10 +259,10 @@ impl World {
         let is_idler = server.lie == Some(Lie::Idle);
         // What its scans meet is an event of its own each time.
         loop {
-            let Some(run) = &mut server.run else { return Ok(()) };
-            if server.hangs {
+            if server.is_stuck() {
                 break;
             }
+            let Some(run) = &mut server.run else { return Ok(()) };
             let Some((scan, searched, mut shares, is_over)) = run.scanner.hash(self.now, rate) else { break };
             if is_idler {
                 shares.clear(); // it does not hash at all
@@ -404,7 +405,7 @@ impl World {
             watch: None,
             last_job: None,
             under_way: Vec::new(),
-            is_idle: server.lie == Some(Lie::Idle),
+            lie: server.lie,
         }));
         self.trace.line(self.now, id, &"started");
         self.act(id, Step::News, |run, now| run.cluster.set_peers(now, &ids))
@@ -437,12 +438,13 @@ fn drain(world: &mut World, id: NodeId, runs: u64, run: &mut Run, now: Instant) 
         }
         match output {
             Output::Send { to, message } => {
+                let message = if run.lie == Some(Lie::Hoard) { hoard(message) } else { message };
                 did.sent.push((to, message.clone()));
                 world.send(id, to, message);
             }
             Output::Scan { ticket, job, range, bits } => {
                 // A node that does not hash finds nothing.
-                let solution = hashing::solution(&job, range).filter(|_| !run.is_idle);
+                let solution = hashing::solution(&job, range).filter(|_| run.lie != Some(Lie::Idle));
                 let scan = Scan { ticket, job, id: job.id(), range, solution, bits };
                 run.scanner.push(world.now, scan);
                 did.scans.push(scan);

@@ -19,7 +19,7 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
@@ -29,6 +29,9 @@ pub use file::StoreError;
 
 use crate::cluster::MAX_PENDING;
 use crate::work::Solution;
+
+/// A write that takes longer is told: the disk hangs.
+const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
 /// A node that ends gives its last write so long; a disk at work takes 1 to 20 ms.
 const LAST_WRITE: Duration = Duration::from_millis(300);
@@ -44,6 +47,8 @@ pub struct Store {
     /// One for each order. There is one order at a time, so neither queue grows.
     results: UnboundedReceiver<io::Result<Vec<Solution>>>,
     is_writing: bool,
+    /// When the write under way was first seen to be so.
+    writing_since: Option<Instant>,
     /// What was wrong with the last write, and whether that is news.
     trouble: Option<String>,
     is_news: bool,
@@ -66,7 +71,24 @@ impl Store {
         };
         let started = thread::Builder::new().name("store".to_owned()).spawn(write);
         started.map_err(|reason| StoreError::Unusable { path: path.to_owned(), reason })?;
-        Ok(Self { wanted: kept, written: None, orders, results, is_writing: false, trouble: None, is_news: false })
+        Ok(Self::new(kept, orders, results))
+    }
+
+    fn new(
+        wanted: Vec<Solution>,
+        orders: mpsc::Sender<Vec<Solution>>,
+        results: UnboundedReceiver<io::Result<Vec<Solution>>>,
+    ) -> Self {
+        Self {
+            wanted,
+            written: None,
+            orders,
+            results,
+            is_writing: false,
+            writing_since: None,
+            trouble: None,
+            is_news: false,
+        }
     }
 
     /// What is to be kept; after [`Store::open`], what was.
@@ -84,10 +106,13 @@ impl Store {
         }
     }
 
-    /// Tries again what has failed.
-    pub(super) fn retry(&mut self) {
+    /// Tries again what has failed, and notices a disk that hangs.
+    pub(super) fn retry(&mut self, now: Instant) {
         if self.trouble.is_some() {
             self.write();
+        } else if self.is_writing && now >= *self.writing_since.get_or_insert(now) + LONGEST_WRITE {
+            self.trouble = Some(format!("no write has ended for {} s", LONGEST_WRITE.as_secs()));
+            self.is_news = true;
         }
     }
 
@@ -125,7 +150,7 @@ impl Store {
     }
 
     fn note(&mut self, result: io::Result<Vec<Solution>>) {
-        self.is_writing = false;
+        (self.is_writing, self.writing_since) = (false, None);
         let had_trouble = self.trouble.is_some();
         match result {
             Ok(solutions) => {
@@ -191,6 +216,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_disk_that_hangs_is_told_until_it_goes_on() {
+        let ((orders, ordered), (tell, results)) = (mpsc::channel(), unbounded_channel());
+        let (mut store, start) = (Store::new(vec![], orders, results), tokio::time::Instant::now().into_std());
+        for (kept, seconds) in [(solutions(1), 0), (solutions(2), 9)] {
+            store.keep(kept);
+            store.retry(start + Duration::from_secs(seconds));
+            assert_eq!(store.take_news(), None);
+        }
+        store.retry(start + LONGEST_WRITE);
+        assert!(store.take_news().unwrap().unwrap().contains("10 s"));
+        store.retry(start + LONGEST_WRITE * 2);
+        assert_eq!(store.take_news(), None, "told once");
+        for _ in 0..2 {
+            tell.send(Ok(ordered.recv().unwrap())).unwrap();
+            store.written().await;
+        }
+        assert_eq!((store.take_news(), store.is_writing), (Some(None), false));
+    }
+
+    #[tokio::test]
     async fn a_disk_that_fails_is_told_once_and_tried_again() {
         let folder = Folder::new();
         let mut store = Store::open(&folder.store()).unwrap();
@@ -206,7 +251,7 @@ mod tests {
         fs::remove_dir(&obstacle).unwrap();
         settle(&mut store, &solutions(3)).await;
         assert_eq!(store.take_news(), None, "not tried at every step");
-        store.retry();
+        store.retry(tokio::time::Instant::now().into_std());
         settle(&mut store, &second).await;
         assert_eq!(store.take_news(), Some(None));
         drop(store);

@@ -1,5 +1,5 @@
 //! Live leases of one epoch do not overlap; done, leased and free together are the whole nonce space; and no lease is kept that its node
-//! has not named for long.
+//! has not named for long, or does not come to the end of.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,24 @@ use rangemap::RangeSet;
 use super::super::super::{Cluster, NodeId};
 use super::Violation;
 
-pub(super) fn check(id: NodeId, cluster: &Cluster, now: Instant, forgotten: Duration) -> Result<(), Violation> {
+/// How long a lease that is not named is kept at most, and how long one that is.
+pub(super) struct Ages {
+    pub(super) unnamed: Duration,
+    pub(super) named: Duration,
+}
+
+pub(super) fn check(id: NodeId, cluster: &Cluster, now: Instant, ages: &Ages) -> Result<(), Violation> {
     let Some(leading) = cluster.leading() else { return Ok(()) };
     for ledger in leading.ledgers() {
         let fail = |what: String| Err(Violation::new("leases do not overlap", format!("{id:?}: {what}")));
         let mut leased = RangeSet::new();
         for lease in ledger.leases().iter().filter(|lease| !lease.rest.is_empty()) {
             let range = lease.rest.start..lease.rest.end;
-            if now.saturating_duration_since(lease.seen) > forgotten {
+            if now.saturating_duration_since(lease.seen) > ages.unnamed {
                 return fail(format!("{:?}'s lease {} is kept, though not named for long", lease.node, lease.number));
+            }
+            if now.saturating_duration_since(lease.granted) > ages.named {
+                return fail(format!("{:?}'s lease {} is kept for ever", lease.node, lease.number));
             }
             if leased.overlaps(&range) {
                 return fail(format!("{lease:?} overlaps another"));

@@ -83,8 +83,7 @@ pub(super) struct Before {
 pub(super) struct Invariants {
     /// Where clocks begin.
     epoch: Instant,
-    /// A lease that was not named for so long is forgotten.
-    forgotten: Duration,
+    ages: leases::Ages,
     /// From here on no fault happens that is not announced.
     healed: bool,
     /// Reigns of one leader are so far apart at least.
@@ -109,7 +108,7 @@ impl Invariants {
     pub(super) fn new(epoch: Instant, plan: &Plan, liar: Option<NodeId>) -> Self {
         Self {
             epoch,
-            forgotten: plan.heartbeat * 7,
+            ages: leases::Ages { unnamed: plan.heartbeat * 7, named: plan.heartbeat * 19 },
             healed: false,
             shortest_reign: plan.heartbeat.mul_f64(0.9),
             liar,
@@ -193,7 +192,7 @@ impl Invariants {
         self.one_block.check(id, run, did)?;
         self.steps += 1;
         if self.steps.is_multiple_of(self.seldom.max(1)) {
-            leases::check(id, &run.cluster, local, self.forgotten)?;
+            leases::check(id, &run.cluster, local, &self.ages)?;
             searched::check(id, &run.cluster, truth)?;
         }
         self.interrupts.check(self.busy_from.is_some(), now, id, run, did)?;

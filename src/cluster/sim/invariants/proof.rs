@@ -17,6 +17,12 @@ pub(super) fn check(world: &World) -> Result<(), Violation> {
                 if ledger.done().pieces().any(|(_, by)| by == idler) {
                     return fail(format!("still counts in {:?}", ledger.id()));
                 }
+                if let Some(gap) = world.truth.unsearched_by_all(ledger.id(), ledger.done().ranges().iter()) {
+                    return fail(format!(
+                        "may have said that {gap:?} of {:?} is done, which nobody has searched",
+                        ledger.id()
+                    ));
+                }
                 if ledger.leases().iter().any(|lease| lease.node == idler) {
                     return fail(format!("has a lease of {:?}", ledger.id()));
                 }
