@@ -98,6 +98,11 @@ impl Worker {
     }
 
     #[cfg(test)]
+    pub(super) fn lease_of(&self, ticket: Ticket) -> Option<((Epoch, u64), u64)> {
+        self.leases.iter().find(|lease| lease.ticket == ticket).map(|lease| (lease.round, lease.number))
+    }
+
+    #[cfg(test)]
     pub(super) fn offers(&self, solution: &Solution) -> bool {
         self.pending.iter().any(|pending| pending.solution == *solution)
     }

@@ -238,7 +238,7 @@ impl World {
                 server.clock.ahead += by;
                 server.due = None;
                 if server.is_awake() {
-                    self.act(id, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
+                    self.act(id, Step::default(), |run, now| run.cluster.handle_timeout(now))?;
                 }
             }
             Fault::Cut(from) => self.net.link(from, id).cuts += 1,
@@ -274,16 +274,16 @@ impl World {
             self.servers.get_mut(&id).unwrap().rate = rate;
             return Ok(());
         }
-        self.act(id, Step::News, |_, _| {})?; // what it hashed so far was at the old one
+        self.act(id, Step::default(), |_, _| {})?; // what it hashed so far was at the old one
         let server = self.servers.get_mut(&id).unwrap();
         (server.rate, server.due) = (rate, None);
-        self.act(id, Step::News, |run, _| run.cluster.set_rate(rate))
+        self.act(id, Step::default(), |run, _| run.cluster.set_rate(rate))
     }
 
     /// The server's scan hangs from now on, or does not any more.
     fn set_hangs(&mut self, id: NodeId, hangs: bool) -> Result<(), Violation> {
         if self.servers[&id].is_awake() {
-            self.act(id, Step::News, |_, _| {})?; // what it hashed so far
+            self.act(id, Step::default(), |_, _| {})?; // what it hashed so far
         }
         let now = self.now;
         let server = self.servers.get_mut(&id).unwrap();
@@ -291,13 +291,13 @@ impl World {
         if let Some(run) = &mut server.run {
             run.scanner.skip(now);
         }
-        if server.is_awake() { self.act(id, Step::News, |_, _| {}) } else { Ok(()) }
+        if server.is_awake() { self.act(id, Step::default(), |_, _| {}) } else { Ok(()) }
     }
 
     /// Ends a server with a goodbye, if it can say one.
     pub(super) fn leave(&mut self, id: NodeId) -> Result<(), Violation> {
         if self.servers[&id].is_awake() {
-            self.act(id, Step::News, |run, now| Cluster::leave(&mut run.cluster, now))?;
+            self.act(id, Step::default(), |run, now| Cluster::leave(&mut run.cluster, now))?;
             self.kill(id);
         }
         Ok(())
@@ -329,7 +329,7 @@ impl World {
             run.scanner.skip(self.now);
         }
         // Its timer first, as the real node has it; then what was waiting for it.
-        self.act(id, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
+        self.act(id, Step::default(), |run, now| run.cluster.handle_timeout(now))?;
         for event in mail {
             if !matches!(event, Event::Wake { .. }) {
                 self.schedule(Duration::ZERO, id, event);

@@ -95,17 +95,19 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     world.run_until(settled + beat * 6)?;
     repetition::check(world, 0, "since nothing went wrong")?;
     at_rest(world)?;
+    pause(world, &core, leader)?;
     if core.len() > 1 {
-        pause(world, &core, leader)?;
+        leave(world, &core, leader)?;
         hand_over(world, &core, leader)?;
     }
     Ok(())
 }
 
-/// One of the others stops for a while, and blames nobody for what it has missed.
+/// One of the others stops for a while, and blames nobody for what it has missed. One that is alone gives itself the same leases again.
 fn pause(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Violation> {
     let others: Vec<_> = core.iter().copied().filter(|&id| id != leader).collect();
-    let one = others[world.rng.usize(..others.len())];
+    let is_alone = others.is_empty();
+    let one = if is_alone { leader } else { others[world.rng.usize(..others.len())] };
     world.invariants.rest();
     world.pause(one);
     let beats = 3.0 + 9.0 * world.rng.f64();
@@ -113,8 +115,26 @@ fn pause(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Viola
     world.resume(one)?;
     // The others take it back at its next heartbeat, and it drops what they have searched meanwhile.
     world.run_until(world.now + world.plan.heartbeat * 3)?;
+    if is_alone {
+        repetition::check(world, 0, "since nobody else could have gone on")?;
+    }
     world.truth.begin();
     Ok(())
+}
+
+/// One of the others says goodbye, so that nothing it has done is lost, and comes back.
+fn leave(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Violation> {
+    let others: Vec<_> = core.iter().copied().filter(|&id| id != leader).collect();
+    let one = others[world.rng.usize(..others.len())];
+    world.leave(one)?;
+    world.run_until(world.now + world.plan.heartbeat * 2)?;
+    repetition::check(world, 0, "since a node has left that said so")?;
+    world.servers.get_mut(&one).unwrap().incarnation += 10;
+    world.invariants.relax();
+    world.start(one)?;
+    let agreed = world.now + world.plan.heartbeat * 2 + Duration::from_secs(1) + slack(world);
+    world.invariants.agree_from(agreed, leader);
+    world.run_until(agreed)
 }
 
 /// The leader of a cluster that is well dies, and comes back.
@@ -131,10 +151,14 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
         let gather = (beat / 2).min(second * 3 / 2);
         world.invariants.busy_from(world.now, gather + Duration::from_millis(50) + world.plan.latency * 4);
     }
+    // A leader says in each heartbeat what it had heard, also of itself, by the one before.
+    let untold = beat.mul_f64(2.3);
+    let hashed =
+        |world: &World, id: NodeId, time: Duration| (world.servers[&id].rate as f64 * time.as_secs_f64()) as u64 + 1000;
     // Told to stop, it says goodbye, and nothing has to be found out or searched again.
     let leaves = world.rng.u32(..3) == 0;
-    let unreported = if leaves { 0.0 } else { 1.3 };
-    let unreported = (world.servers[&leader].rate as f64 * beat.as_secs_f64() * unreported) as u64 + 1000;
+    let unreported = hashed(world, leader, if leaves { Duration::ZERO } else { untold });
+    let killed = world.now;
     let mut agreed = world.now + beat * 2 + second + slack(world);
     if leaves {
         world.leave(leader)?;
@@ -152,7 +176,8 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     if let Some(third) = third {
         // Its successor dies, too, before it has told much.
         world.invariants.relax();
-        repeated += all + (world.servers[&next].rate as f64 * beat.as_secs_f64() * 1.3) as u64 + 1000;
+        // Since that word of the first leader nobody has heard what it has done.
+        repeated += all + hashed(world, next, untold + (world.now - killed));
         world.kill(next);
         let agreed = world.now + beat * 2 + second + slack(world);
         world.invariants.agree_from(agreed, third);

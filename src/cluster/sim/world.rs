@@ -179,6 +179,7 @@ impl World {
         while self.queue.peek().is_some_and(|Reverse(due)| due.at <= end) {
             let Some(Reverse(Due { at, node, event, .. })) = self.queue.pop() else { break };
             self.now = at;
+            self.invariants.calm(at)?;
             self.happen(node, event)?;
         }
         self.now = end;
@@ -212,11 +213,11 @@ impl World {
         }
         match event {
             Event::Deliver { from, message } => {
-                self.act(node, Step::of(&message), |run, now| run.cluster.handle_message(now, from, message))
+                self.act(node, Step::of(from, &message), |run, now| run.cluster.handle_message(now, from, message))
             }
             Event::Wake { .. } => {
                 let lie = server.lie;
-                self.act(node, Step::Timer, |run, now| run.cluster.handle_timeout(now))?;
+                self.act(node, Step::default(), |run, now| run.cluster.handle_timeout(now))?;
                 let server = &self.servers[&node];
                 if let (Some(lie), Some(run)) = (lie, &server.run) {
                     let mut told = Vec::new();
@@ -277,7 +278,7 @@ impl World {
             if !is_over {
                 break;
             }
-            let before = self.invariants.before(run, &Step::News);
+            let before = self.invariants.before(run, &Step::default());
             match scan.solution {
                 Some(nonce) => {
                     let solution = Solution { job: scan.job, nonce };
@@ -339,7 +340,7 @@ impl World {
             return Ok(());
         }
         let made = make_job(&self.source, self.now, last, block);
-        self.act(id, Step::News, |run, now| {
+        self.act(id, Step::default(), |run, now| {
             if run.cluster.is_leading() {
                 (run.template, run.last_job) = (Some(block), Some(made));
                 run.cluster.handle_job(now, made.0);
@@ -364,7 +365,7 @@ impl World {
 
     fn verdict(&mut self, id: NodeId, solution: Solution) -> Result<(), Violation> {
         let runs = self.servers[&id].runs;
-        self.act(id, Step::News, |run, now| {
+        self.act(id, Step::default(), |run, now| {
             run.under_way.retain(|other| *other != solution);
             run.template = None;
             run.cluster.handle_settled(now, &solution);
@@ -408,7 +409,7 @@ impl World {
             lie: server.lie,
         }));
         self.trace.line(self.now, id, &"started");
-        self.act(id, Step::News, |run, now| run.cluster.set_peers(now, &ids))
+        self.act(id, Step::default(), |run, now| run.cluster.set_peers(now, &ids))
     }
 }
 

@@ -1,4 +1,5 @@
-//! A message of an older epoch changes no lease, starts no scan, stops none; and none but its own leader sets a node to work.
+//! A message of an older epoch changes no lease, starts no scan, stops none; none but its own leader sets a node to work; and a liar ends
+//! nobody else's lease, but by a solution.
 
 use super::super::super::{Cluster, NodeId};
 use super::super::world::Did;
@@ -30,6 +31,25 @@ pub(super) fn check(id: NodeId, cluster: &Cluster, before: &Before, did: &Did) -
             "a message of an older epoch changes nothing",
             format!("{id:?}: leases changed {changed}, {} stops, {} scans", did.stops, did.scans.len()),
         ));
+    }
+    Ok(())
+}
+
+/// A liar's message ends no lease of another node, as long as the job is not over.
+pub(super) fn check_liar(
+    id: NodeId,
+    cluster: &Cluster,
+    liar: Option<NodeId>,
+    before: &Before,
+) -> Result<(), Violation> {
+    let Some(old) = &before.lied_to else { return Ok(()) };
+    let Some(leading) = cluster.leading().filter(|_| cluster.epoch() == before.epoch) else { return Ok(()) };
+    for (job, number, node, rest) in old.iter().filter(|(_, _, node, _)| Some(*node) != liar) {
+        let ledger = leading.ledgers().find(|ledger| ledger.id() == *job);
+        if ledger.is_some_and(|ledger| ledger.leases().iter().all(|lease| lease.number != *number)) {
+            let what = format!("{id:?}: {node:?}'s lease {number} of {rest:?} is over");
+            return Err(Violation::new("a liar ends nobody else's lease", what));
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod bounds;
+mod calm;
 mod epochs;
 mod fencing;
 mod idleness;
@@ -12,6 +13,7 @@ mod one_block;
 mod orphans;
 mod proof;
 pub(super) mod repetition;
+mod rounds;
 mod searched;
 mod settled;
 mod verified;
@@ -46,26 +48,30 @@ impl Violation {
     }
 }
 
-/// What a node is about to do.
-pub(super) enum Step {
-    Timer,
-    /// From the source or the user.
-    News,
-    /// A message that speaks of leases, of that epoch.
-    Lease(Epoch),
-    /// Any other message.
-    Message,
+/// What a node is about to do. Without a message it is a timer, or news of the source or the user.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Whose message it takes in.
+    from: Option<NodeId>,
+    /// The reign of whose leases that speaks.
+    of: Option<Epoch>,
+    /// The round that is over, says its leader.
+    ended: Option<(Epoch, u64)>,
 }
 
 impl Step {
-    pub(super) fn of(message: &Message) -> Self {
-        match message {
-            Message::Process(process) => Self::Lease(process.epoch),
-            Message::ProcessRequest(request) => Self::Lease(request.epoch),
-            Message::ProcessAnswerNo(answer) => Self::Lease(answer.epoch),
-            Message::ProcessInterrupt(interrupt) => Self::Lease(interrupt.epoch),
-            _ => Self::Message,
-        }
+    pub(super) fn of(from: NodeId, message: &Message) -> Self {
+        let (of, ended) = match message {
+            Message::Process(process) => (Some(process.epoch), None),
+            Message::ProcessRequest(request) => (Some(request.epoch), None),
+            Message::ProcessAnswerNo(answer) => (Some(answer.epoch), None),
+            Message::ProcessInterrupt(interrupt) => {
+                let is_own = interrupt.epoch.leader == from;
+                (Some(interrupt.epoch), is_own.then_some((interrupt.epoch, interrupt.round)))
+            }
+            _ => (None, None),
+        };
+        Self { from: Some(from), of, ended }
     }
 }
 
@@ -75,6 +81,10 @@ pub(super) struct Before {
     was_leading: bool,
     /// Whose reign the step's message speaks of.
     said_by: Option<NodeId>,
+    /// The round that is over, says the step's message.
+    ended: Option<(Epoch, u64)>,
+    /// The step's message is the liar's; then the leases too.
+    lied_to: Option<fencing::Leases>,
     /// The step's message is of an older epoch; then the leases too.
     outdated: Option<fencing::Leases>,
 }
@@ -102,6 +112,8 @@ pub(super) struct Invariants {
     one_block: one_block::Submitted,
     steps: u64,
     interrupts: interrupts::Ended,
+    rounds: rounds::Rounds,
+    calm: calm::Calm,
 }
 
 impl Invariants {
@@ -120,6 +132,8 @@ impl Invariants {
             one_block: one_block::Submitted::default(),
             steps: 0,
             interrupts: interrupts::Ended::new(plan.latency * 4 + Duration::from_millis(50)),
+            rounds: rounds::Rounds::default(),
+            calm: calm::Calm::new(plan),
         }
     }
 
@@ -159,15 +173,14 @@ impl Invariants {
 
     pub(super) fn before(&self, run: &Run, step: &Step) -> Before {
         let epoch = run.cluster.epoch();
-        let is_outdated = matches!(step, Step::Lease(of) if Some(*of) < epoch);
-        let said_by = match step {
-            Step::Lease(of) => Some(of.leader),
-            _ => None,
-        };
+        let is_outdated = step.of.is_some_and(|of| Some(of) < epoch);
+        let lies = self.liar.is_some() && self.liar == step.from;
         Before {
             epoch,
             was_leading: run.cluster.is_leading(),
-            said_by,
+            said_by: step.of.map(|of| of.leader),
+            ended: step.ended,
+            lied_to: lies.then(|| fencing::leases(&run.cluster)),
             outdated: is_outdated.then(|| fencing::leases(&run.cluster)),
         }
     }
@@ -188,6 +201,8 @@ impl Invariants {
         let shortest = is_well.then_some(self.shortest_reign);
         self.epochs.check(id, &run.cluster, &before, did, now, shortest)?;
         fencing::check(id, &run.cluster, &before, did)?;
+        fencing::check_liar(id, &run.cluster, self.liar, &before)?;
+        self.rounds.check(server, run, &before, did)?;
         verified::check(id, did)?;
         self.one_block.check(id, run, did)?;
         self.steps += 1;
@@ -203,6 +218,11 @@ impl Invariants {
             idleness::check(self.busy_from, now, id, run)?;
         }
         Ok(())
+    }
+
+    /// Something is about to happen.
+    pub(super) fn calm(&mut self, now: Duration) -> Result<(), Violation> {
+        self.calm.check(now)
     }
 
     /// `by` does not believe `node` any more.
