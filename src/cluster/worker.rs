@@ -159,14 +159,16 @@ impl Worker {
         let other_block = |lease: &Lease| !lease.job.is_same_search(&job);
         let older_round = |lease: &Lease| lease.round.0 == epoch && lease.round < round;
         self.stop(|lease| other_block(lease) || older_round(lease), out);
-        let continues = |lease: &&mut Lease| {
+        let is_same = |lease: &&mut Lease| {
             !planted(Bug::RenamedLeasesStartAnew)
-                && lease.round <= round
                 && lease.id == id
                 && lease.range.end == range.end
                 && (lease.range.start..=lease.searched_to).contains(&range.start)
         };
-        if let Some(lease) = self.leases.iter_mut().find(continues) {
+        if let Some(lease) = self.leases.iter_mut().find(is_same) {
+            if (lease.round, lease.number) > (round, number) {
+                return; // late mail: that is its name of before
+            }
             // What was searched under the old name may be known to the leader that gave it the new one, and to nobody else.
             let kept = lease.shares.split_off(lease.shares.partition_point(|&share| share < range.start));
             let shares = std::mem::replace(&mut lease.shares, kept);
@@ -240,7 +242,10 @@ impl Worker {
     /// The scan has met a solution.
     pub(super) fn handle_found(&mut self, ticket: Ticket, nonce: u64, leader: Option<NodeId>, out: &mut Outbox) {
         let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket) else { return };
-        let (job, round) = (lease.job, lease.round);
+        let job = lease.job;
+        // It ends the newest round of this search, which this lease may be older than.
+        let same = self.leases.iter().filter(|other| other.job.is_same_search(&job));
+        let round = same.map(|other| other.round).max().unwrap_or(lease.round);
         let solution = Solution { job, nonce };
         self.keep(round, solution);
         if job.search == Search::First {
@@ -365,6 +370,36 @@ mod tests {
         worker.handle_searched(1, (100_000..101_000).collect(), None, &mut out);
         let request = worker.request(epoch);
         assert_eq!((request.held.len(), request.finished.len()), (3, 0));
+    }
+
+    #[test]
+    fn a_lease_keeps_its_newest_name_whatever_comes_late() {
+        let (mut worker, mut out, job) = (Worker::default(), Outbox::new(node(2)), hard_job());
+        let epoch = Epoch { counter: 1, leader: node(1), incarnation: 1 };
+        let range = NonceRange::new(1, 100_001);
+        for lease in [3, 6, 3] {
+            let bits = ShareBits::for_range(range.len());
+            worker.handle_process(Process { epoch, lease, round: 1, job, range, bits }, &mut out);
+        }
+        assert!(worker.holds(epoch, 6) && !worker.holds(epoch, 3));
+        assert_eq!(worker.sizes()[0], 1);
+    }
+
+    #[test]
+    fn a_solution_met_in_an_earlier_reigns_lease_ends_the_search_in_this_one() {
+        let (mut worker, mut out, job) = (Worker::default(), Outbox::new(node(3)), hard_job());
+        let reign = |leader: u32| Epoch { counter: 10 - u64::from(leader), leader: node(leader), incarnation: 1 };
+        let lease = |leader: u32, lease: u64| {
+            let range = NonceRange::new(lease * 100_000, (lease + 1) * 100_000);
+            Process { epoch: reign(leader), lease, round: 1, job, range, bits: ShareBits::for_range(range.len()) }
+        };
+        worker.handle_process(lease(2, 1), &mut out);
+        worker.handle_process(lease(1, 2), &mut out);
+        worker.handle_found(1, 100_001, Some(node(1)), &mut out);
+        assert!(worker.is_idle());
+        worker.handle_process(lease(1, 2), &mut out);
+        worker.handle_process(lease(1, 3), &mut out);
+        assert!(worker.is_idle(), "sent before the leader heard of it");
     }
 
     #[test]

@@ -158,11 +158,14 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     // Told to stop, it says goodbye, and nothing has to be found out or searched again.
     let leaves = world.rng.u32(..3) == 0;
     let unreported = hashed(world, leader, if leaves { Duration::ZERO } else { untold });
+    let is_large = world.plan.nodes as usize > world.plan.all_to_all + 1;
     let killed = world.now;
     let mut agreed = world.now + beat * 2 + second + slack(world);
     if leaves {
         world.leave(leader)?;
-        agreed = world.now + second / 5 + world.plan.latency * 2;
+        // Of a large cluster, a node that has just come back does not know who is alive, and asks on where nobody answers.
+        let asks = if is_large { second * 2 } else { Duration::ZERO };
+        agreed = world.now + second / 5 + world.plan.latency * 2 + asks;
     } else {
         world.kill(leader);
     }
@@ -191,8 +194,7 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
 
     world.invariants.relax();
     if world.plan.is_endless {
-        // Of a large cluster it does not know who is alive: it asks on where nobody answers, and waits in vain for what the dead hold.
-        let is_large = world.plan.nodes as usize > world.plan.all_to_all + 1;
+        // Likewise, and it waits in vain for what the dead hold.
         let more = if is_large { second * 2 + (beat / 2).min(second * 3 / 2) } else { Duration::ZERO };
         world.invariants.busy_from(world.now + second, second / 2 + world.plan.latency * 8 + more);
     }

@@ -278,7 +278,7 @@ impl World {
             if !is_over {
                 break;
             }
-            let before = self.invariants.before(run, &Step::default());
+            let before = self.invariants.before(run, Step::default());
             match scan.solution {
                 Some(nonce) => {
                     let solution = Solution { job: scan.job, nonce };
@@ -293,7 +293,7 @@ impl World {
             self.invariants.after(&self.truth, self.source.height, self.now, server, before, &did)?;
         }
         let Some(run) = &mut server.run else { return Ok(()) };
-        let before = self.invariants.before(run, &step);
+        let before = self.invariants.before(run, step);
         action(run, now);
         let did = drain(self, server.id, server.runs, run, now)?;
         if !run.cluster.is_leading() {

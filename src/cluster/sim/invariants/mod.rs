@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::super::{Epoch, Message, NodeId};
+use super::super::{Epoch, Message, NodeId, ProcessInterrupt};
 use super::lies::Lie;
 use super::plan::Plan;
 use super::server::{Run, Server};
@@ -55,23 +55,24 @@ pub(super) struct Step {
     from: Option<NodeId>,
     /// The reign of whose leases that speaks.
     of: Option<Epoch>,
-    /// The round that is over, says its leader.
-    ended: Option<(Epoch, u64)>,
+    /// What is over, says its leader.
+    interrupt: Option<ProcessInterrupt>,
 }
 
 impl Step {
     pub(super) fn of(from: NodeId, message: &Message) -> Self {
-        let (of, ended) = match message {
-            Message::Process(process) => (Some(process.epoch), None),
-            Message::ProcessRequest(request) => (Some(request.epoch), None),
-            Message::ProcessAnswerNo(answer) => (Some(answer.epoch), None),
-            Message::ProcessInterrupt(interrupt) => {
-                let is_own = interrupt.epoch.leader == from;
-                (Some(interrupt.epoch), is_own.then_some((interrupt.epoch, interrupt.round)))
-            }
-            _ => (None, None),
+        let of = match message {
+            Message::Process(process) => Some(process.epoch),
+            Message::ProcessRequest(request) => Some(request.epoch),
+            Message::ProcessAnswerNo(answer) => Some(answer.epoch),
+            Message::ProcessInterrupt(interrupt) => Some(interrupt.epoch),
+            _ => None,
         };
-        Self { from: Some(from), of, ended }
+        let interrupt = match message {
+            Message::ProcessInterrupt(interrupt) if interrupt.epoch.leader == from => Some(interrupt.clone()),
+            _ => None,
+        };
+        Self { from: Some(from), of, interrupt }
     }
 }
 
@@ -81,8 +82,7 @@ pub(super) struct Before {
     was_leading: bool,
     /// Whose reign the step's message speaks of.
     said_by: Option<NodeId>,
-    /// The round that is over, says the step's message.
-    ended: Option<(Epoch, u64)>,
+    interrupt: Option<ProcessInterrupt>,
     /// The step's message is the liar's; then the leases too.
     lied_to: Option<fencing::Leases>,
     /// The step's message is of an older epoch; then the leases too.
@@ -171,7 +171,7 @@ impl Invariants {
         self.busy_from = Some((from, limit));
     }
 
-    pub(super) fn before(&self, run: &Run, step: &Step) -> Before {
+    pub(super) fn before(&self, run: &Run, step: Step) -> Before {
         let epoch = run.cluster.epoch();
         let is_outdated = step.of.is_some_and(|of| Some(of) < epoch);
         let lies = self.liar.is_some() && self.liar == step.from;
@@ -179,7 +179,7 @@ impl Invariants {
             epoch,
             was_leading: run.cluster.is_leading(),
             said_by: step.of.map(|of| of.leader),
-            ended: step.ended,
+            interrupt: step.interrupt,
             lied_to: lies.then(|| fencing::leases(&run.cluster)),
             outdated: is_outdated.then(|| fencing::leases(&run.cluster)),
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::super::{Epoch, NodeId};
+use super::super::super::{Epoch, NodeId, ProcessInterrupt};
 use super::super::server::{Run, Server};
 use super::super::world::Did;
 use super::{Before, Violation};
@@ -51,11 +51,19 @@ impl Rounds {
             let what = format!("{:?} searches {:?} and {:?}", server.id, first.id, other.id);
             return Err(Violation::new("a node works on one block", what));
         }
-        // One that it has taken in, since it is in that reign and names that leader.
-        let is_heeded =
-            |(epoch, _): &Round| run.cluster.epoch() == Some(*epoch) && run.cluster.leader() == Some(epoch.leader);
-        let told = before.ended.filter(is_heeded);
-        known.over = known.over.max(told);
+        // Did it take the interrupt in? (A liar can talk to itself, and does not listen.)
+        let is_heeded = |epoch: Epoch| {
+            epoch.leader != server.id
+                && run.cluster.epoch() == Some(epoch)
+                && run.cluster.leader() == Some(epoch.leader)
+        };
+        if let Some(ProcessInterrupt { epoch, round, void, .. }) = &before.interrupt
+            && is_heeded(*epoch)
+        {
+            known.over = known.over.max(Some((*epoch, *round)));
+            // A copy of its lease may still be on the way.
+            known.begun.retain(|lease| !void.contains(&(*epoch, *lease)));
+        }
         Ok(())
     }
 }
