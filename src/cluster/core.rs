@@ -1,37 +1,22 @@
 //! One node's state machine.
 
 mod hearing;
+mod reign;
+mod telling;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::hearing::Rumours;
+use self::telling::Told;
 use super::board::Board;
 use super::leading::{Leading, Legacy};
 use super::liveness::{Answered, Peers};
 use super::outbox::Outbox;
 use super::planted::{Bug, planted};
 use super::worker::Worker;
-use super::{
-    Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, ProcessRequest, Standing, Ticket, board,
-};
+use super::{Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, Ticket, board};
 use crate::work::{Job, Solution};
-
-/// How things stand, as a leader last told it.
-#[derive(Debug)]
-struct Told {
-    /// For the next candidates: all of it.
-    full: Arc<Standing>,
-    /// For everyone else.
-    brief: Arc<Standing>,
-}
-
-impl Told {
-    fn by(leading: &Leading, word: u64) -> Self {
-        Self { full: Arc::new(leading.standing(word)), brief: Arc::new(leading.brief_standing(word)) }
-    }
-}
 
 /// One node's part of the cluster. See the [module](super) for how to drive it.
 #[derive(Debug)]
@@ -58,7 +43,7 @@ pub struct Cluster {
     beats: u64,
     rumours: Rumours,
     /// The leader and epoch last put out.
-    told: Option<(NodeId, Epoch)>,
+    announced: Option<(NodeId, Epoch)>,
     started: Instant,
     next_heartbeat: Instant,
     left: bool,
@@ -81,7 +66,7 @@ impl Cluster {
             last_word: None,
             beats: 0,
             rumours: Rumours::default(),
-            told: None,
+            announced: None,
             started: now,
             next_heartbeat: now,
             left: false,
@@ -388,14 +373,6 @@ impl Cluster {
         }
     }
 
-    fn step_down(&mut self) {
-        if let Some(leading) = self.leading.take() {
-            self.standing = None;
-            self.legacy = leading.into_legacy();
-            self.peers.set_leads(false);
-        }
-    }
-
     fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
         self.out.push(Output::Peer { peer, state });
         match state {
@@ -425,114 +402,6 @@ impl Cluster {
         }
         if self.leading.as_mut().is_some_and(Leading::take_news) {
             self.tell(now);
-        }
-    }
-
-    fn elect(&mut self, now: Instant) {
-        if self.leader.is_none() && self.peers.is_listening() {
-            return; // it has just started, and whoever leads may be about to say so
-        }
-        let Some(leader) = self.peers.leader() else { return };
-        let is_new = self.leader.replace(leader) != Some(leader);
-        if leader == self.config.id {
-            if self.leading.is_none() {
-                self.lead(now);
-            }
-        } else if is_new {
-            self.step_down();
-            // It hears of everything, and says what its epoch is; with that known, this node asks it for work.
-            self.send_heartbeat(now, leader);
-        }
-        if let Some(epoch) = self.epoch
-            && epoch.leader == leader
-            && self.told != Some((leader, epoch))
-        {
-            self.told = Some((leader, epoch));
-            self.out.push(Output::Leader { leader, epoch });
-            self.worker.offer_pending(leader, &mut self.out);
-            self.ask(Some(leader));
-        }
-    }
-
-    fn first_epoch(&self) -> Epoch {
-        Epoch { counter: 0, leader: self.config.id, incarnation: self.config.incarnation }
-    }
-
-    fn lead(&mut self, now: Instant) {
-        self.predecessor = self.epoch;
-        let counter = self.epoch.map_or(0, |epoch| epoch.counter).saturating_add(1);
-        let epoch = Epoch { counter, ..self.first_epoch() };
-        self.epoch = Some(epoch);
-        self.peers.set_leads(true);
-        self.peers.refresh(now); // all are told in a moment
-        let mut leading = Leading::new(self.config, epoch, &self.legacy, &self.peers, now, &mut self.out);
-        if self.legacy.board.of() != self.predecessor {
-            leading.doubt(now); // others know of a reign that this node knows nothing of
-        }
-        self.leading = Some(leading);
-        self.next_heartbeat = now + self.config.heartbeat;
-        self.beat(now);
-    }
-
-    /// Everything that happens once a heartbeat.
-    fn beat(&mut self, now: Instant) {
-        self.beats += 1;
-        self.tell(now);
-        if let Some(leading) = &mut self.leading {
-            leading.expire(now, &mut self.out);
-            let board = leading.board();
-            if let Some(epoch) = self.epoch {
-                self.confirm(epoch, self.beats, board);
-            }
-        }
-        if let Some(leader) = self.leader {
-            self.worker.offer_pending(leader, &mut self.out);
-        }
-        if self.worker.is_idle() || self.leading.is_some() {
-            self.ask(self.leader);
-        }
-    }
-
-    /// Heartbeats to all whom this node watches; from a leader, with what is new.
-    fn tell(&mut self, now: Instant) {
-        self.standing = self.leading.as_ref().map(|leading| Told::by(leading, self.beats));
-        let peers = self.peers.audience();
-        self.send_heartbeats(now, peers);
-    }
-
-    /// Milliseconds since the start.
-    fn uptime(&self, now: Instant) -> u64 {
-        now.saturating_duration_since(self.started).as_millis() as u64
-    }
-
-    fn heartbeat(&self, now: Instant, to: NodeId) -> Heartbeat {
-        let standing = |told: &Told| if self.peers.is_candidate(to) { &told.full } else { &told.brief }.clone();
-        Heartbeat {
-            incarnation: self.config.incarnation,
-            sent: self.uptime(now),
-            echo: None,
-            epoch: self.epoch,
-            standing: self.standing.as_ref().map(standing),
-        }
-    }
-
-    fn send_heartbeats(&mut self, now: Instant, to: Vec<NodeId>) {
-        to.into_iter().for_each(|peer| self.send_heartbeat(now, peer));
-    }
-
-    fn send_heartbeat(&mut self, now: Instant, to: NodeId) {
-        let heartbeat = self.heartbeat(now, to);
-        self.out.send(to, Message::HeartbeatRequest(heartbeat));
-    }
-
-    /// What this node has to tell the leader of the newest epoch.
-    fn request(&self) -> Option<ProcessRequest> {
-        self.epoch.filter(|epoch| Some(epoch.leader) == self.leader).map(|epoch| self.worker.request(epoch))
-    }
-
-    fn ask(&mut self, leader: Option<NodeId>) {
-        if let (Some(leader), Some(request)) = (leader, self.request()) {
-            self.out.send(leader, Message::ProcessRequest(request));
         }
     }
 }

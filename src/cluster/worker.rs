@@ -98,8 +98,8 @@ impl Worker {
     }
 
     #[cfg(test)]
-    pub(super) fn lease_of(&self, ticket: Ticket) -> Option<((Epoch, u64), u64)> {
-        self.leases.iter().find(|lease| lease.ticket == ticket).map(|lease| (lease.round, lease.number))
+    pub(super) fn round_of(&self, ticket: Ticket) -> Option<(Epoch, u64)> {
+        self.leases.iter().find(|lease| lease.ticket == ticket).map(|lease| lease.round)
     }
 
     #[cfg(test)]

@@ -80,7 +80,7 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     world.invariants.heal(gone.clone());
     world.heal(&gone)?;
     // A node that is gone is noticed after two heartbeats; one that is there, within as many.
-    let agreed = world.now + beat * 2 + second + slack(world);
+    let agreed = world.now + change_of_leader(world);
     world.invariants.agree_from(agreed, leader);
     let settled = agreed + beat * 6;
     world.run_until(settled)?;
@@ -132,7 +132,7 @@ fn leave(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), Viola
     world.servers.get_mut(&one).unwrap().incarnation += 10;
     world.invariants.relax();
     world.start(one)?;
-    let agreed = world.now + world.plan.heartbeat * 2 + Duration::from_secs(1) + slack(world);
+    let agreed = world.now + change_of_leader(world);
     world.invariants.agree_from(agreed, leader);
     world.run_until(agreed)
 }
@@ -158,14 +158,11 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     // Told to stop, it says goodbye, and nothing has to be found out or searched again.
     let leaves = world.rng.u32(..3) == 0;
     let unreported = hashed(world, leader, if leaves { Duration::ZERO } else { untold });
-    let is_large = world.plan.nodes as usize > world.plan.all_to_all + 1;
     let killed = world.now;
-    let mut agreed = world.now + beat * 2 + second + slack(world);
+    let mut agreed = world.now + change_of_leader(world);
     if leaves {
         world.leave(leader)?;
-        // Of a large cluster, a node that has just come back does not know who is alive, and asks on where nobody answers.
-        let asks = if is_large { second * 2 } else { Duration::ZERO };
-        agreed = world.now + second / 5 + world.plan.latency * 2 + asks;
+        agreed = world.now + second / 5 + world.plan.latency * 2 + asking_on(world);
     } else {
         world.kill(leader);
     }
@@ -182,7 +179,7 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
         // Since that word of the first leader nobody has heard what it has done.
         repeated += all + hashed(world, next, untold + (world.now - killed));
         world.kill(next);
-        let agreed = world.now + beat * 2 + second + slack(world);
+        let agreed = world.now + change_of_leader(world);
         world.invariants.agree_from(agreed, third);
         let later = beat.mul_f64(world.rng.f64());
         world.run_until(agreed + later)?;
@@ -194,17 +191,29 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
 
     world.invariants.relax();
     if world.plan.is_endless {
-        // Likewise, and it waits in vain for what the dead hold.
-        let more = if is_large { second * 2 + (beat / 2).min(second * 3 / 2) } else { Duration::ZERO };
+        // In a large one, it waits in vain for what the dead hold, too.
+        let asks = asking_on(world);
+        let more = if asks.is_zero() { asks } else { asks + (beat / 2).min(second * 3 / 2) };
         world.invariants.busy_from(world.now + second, second / 2 + world.plan.latency * 8 + more);
     }
     world.servers.get_mut(&leader).unwrap().incarnation += 10;
     world.start(leader)?;
-    let agreed = world.now + beat * 2 + second + slack(world);
+    let agreed = world.now + change_of_leader(world);
     world.invariants.agree_from(agreed, leader);
     world.run_until(agreed + beat * 6)?;
     repetition::check(world, repeated + all, "since the leader was killed and came back")?;
     at_rest(world)
+}
+
+/// So long after a death, all have to name the next leader.
+fn change_of_leader(world: &World) -> Duration {
+    world.plan.heartbeat * 2 + Duration::from_secs(1) + slack(world) + asking_on(world)
+}
+
+/// Of a large cluster, nodes do not know who else is alive: they ask on where nobody answers.
+fn asking_on(world: &World) -> Duration {
+    let is_large = world.plan.nodes as usize > world.plan.all_to_all + 1;
+    if is_large { Duration::from_secs(2) } else { Duration::ZERO }
 }
 
 /// Clocks are a little slow, and messages on their way.

@@ -8,7 +8,7 @@ use super::super::world::Did;
 use super::Violation;
 use crate::work::BlockId;
 
-/// Blocks that a solution was handed in for, and when first.
+/// Blocks that a solution was handed in for while the cluster is well, and when first.
 pub(super) struct Ended {
     blocks: Vec<(BlockId, Duration)>,
     /// An interrupt takes so long at most.
@@ -28,13 +28,17 @@ impl Ended {
         run: &Run,
         did: &Did,
     ) -> Result<(), Violation> {
+        if !is_well {
+            self.blocks.clear(); // a solution may be lost with its finder and the leader
+            return Ok(());
+        }
         for solution in &did.submitted {
             let block = solution.job.block();
             if !self.blocks.iter().any(|(other, _)| *other == block) {
                 self.blocks.push((block, now));
             }
         }
-        let Some(scan) = run.scanner.scans().next().filter(|_| is_well) else { return Ok(()) };
+        let Some(scan) = run.scanner.scans().next() else { return Ok(()) };
         match self.blocks.iter().find(|(block, _)| *block == scan.job.block()) {
             Some((block, at)) if now.saturating_sub(*at) > self.limit => Err(Violation::new(
                 "a found block is searched no more",

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::super::{Epoch, Message, NodeId, ProcessInterrupt};
+use super::super::{Epoch, Message, NodeId};
 use super::lies::Lie;
 use super::plan::Plan;
 use super::server::{Run, Server};
@@ -55,8 +55,8 @@ pub(super) struct Step {
     from: Option<NodeId>,
     /// The reign of whose leases that speaks.
     of: Option<Epoch>,
-    /// What is over, says its leader.
-    interrupt: Option<ProcessInterrupt>,
+    /// The round that is over, says its leader.
+    ended: Option<(Epoch, u64)>,
 }
 
 impl Step {
@@ -68,11 +68,13 @@ impl Step {
             Message::ProcessInterrupt(interrupt) => Some(interrupt.epoch),
             _ => None,
         };
-        let interrupt = match message {
-            Message::ProcessInterrupt(interrupt) if interrupt.epoch.leader == from => Some(interrupt.clone()),
+        let ended = match message {
+            Message::ProcessInterrupt(interrupt) if interrupt.epoch.leader == from => {
+                Some((interrupt.epoch, interrupt.round))
+            }
             _ => None,
         };
-        Self { from: Some(from), of, interrupt }
+        Self { from: Some(from), of, ended }
     }
 }
 
@@ -82,7 +84,8 @@ pub(super) struct Before {
     was_leading: bool,
     /// Whose reign the step's message speaks of.
     said_by: Option<NodeId>,
-    interrupt: Option<ProcessInterrupt>,
+    /// The round that is over, says the step's message.
+    ended: Option<(Epoch, u64)>,
     /// The step's message is the liar's; then the leases too.
     lied_to: Option<fencing::Leases>,
     /// The step's message is of an older epoch; then the leases too.
@@ -179,7 +182,7 @@ impl Invariants {
             epoch,
             was_leading: run.cluster.is_leading(),
             said_by: step.of.map(|of| of.leader),
-            interrupt: step.interrupt,
+            ended: step.ended,
             lied_to: lies.then(|| fencing::leases(&run.cluster)),
             outdated: is_outdated.then(|| fencing::leases(&run.cluster)),
         }
