@@ -71,7 +71,8 @@ impl Config {
         self.heartbeat * 4
     }
 
-    /// So does what is left of a lease after this, whatever its node says: by then it has become too slow for what it holds, or hoards.
+    /// So does what is left of a lease after this, four times the depth, whatever its node says: it has become more than four times slower
+    /// than it was when it got it, or hoards.
     pub(super) fn lease_age(&self) -> Duration {
         self.heartbeat * 16
     }

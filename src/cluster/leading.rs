@@ -35,10 +35,13 @@ pub(super) use self::taking_over::Legacy;
 const FIRST_LEASE: u64 = 10;
 
 /// Solutions that await the source's final word. Only jobs that go on after a solution have more than one.
-pub(super) const MAX_UNSETTLED: usize = 16;
+pub const MAX_UNSETTLED: usize = 16;
 
 /// A node has so many solutions waiting until the source has named the block to find.
 const MAX_UNJUDGED: usize = 4;
+
+/// Leases that lasted too long and are remembered, so that their nodes do not go on with them.
+const MAX_ENDED: usize = 1024;
 
 /// A node has at most so many leases at once.
 pub(super) const MAX_LEASES: usize = 32;
@@ -64,6 +67,10 @@ pub(super) struct Leading {
     round: u64,
     ledgers: VecDeque<Ledger>,
     next_lease: u64,
+    /// The last leases that lasted too long.
+    ended: BTreeSet<u64>,
+    /// Whose they were: until then, others come first.
+    resting: BTreeMap<NodeId, Instant>,
     /// A job was asked for and has not come yet.
     asked: bool,
     unsettled: Vec<Unsettled>,
@@ -104,6 +111,8 @@ impl Leading {
             taking_over: TakingOver::new(config, legacy, live.chain([config.id]).collect(), now),
             ledgers: ledgers.collect(),
             next_lease: 1,
+            ended: BTreeSet::new(),
+            resting: BTreeMap::new(),
             asked: false,
             unsettled: Vec::new(),
             settled: VecDeque::new(),
@@ -281,6 +290,7 @@ impl Leading {
     pub(super) fn forget(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
         self.rates.remove(&node);
         self.hungry.remove(&node);
+        self.resting.remove(&node);
         self.taking_over.hear(node);
         for ledger in &mut self.ledgers {
             ledger.reclaim(|lease| lease.node == node);

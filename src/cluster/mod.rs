@@ -42,6 +42,7 @@ mod worker;
 pub use config::{ALL_TO_ALL, CANDIDATES, Config};
 pub use core::Cluster;
 pub use id::{Epoch, NodeId, NodeIdError};
+pub use leading::MAX_UNSETTLED;
 pub use liveness::PeerState;
 pub use message::{
     Claim, Heartbeat, Held, JobDone, Message, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,

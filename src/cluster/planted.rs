@@ -43,6 +43,9 @@ pub(super) enum Bug {
     RumoursBelievedAtOnce,
     LeasesNeverExpire,
     LeasesHoarded,
+    OldRoundsBegun,
+    TwoBlocksAtOnce,
+    AnswersEndAnyLease,
 }
 
 #[cfg(not(test))]
@@ -114,5 +117,8 @@ mod test {
         Bug::RumoursBelievedAtOnce,
         Bug::LeasesNeverExpire,
         Bug::LeasesHoarded,
+        Bug::OldRoundsBegun,
+        Bug::TwoBlocksAtOnce,
+        Bug::AnswersEndAnyLease,
     ];
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::ledger::Lease;
+use super::sim::lies::hoard;
 use super::*;
 use crate::work::{
     Digest, Hashing, Job, NonceRange, Puzzle, Search, ShareBits, Solution, Target, TextPuzzle, Timestamp, UNIT,
@@ -89,6 +91,8 @@ struct Net {
     searched: Vec<(NodeId, Job, NonceRange)>,
     /// What a scan "finds".
     planted: Option<Solution>,
+    /// Names its leases and is never at them.
+    hoarder: Option<NodeId>,
     /// What whoever starts had pending in an earlier run.
     kept: Vec<Solution>,
     incarnations: u64,
@@ -105,6 +109,7 @@ impl Net {
             cut: Vec::new(),
             searched: Vec::new(),
             planted: None,
+            hoarder: None,
             kept: Vec::new(),
             incarnations: 0,
         };
@@ -154,6 +159,7 @@ impl Net {
         while let Some(output) = member.cluster.poll_output() {
             match output {
                 Output::Send { to, message } => {
+                    let message = if self.hoarder == Some(id) { hoard(message) } else { message };
                     if !self.cut.contains(&(id.get(), to.get())) {
                         self.mail.push((self.now + MS, id, to, message));
                     }
@@ -441,6 +447,34 @@ fn a_cut_off_node_leads_itself_and_comes_back() {
     net.run(seconds(5));
     let epochs: Vec<_> = net.members.values().map(|member| member.leader.unwrap().1).collect();
     assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
+}
+
+#[test]
+fn what_is_hoarded_goes_to_others() {
+    let mut net = Net::new(&[1, 2]);
+    (net.hoarder, net.member(2).rate) = (Some(node(2)), 0);
+    net.run(MS * 20);
+    net.act(1, |cluster, now| cluster.handle_job(now, job(1)));
+    net.run(MS * 100);
+    let hoarded = |net: &mut Net| -> Vec<_> {
+        let leading = net.member(1).cluster.leading().unwrap();
+        let leases = leading.ledgers().flat_map(|ledger| ledger.leases()).filter(|lease| lease.node == node(2));
+        leases.map(|lease| lease.rest).collect()
+    };
+    let first = hoarded(&mut net);
+    assert!(!first.is_empty());
+    net.run(seconds(70));
+    assert_eq!(hoarded(&mut net), first, "named, and not too old");
+    net.run(seconds(40));
+    let searched = net.coverage(&job(1));
+    assert!(hoarded(&mut net).iter().all(|range| !first.contains(range)), "{searched:?}");
+    let leading = net.member(1).cluster.leading().unwrap();
+    for range in first {
+        let of_others = |lease: &Lease| lease.node != node(2) && !lease.rest.intersection(&range).is_empty();
+        let is_cared_for =
+            leading.ledgers().any(|ledger| ledger.done().gap(range).is_none() || ledger.leases().iter().any(of_others));
+        assert!(is_cared_for, "{range:?}");
+    }
 }
 
 #[test]

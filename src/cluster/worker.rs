@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use rangemap::RangeSet;
+
 use super::board::Board;
 use super::leading::{MAX_FINISHED, MAX_HELD};
 use super::outbox::Outbox;
@@ -145,20 +147,34 @@ impl Worker {
         let is_over = self.over.is_some_and(|over| round <= over) || self.newest.is_some_and(|newest| round < newest);
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
-        let is_finished =
-            self.finished.iter().any(|Finished { claim, .. }| claim.job == id && claim.range.covers(&range));
+        let mut finished = RangeSet::new();
+        finished.extend(
+            self.finished
+                .iter()
+                .filter(|Finished { claim, .. }| claim.job == id)
+                .map(|Finished { claim, .. }| claim.range.start..claim.range.end),
+        );
+        let is_finished = finished.gaps(&(range.start..range.end)).next().is_none();
+        // A name of before, in whole or in part: late mail.
+        let is_renamed = |lease: &Lease| {
+            lease.id == id
+                && (lease.round, lease.number) > (round, number)
+                && !lease.range.intersection(&range).is_empty()
+        };
+        let is_old_name = self.leases.iter().any(is_renamed);
         let is_solved = self.pending.iter().any(|pending| pending.ends_round_of(&job) && round <= pending.round);
         // With other bits, what this node has searched could not be shown, and would be held against it.
         let is_absurd =
             !job.space().covers(&range) || !Trust::admits(&job, bits, LONGEST_LEASE) || !bits.suit(&job, range.len());
-        if is_over || is_known || is_finished || is_solved || range.is_empty() || is_absurd {
+        let is_late = is_over && !planted(Bug::OldRoundsBegun);
+        if is_late || is_known || is_old_name || is_finished || is_solved || range.is_empty() || is_absurd {
             return;
         }
         self.newest = Some(round);
         // A node works on one block: the newest that it was told of. A newer round of one reign ends the older ones, too.
         let other_block = |lease: &Lease| !lease.job.is_same_search(&job);
         let older_round = |lease: &Lease| lease.round.0 == epoch && lease.round < round;
-        self.stop(|lease| other_block(lease) || older_round(lease), out);
+        self.stop(|lease| other_block(lease) && !planted(Bug::TwoBlocksAtOnce) || older_round(lease), out);
         let is_same = |lease: &&mut Lease| {
             !planted(Bug::RenamedLeasesStartAnew)
                 && lease.id == id
@@ -166,9 +182,6 @@ impl Worker {
                 && (lease.range.start..=lease.searched_to).contains(&range.start)
         };
         if let Some(lease) = self.leases.iter_mut().find(is_same) {
-            if (lease.round, lease.number) > (round, number) {
-                return; // late mail: that is its name of before
-            }
             // What was searched under the old name may be known to the leader that gave it the new one, and to nobody else.
             let kept = lease.shares.split_off(lease.shares.partition_point(|&share| share < range.start));
             let shares = std::mem::replace(&mut lease.shares, kept);
@@ -243,9 +256,8 @@ impl Worker {
     pub(super) fn handle_found(&mut self, ticket: Ticket, nonce: u64, leader: Option<NodeId>, out: &mut Outbox) {
         let Some(lease) = self.leases.iter().find(|lease| lease.ticket == ticket) else { return };
         let job = lease.job;
-        // It ends the newest round of this search, which this lease may be older than.
-        let same = self.leases.iter().filter(|other| other.job.is_same_search(&job));
-        let round = same.map(|other| other.round).max().unwrap_or(lease.round);
+        // It ends the newest round of this search, which this lease may be older than: a node works on one block.
+        let round = self.newest.unwrap_or(lease.round);
         let solution = Solution { job, nonce };
         self.keep(round, solution);
         if job.search == Search::First {
@@ -377,12 +389,23 @@ mod tests {
         let (mut worker, mut out, job) = (Worker::default(), Outbox::new(node(2)), hard_job());
         let epoch = Epoch { counter: 1, leader: node(1), incarnation: 1 };
         let range = NonceRange::new(1, 100_001);
-        for lease in [3, 6, 3] {
-            let bits = ShareBits::for_range(range.len());
+        let bits = ShareBits::for_range(range.len());
+        let mut take = |worker: &mut Worker, lease, range| {
             worker.handle_process(Process { epoch, lease, round: 1, job, range, bits }, &mut out);
+        };
+        let rest = NonceRange::new(50_001, 100_001);
+        take(&mut worker, 3, range);
+        worker.handle_progress(1, rest.start, vec![]);
+        take(&mut worker, 6, rest);
+        for late in [range, rest] {
+            take(&mut worker, 3, late);
+            assert!(worker.holds(epoch, 6) && !worker.holds(epoch, 3));
         }
-        assert!(worker.holds(epoch, 6) && !worker.holds(epoch, 3));
-        assert_eq!(worker.sizes()[0], 1);
+        worker.handle_searched(1, vec![], None, &mut Outbox::new(node(2)));
+        for late in [range, rest] {
+            take(&mut worker, 3, late);
+            assert!(worker.is_idle(), "searched under two names");
+        }
     }
 
     #[test]

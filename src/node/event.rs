@@ -115,7 +115,7 @@ pub enum Event {
         /// What is wrong, or that all is well again.
         problem: Option<String>,
     },
-    /// The store cannot be written, so that solutions would be lost with the node; told when that begins and ends.
+    /// The store cannot be written, or the disk hangs, so that solutions would be lost with the node; told when that begins and ends.
     Store {
         /// Which node.
         node: NodeId,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
-use crate::cluster::NodeId;
+use crate::cluster::{MAX_UNSETTLED, NodeId};
 use crate::source::{Backoff, BlockSource, Template, Verdict};
 use crate::work::{BlockId, Solution};
 
@@ -20,6 +20,7 @@ const MAX_ORIGINS: usize = 16;
 
 /// Solutions under way at most, several reigns' worth. Whoever has found one that is given up offers it again.
 const MAX_UNDER_WAY: usize = 64;
+const _: () = assert!(MAX_UNDER_WAY >= 2 * MAX_UNSETTLED, "those of this reign are never given up");
 
 /// A solution that could not be handed in is tried again at least this often.
 const RETRY_SUBMISSION: Duration = Duration::from_secs(5);

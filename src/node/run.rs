@@ -34,9 +34,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the registry is read and written.
 const REGISTRY_EVERY: Duration = Duration::from_millis(500);
 
-/// Where servers are heard that were away, it is read so often at most: a thousand that start at once each have a file there.
-const REGISTRY_AT_MOST_EVERY: Duration = Duration::from_millis(100);
-
 /// Solutions under way to the source when the node has to stop have so long to arrive.
 const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 
@@ -150,6 +147,8 @@ struct Node {
     /// Whether the registry could be used when last tried; its troubles are told once.
     registry_works: bool,
     registry_read: Instant,
+    /// Somebody was heard since who may have moved.
+    registry_wanted: bool,
     /// End after so many blocks.
     blocks_wanted: Option<u64>,
 }
@@ -198,6 +197,7 @@ impl Node {
             teller: Teller::new(events),
             registry_works: true,
             registry_read: now,
+            registry_wanted: false,
             blocks_wanted: config.blocks,
         }
     }
@@ -220,12 +220,15 @@ impl Node {
     fn apply(&mut self, wake: Wake) {
         match wake {
             Wake::Message(from, message) => {
-                // A server that was away may be back at another address, and what it is told has to go there.
+                // A server that was away may be back at another address, and what it is told has to go there. When many are back, their
+                // files are read at the next look rather than for each message.
                 if matches!(message, Message::HeartbeatRequest(_))
                     && !self.cluster.peers().any(|peer| peer == (from, PeerState::Alive))
-                    && now() >= self.registry_read + REGISTRY_AT_MOST_EVERY
                 {
-                    self.look_at_registry();
+                    match now() >= self.registry_read + LOOK_EVERY {
+                        true => self.look_at_registry(),
+                        false => self.registry_wanted = true,
+                    }
                 }
                 self.cluster.handle_message(now(), from, message);
             }
@@ -233,7 +236,12 @@ impl Node {
             Wake::News(news) => self.apply_news(news),
             Wake::Written => {}
             Wake::Timer => self.cluster.handle_timeout(now()),
-            Wake::Look => self.look(),
+            Wake::Look => {
+                self.look();
+                if self.registry_wanted {
+                    self.look_at_registry();
+                }
+            }
             Wake::Registry => {
                 self.look_at_registry();
                 self.renew_status();
@@ -243,7 +251,6 @@ impl Node {
                 let hashes_per_second = self.meter.report(now(), hashes);
                 self.tell(Event::Rate { node: self.id, hashes, hashes_per_second });
                 self.store.iter_mut().for_each(|store| store.retry(now()));
-                self.tell_store();
             }
         }
         self.drain();
@@ -327,7 +334,7 @@ impl Node {
     }
 
     fn registered(&mut self) -> Option<BTreeMap<NodeId, std::net::SocketAddr>> {
-        self.registry_read = now();
+        (self.registry_read, self.registry_wanted) = (now(), false);
         let registry = self.registry.as_ref()?;
         match registry.servers() {
             Ok(servers) => Some(servers.into_iter().map(|entry| (entry.id, entry.address)).collect()),

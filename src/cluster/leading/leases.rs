@@ -7,7 +7,7 @@ use super::super::outbox::Outbox;
 use super::super::planted::{Bug, planted};
 use super::super::trust::{LONGEST_LEASE, Trust};
 use super::super::{Claim, Message, NodeId, Output, Process, ProcessAnswerNo, ProcessRequest};
-use super::{FIRST_LEASE, Leading, MAX_FINISHED, MAX_HELD, MAX_JOBS, MAX_LEASES};
+use super::{FIRST_LEASE, Leading, MAX_ENDED, MAX_FINISHED, MAX_HELD, MAX_JOBS, MAX_LEASES};
 use crate::work::{Job, NonceRange, ShareBits};
 
 impl Leading {
@@ -49,11 +49,12 @@ impl Leading {
             if held.epoch == self.epoch && ledger.progress(held.lease, from, place == 0, now) {
                 continue;
             }
-            // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one.
+            // A lease of another reign, or one that was thought lost: where nobody else has it, it goes on as a new one, if it is not too old.
             let number = self.next_lease;
             let has_room = count < MAX_LEASES && held.rest.len() <= longest;
             let bits = held.searched.bits;
-            let is_welcome = believes && has_room && Trust::admits(ledger.job(), bits, longest);
+            let is_ended = held.epoch == self.epoch && self.ended.contains(&held.lease);
+            let is_welcome = believes && has_room && !is_ended && Trust::admits(ledger.job(), bits, longest);
             if is_welcome && ledger.adopt(number, from, held.rest, bits, now) {
                 self.next_lease += 1;
                 count += 1;
@@ -91,7 +92,8 @@ impl Leading {
         }
         self.rates.insert(from, answer.rate);
         self.credit(from, &answer.searched, out);
-        let is_over = |lease: &Lease| lease.number == answer.lease && lease.node == from;
+        let is_own = |lease: &Lease| lease.node == from || planted(Bug::AnswersEndAnyLease);
+        let is_over = |lease: &Lease| lease.number == answer.lease && is_own(lease);
         self.ledgers.iter_mut().for_each(|ledger| ledger.reclaim(is_over));
         self.top_up(now, from, out);
     }
@@ -142,7 +144,7 @@ impl Leading {
 
     /// Grants leases until `node` has [`Config::lease_depth`] in hand.
     pub(super) fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        if self.taking_over.waits() {
+        if self.taking_over.waits() || self.resting.contains_key(&node) {
             self.hungry.insert(node);
             return;
         }
@@ -211,10 +213,18 @@ impl Leading {
         }
         let (expiry, age) = (self.config.lease_expiry(), self.config.lease_age());
         let is_over = |since: Instant, most| now.saturating_duration_since(since) > most;
-        for ledger in &mut self.ledgers {
-            ledger.reclaim(|lease| {
-                is_over(lease.seen, expiry) || is_over(lease.granted, age) && !planted(Bug::LeasesHoarded)
-            });
+        let Self { ledgers, ended, resting, .. } = self;
+        resting.retain(|_, until| now < *until);
+        for ledger in ledgers {
+            let old = |lease: &&Lease| is_over(lease.granted, age) && !planted(Bug::LeasesHoarded);
+            for lease in ledger.leases().iter().filter(old) {
+                ended.insert(lease.number);
+                resting.insert(lease.node, now + expiry);
+            }
+            ledger.reclaim(|lease| is_over(lease.seen, expiry) || ended.contains(&lease.number));
+        }
+        while self.ended.len() > MAX_ENDED {
+            self.ended.pop_first();
         }
         self.feed(now, out);
     }

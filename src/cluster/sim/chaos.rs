@@ -82,10 +82,12 @@ impl Fault {
 impl World {
     /// Lays out the faults of the first phase, up to `end`.
     pub(super) fn lay_out_faults(&mut self, end: Duration) {
+        // In the smallest clusters many a fault finds nobody.
+        let every = if self.plan.nodes <= 3 { self.plan.fault_every.min(end / 24) } else { self.plan.fault_every };
         let mut at = self.plan.heartbeat;
         while at < end {
             self.lay_out_fault(at);
-            at += self.plan.fault_every.mul_f64(0.2 + 1.6 * self.rng.f64());
+            at += every.mul_f64(0.2 + 1.6 * self.rng.f64());
         }
     }
 

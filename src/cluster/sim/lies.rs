@@ -23,7 +23,7 @@ pub(super) enum Lie {
 }
 
 /// What a hoarder says instead of `message`: the lease that it should be at is always another one.
-pub(super) fn hoard(mut message: Message) -> Message {
+pub(in super::super) fn hoard(mut message: Message) -> Message {
     if let Message::ProcessRequest(request) | Message::HeartbeatReply(_, Some(request)) = &mut message
         && let Some(mut first) = request.held.first().cloned()
     {

@@ -11,8 +11,8 @@
 //!
 //! A run has three phases. In the first, faults of every kind come and go, and what must never happen is looked for after every step.
 //! Then everything heals, but for some nodes that are gone for good: the others have to agree on a leader in time, to hash without a
-//! pause, to settle what was found. In the third, the leader of that well cluster is killed and comes back, and what that costs is
-//! counted.
+//! pause, to settle what was found. In the third, one node of that well cluster pauses, one says goodbye and comes back, then the leader is
+//! killed and comes back; what that costs is counted.
 //!
 //! In half of the runs each server has a disk, which holds at the end of every step what the real node has written some milliseconds later.
 //! There no solution may be lost at all, but those of servers that are gone for good.
@@ -22,7 +22,7 @@
 mod chaos;
 mod hashing;
 mod invariants;
-mod lies;
+pub(super) mod lies;
 mod net;
 mod plan;
 mod run;

@@ -85,8 +85,8 @@ impl Truth {
         self.repeated = 0;
     }
 
-    /// A node has searched `range`. Gives how much of it had been searched recently. What a liar searches may be searched again: nobody has to
-    /// believe it.
+    /// A node has searched `range`. Gives how much of it had been searched recently. What a node searches that is found lying may be
+    /// searched again: nobody has to believe it.
     pub(super) fn search(&mut self, id: JobId, range: NonceRange, is_liar: bool) -> u64 {
         if range.is_empty() {
             return 0;

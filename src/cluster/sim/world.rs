@@ -269,7 +269,7 @@ impl World {
                 shares.clear(); // it does not hash at all
                 self.truth.pretend(scan.id, searched);
             } else {
-                let again = self.truth.search(scan.id, searched, server.lie.is_some());
+                let again = self.truth.search(scan.id, searched, server.lie == Some(Lie::OtherId));
                 if again > 0 {
                     self.trace.line(self.now, server.id, &format_args!("hashed {again} of {searched:?} again"));
                 }

@@ -30,7 +30,7 @@ pub use file::StoreError;
 use crate::cluster::MAX_PENDING;
 use crate::work::Solution;
 
-/// A write that takes longer is told: the disk hangs.
+/// A write that takes longer is told at the next heartbeat: the disk hangs.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
 /// A node that ends gives its last write so long; a disk at work takes 1 to 20 ms.
@@ -49,7 +49,7 @@ pub struct Store {
     is_writing: bool,
     /// When the write under way was first seen to be so.
     writing_since: Option<Instant>,
-    /// What was wrong with the last write, and whether that is news.
+    /// What was wrong with the last write, or is with the one under way, and whether that is news.
     trouble: Option<String>,
     is_news: bool,
 }

@@ -176,7 +176,9 @@ impl Link {
     /// The connection that the peer has opened, if that is the one to speak on: of two, both sides take the one of the higher id.
     fn theirs(&self) -> Option<Connection> {
         let is_higher = self.peer > self.shared.node;
-        self.shared.peers().get(&self.peer).filter(|_| is_higher)?.incoming.clone()
+        let theirs = self.shared.peers().get(&self.peer).filter(|_| is_higher)?.incoming.clone();
+        // One that has ended is still there until what came on it is read.
+        theirs.filter(|connection| connection.close_reason().is_none())
     }
 
     /// Waits until the live connection is lost; for ever when there is none.

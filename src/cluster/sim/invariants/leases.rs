@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rangemap::RangeSet;
 
+use super::super::super::ledger::Lease;
 use super::super::super::{Cluster, NodeId};
 use super::Violation;
 
@@ -18,14 +19,18 @@ pub(super) fn check(id: NodeId, cluster: &Cluster, now: Instant, ages: &Ages) ->
     let Some(leading) = cluster.leading() else { return Ok(()) };
     for ledger in leading.ledgers() {
         let fail = |what: String| Err(Violation::new("leases do not overlap", format!("{id:?}: {what}")));
+        let kept = |lease: &Lease, how| {
+            let what = format!("{id:?} keeps lease {} of {:?}, {how}", lease.number, lease.node);
+            Err(Violation::new("no lease is kept for ever", what))
+        };
         let mut leased = RangeSet::new();
         for lease in ledger.leases().iter().filter(|lease| !lease.rest.is_empty()) {
             let range = lease.rest.start..lease.rest.end;
             if now.saturating_duration_since(lease.seen) > ages.unnamed {
-                return fail(format!("{:?}'s lease {} is kept, though not named for long", lease.node, lease.number));
+                return kept(lease, "though not named for long");
             }
             if now.saturating_duration_since(lease.granted) > ages.named {
-                return fail(format!("{:?}'s lease {} is kept for ever", lease.node, lease.number));
+                return kept(lease, "for ever");
             }
             if leased.overlaps(&range) {
                 return fail(format!("{lease:?} overlaps another"));

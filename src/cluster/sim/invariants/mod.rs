@@ -1,4 +1,4 @@
-//! What must hold, one law a file. Each is looked at after every step of a node, for that node.
+//! What must hold, one law a file. Most are looked at after every step of a node, for that node; some once nothing is under way.
 
 mod agreement;
 mod bounds;

@@ -1,8 +1,9 @@
 //! No solution is lost that somebody who is well knows, or has on its disk: each reached the source, or its block is over; and nobody
-//! keeps one for ever, but for a liar: whoever has told its leader of a time to come is not heard until then.
+//! keeps one for ever, but for a liar that has told its leader of a time to come: it is not heard until then.
 
 use std::time::Duration;
 
+use super::super::lies::Lie;
 use super::super::truth::Found;
 use super::super::world::World;
 use super::Violation;
@@ -20,7 +21,7 @@ pub(super) fn check(world: &World) -> Result<(), Violation> {
             return Err(Violation::new(law, what));
         }
     }
-    for server in world.servers.values().filter(|server| server.lie.is_none()) {
+    for server in world.servers.values().filter(|server| server.lie != Some(Lie::OtherId)) {
         let offers =
             |found: &Found| server.run.as_ref().is_some_and(|run| run.cluster.worker().offers(&found.solution));
         if world.truth.found.iter().any(|found| is_due(&found) && offers(found)) {
