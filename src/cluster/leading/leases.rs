@@ -142,7 +142,7 @@ impl Leading {
         Message::Process(Process { epoch: self.epoch, lease, round: self.round, job, range, bits })
     }
 
-    /// Grants leases until `node` has [`Config::lease_depth`] in hand.
+    /// Grants leases until `node` has [`lease_depth`](super::super::Config::lease_depth) in hand.
     pub(super) fn top_up(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
         if self.taking_over.waits() || self.resting.contains_key(&node) {
             self.hungry.insert(node);
