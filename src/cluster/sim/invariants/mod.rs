@@ -61,18 +61,15 @@ pub(super) struct Step {
 
 impl Step {
     pub(super) fn of(from: NodeId, message: &Message) -> Self {
-        let of = match message {
-            Message::Process(process) => Some(process.epoch),
-            Message::ProcessRequest(request) => Some(request.epoch),
-            Message::ProcessAnswerNo(answer) => Some(answer.epoch),
-            Message::ProcessInterrupt(interrupt) => Some(interrupt.epoch),
-            _ => None,
-        };
-        let ended = match message {
-            Message::ProcessInterrupt(interrupt) if interrupt.epoch.leader == from => {
-                Some((interrupt.epoch, interrupt.round))
+        let (of, ended) = match message {
+            Message::Process(process) => (Some(process.epoch), None),
+            Message::ProcessRequest(request) => (Some(request.epoch), None),
+            Message::ProcessAnswerNo(answer) => (Some(answer.epoch), None),
+            Message::ProcessInterrupt(interrupt) => {
+                let is_own = interrupt.epoch.leader == from;
+                (Some(interrupt.epoch), is_own.then_some((interrupt.epoch, interrupt.round)))
             }
-            _ => None,
+            _ => (None, None),
         };
         Self { from: Some(from), of, ended }
     }
