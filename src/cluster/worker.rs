@@ -140,6 +140,13 @@ impl Worker {
         ProcessRequest { epoch, rate: self.rate, held, finished }
     }
 
+    /// Whether all of `range` is searched and told, in one piece or several.
+    fn has_finished(&self, job: JobId, range: NonceRange) -> bool {
+        let claims = self.finished.iter().map(|finished| &finished.claim).filter(|claim| claim.job == job);
+        let finished: RangeSet<u64> = claims.map(|claim| claim.range.start..claim.range.end).collect();
+        finished.gaps(&(range.start..range.end)).next().is_none()
+    }
+
     /// A lease, or an old lease's new name. The caller has checked that it comes from the leader of a current epoch.
     pub(super) fn handle_process(&mut self, process: Process, out: &mut Outbox) {
         let Process { epoch, lease: number, round, job, range, bits } = process;
@@ -147,14 +154,6 @@ impl Worker {
         let is_over = self.over.is_some_and(|over| round <= over) || self.newest.is_some_and(|newest| round < newest);
         let is_known = self.leases.iter().any(|lease| lease.round.0 == epoch && lease.number == number);
         let id = job.id();
-        let mut finished = RangeSet::new();
-        finished.extend(
-            self.finished
-                .iter()
-                .filter(|Finished { claim, .. }| claim.job == id)
-                .map(|Finished { claim, .. }| claim.range.start..claim.range.end),
-        );
-        let is_finished = finished.gaps(&(range.start..range.end)).next().is_none();
         // A name of before, in whole or in part: late mail.
         let is_renamed = |lease: &Lease| {
             lease.id == id
@@ -167,7 +166,14 @@ impl Worker {
         let is_absurd =
             !job.space().covers(&range) || !Trust::admits(&job, bits, LONGEST_LEASE) || !bits.suit(&job, range.len());
         let is_late = is_over && !planted(Bug::OldRoundsBegun);
-        if is_late || is_known || is_old_name || is_finished || is_solved || range.is_empty() || is_absurd {
+        if is_late
+            || is_known
+            || is_old_name
+            || self.has_finished(id, range)
+            || is_solved
+            || range.is_empty()
+            || is_absurd
+        {
             return;
         }
         self.newest = Some(round);
