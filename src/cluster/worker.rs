@@ -166,12 +166,12 @@ impl Worker {
         let is_absurd =
             !job.space().covers(&range) || !Trust::admits(&job, bits, LONGEST_LEASE) || !bits.suit(&job, range.len());
         let is_late = is_over && !planted(Bug::OldRoundsBegun);
-        if is_late
+        if range.is_empty()
+            || is_late
             || is_known
             || is_old_name
             || self.has_finished(id, range)
             || is_solved
-            || range.is_empty()
             || is_absurd
         {
             return;
@@ -408,7 +408,7 @@ mod tests {
             assert!(worker.holds(epoch, 6) && !worker.holds(epoch, 3));
         }
         worker.handle_searched(1, vec![], None, &mut Outbox::new(node(2)));
-        for late in [range, rest] {
+        for late in [range, rest, NonceRange { start: 9, end: 3 }] {
             take(&mut worker, 3, late);
             assert!(worker.is_idle(), "searched under two names");
         }
