@@ -142,6 +142,11 @@ impl Cluster {
     }
 
     #[cfg(test)]
+    pub(super) fn next_heartbeat(&self) -> Instant {
+        self.next_heartbeat
+    }
+
+    #[cfg(test)]
     pub(super) fn worker(&self) -> &Worker {
         &self.worker
     }
@@ -373,6 +378,13 @@ impl Cluster {
         }
     }
 
+    /// Takes in what this node has told itself.
+    fn hear_itself(&mut self, now: Instant) {
+        while let Some(message) = self.out.to_self.pop_front() {
+            self.apply(now, self.config.id, message);
+        }
+    }
+
     fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
         self.out.push(Output::Peer { peer, state });
         match state {
@@ -397,9 +409,7 @@ impl Cluster {
         let fresh = self.peers.refresh(now);
         self.send_heartbeats(now, fresh);
         self.elect(now);
-        while let Some(message) = self.out.to_self.pop_front() {
-            self.apply(now, self.config.id, message);
-        }
+        self.hear_itself(now);
         if self.leading.as_mut().is_some_and(Leading::take_news) {
             self.tell(now);
         }

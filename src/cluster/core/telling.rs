@@ -26,6 +26,10 @@ impl Cluster {
     /// Everything that happens once a heartbeat.
     pub(super) fn beat(&mut self, now: Instant) {
         self.beats += 1;
+        if self.leading.is_some() {
+            self.ask(self.leader);
+            self.hear_itself(now); // what it searched itself is told with the rest
+        }
         self.tell(now);
         if let Some(leading) = &mut self.leading {
             leading.expire(now, &mut self.out);
@@ -37,7 +41,7 @@ impl Cluster {
         if let Some(leader) = self.leader {
             self.worker.offer_pending(leader, &mut self.out);
         }
-        if self.worker.is_idle() || self.leading.is_some() {
+        if self.leading.is_none() && self.worker.is_idle() {
             self.ask(self.leader);
         }
     }

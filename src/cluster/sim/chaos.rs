@@ -300,13 +300,19 @@ impl World {
     pub(super) fn leave(&mut self, id: NodeId) -> Result<(), Violation> {
         if self.servers[&id].is_awake() {
             self.act(id, Step::default(), |run, now| Cluster::leave(&mut run.cluster, now))?;
-            self.kill(id);
+            self.end(id);
         }
         Ok(())
     }
 
-    /// Ends a server without a word. Solutions that only it knew are lost with it, unless they are on its disk and it comes back.
+    /// Ends a server without a word, even amid what it was sending.
     pub(super) fn kill(&mut self, id: NodeId) {
+        self.drop_mail_of(id);
+        self.end(id);
+    }
+
+    /// Solutions that only it knew are lost with it, unless they are on its disk and it comes back.
+    fn end(&mut self, id: NodeId) {
         let server = self.servers.get_mut(&id).unwrap();
         server.run = None;
         (server.paused, server.due) = (None, None);

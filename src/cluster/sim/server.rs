@@ -182,6 +182,11 @@ impl Server {
         epoch + self.clock.shows(now)
     }
 
+    /// When its clock shows that.
+    pub(super) fn when(&self, epoch: Instant, shown: Instant) -> Duration {
+        self.clock.when(shown.saturating_duration_since(epoch))
+    }
+
     /// Nonces a second that it claims to hash.
     pub(super) fn pace(&self) -> u64 {
         if self.lie == Some(Lie::Idle) { self.rate * 20 } else { self.rate }
@@ -207,7 +212,7 @@ impl Server {
     /// When it next has something to do by itself.
     pub(super) fn next_due(&self, epoch: Instant) -> Option<Duration> {
         let run = self.run.as_ref()?;
-        let timer = run.cluster.poll_timeout().map(|due| self.clock.when(due.saturating_duration_since(epoch)));
+        let timer = run.cluster.poll_timeout().map(|due| self.when(epoch, due));
         timer.into_iter().chain(run.scanner.due(self.pace()).filter(|_| !self.is_stuck())).min()
     }
 }

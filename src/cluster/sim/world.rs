@@ -322,6 +322,19 @@ impl World {
         }
     }
 
+    /// Of what a server has just sent, some never leaves it.
+    pub(super) fn drop_mail_of(&mut self, id: NodeId) {
+        let rng = &mut self.rng;
+        let is_its = |event: &Event| matches!(event, Event::Deliver { from, .. } if *from == id);
+        self.queue.retain(|Reverse(due)| !is_its(&due.event) || rng.bool());
+    }
+
+    /// When a server that is up sends its next heartbeats.
+    pub(super) fn next_heartbeat(&self, id: NodeId) -> Duration {
+        let server = &self.servers[&id];
+        server.run.as_ref().map_or(self.now, |run| server.when(self.epoch, run.cluster.next_heartbeat()))
+    }
+
     fn watch(&mut self, id: NodeId, runs: u64, run: &mut Run) {
         self.watches += 1;
         run.watch = Some(self.watches);
