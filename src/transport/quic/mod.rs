@@ -126,7 +126,7 @@ impl QuicTransport {
             Err(error) => return tracing::warn!("dropped a message to peer {to}: {error}"),
         };
         let since = Instant::now();
-        let letter = Letter { frame, awaits: Answer::awaited_by(message), since };
+        let letter = Letter { frame: frame.into(), awaits: Answer::awaited_by(message), since };
         let mut peers = self.shared.peers();
         let Some(peer) = peers.get_mut(&to) else { return };
         match Answer::given_by(message).and_then(|answer| peer.awaits.take(answer, since)) {
@@ -139,7 +139,7 @@ impl QuicTransport {
     fn answer(&self, mut stream: SendStream, letter: Letter, letters: mpsc::Sender<Letter>) {
         let stop = self.shared.stop.clone();
         let answer = async move {
-            if outgoing::deliver(&mut stream, &letter.frame).await.is_err() {
+            if outgoing::deliver(&mut stream, letter.frame.clone()).await.is_err() {
                 queue(&letters, letter);
             }
         };
