@@ -15,6 +15,7 @@
 mod chain;
 mod event;
 mod feed;
+mod members;
 mod meter;
 mod registry;
 mod run;

@@ -1,6 +1,6 @@
 //! A server's life, from its start to its last word.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::chain::ChainWatch;
 use super::feed::{Feed, News};
+use super::members::Members;
 use super::meter::Meter;
 use super::store::Store;
 use super::teller::Teller;
-use super::{Config, Event, Outcome, Peers, Registration, Registry, Status};
+use super::{Config, Event, Outcome, Status};
 use crate::cluster::{self, ALL_TO_ALL, CANDIDATES, Cluster, Epoch, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
 use crate::scan::{self, Progress, ScanError, Scanner};
@@ -125,9 +126,7 @@ struct Node {
     cluster: Cluster,
     scanner: Scanner,
     transport: Arc<dyn Transport>,
-    registration: Registration,
-    registry: Option<Registry>,
-    peers: BTreeMap<NodeId, std::net::SocketAddr>,
+    members: Members,
     feed: Feed,
     store: Option<Store>,
     /// The block to find and the source it is from, as this reign has heard it.
@@ -144,11 +143,6 @@ struct Node {
     /// What the sources' trouble was when it was last told.
     trouble: Option<String>,
     teller: Teller,
-    /// Whether the registry could be used when last tried; its troubles are told once.
-    registry_works: bool,
-    registry_read: Instant,
-    /// Somebody was heard since who may have moved.
-    registry_wanted: bool,
     /// End after so many blocks.
     blocks_wanted: Option<u64>,
 }
@@ -165,10 +159,6 @@ impl Node {
             all_to_all: ALL_TO_ALL,
             candidates: CANDIDATES,
         };
-        let (registry, peers) = match config.peers {
-            Peers::Fixed(peers) => (None, peers),
-            Peers::Registered(registry) => (Some(registry), BTreeMap::new()),
-        };
         let mut cluster = Cluster::new(rules, now);
         if let Some(store) = &config.store {
             cluster.restore(store.kept().iter().copied());
@@ -181,9 +171,7 @@ impl Node {
             cluster,
             scanner,
             transport: config.transport,
-            registration: config.registration,
-            registry,
-            peers,
+            members: Members::new(config.peers, config.registration, now),
             feed: Feed::new(config.sources, incarnation, news),
             store: config.store,
             template: None,
@@ -195,9 +183,6 @@ impl Node {
             chain: ChainWatch::default(),
             trouble: None,
             teller: Teller::new(events),
-            registry_works: true,
-            registry_read: now,
-            registry_wanted: false,
             blocks_wanted: config.blocks,
         }
     }
@@ -210,9 +195,6 @@ impl Node {
         let listen = self.transport.local_address();
         let (kernel, choice) = (self.kernel.kernel.name(), self.kernel.to_string());
         self.tell(Event::Started { node: self.id, listen, kernel, threads: self.threads, choice });
-        if let Some(registered) = self.registered() {
-            self.peers = registered;
-        }
         self.set_peers();
         self.drain();
     }
@@ -220,15 +202,11 @@ impl Node {
     fn apply(&mut self, wake: Wake) {
         match wake {
             Wake::Message(from, message) => {
-                // A server that was away may be back at another address, and what it is told has to go there. When many are back, their
-                // files are read at the next look rather than for each message.
                 if matches!(message, Message::HeartbeatRequest(_))
                     && !self.cluster.peers().any(|peer| peer == (from, PeerState::Alive))
+                    && self.members.may_have_moved(now())
                 {
-                    match now() >= self.registry_read + LOOK_EVERY {
-                        true => self.look_at_registry(),
-                        false => self.registry_wanted = true,
-                    }
+                    self.look_at_registry();
                 }
                 self.cluster.handle_message(now(), from, message);
             }
@@ -238,7 +216,7 @@ impl Node {
             Wake::Timer => self.cluster.handle_timeout(now()),
             Wake::Look => {
                 self.look();
-                if self.registry_wanted {
+                if self.members.is_wanted() {
                     self.look_at_registry();
                 }
             }
@@ -333,41 +311,16 @@ impl Node {
         self.cluster.set_rate(rate);
     }
 
-    fn registered(&mut self) -> Option<BTreeMap<NodeId, std::net::SocketAddr>> {
-        (self.registry_read, self.registry_wanted) = (now(), false);
-        let registry = self.registry.as_ref()?;
-        match registry.servers() {
-            Ok(servers) => Some(servers.into_iter().map(|entry| (entry.id, entry.address)).collect()),
-            Err(problem) => {
-                if std::mem::take(&mut self.registry_works) {
-                    tracing::warn!("cannot use the registry, so the list of servers stays as it is: {problem}");
-                }
-                None
-            }
-        }
-    }
-
     fn look_at_registry(&mut self) {
-        if let Some(mut peers) = self.registered() {
-            // A server that is not in the registry any more was stopped or killed: the heartbeats decide, and a killed one may
-            // come back at the same address. So servers are added and moved here, never taken out.
-            for (&id, &address) in &self.peers {
-                peers.entry(id).or_insert(address);
-            }
-            if peers != self.peers {
-                // A server at another address is another run of it: forget the old one, then greet the new one.
-                let stayed = self.peers.iter().filter(|(id, address)| peers.get(id) == Some(address));
-                let stayed: Vec<_> = stayed.map(|(&id, _)| id).collect();
-                self.cluster.set_peers(now(), &stayed);
-                self.peers = peers;
-                self.set_peers();
-            }
+        if let Some(stayed) = self.members.look(now()) {
+            // A server at another address is another run of it: forget the old one, then greet the new one.
+            self.cluster.set_peers(now(), &stayed);
+            self.set_peers();
         }
     }
 
     fn set_peers(&mut self) {
-        let mut others = self.peers.clone();
-        others.remove(&self.id);
+        let others = self.members.without(self.id);
         self.transport.set_peers(&others);
         self.cluster.set_peers(now(), &others.keys().copied().collect::<Vec<_>>());
     }
@@ -395,12 +348,7 @@ impl Node {
             peers: self.cluster.peers().map(|(id, peer)| (id, state(peer).to_owned())).collect(),
             at: since_1970().as_secs(),
         };
-        let written = self.registration.set_status(status);
-        if let Err(problem) = written
-            && std::mem::take(&mut self.registry_works)
-        {
-            tracing::warn!("cannot write this server's status to the registry: {problem}");
-        }
+        self.members.set_status(status);
     }
 
     /// Does what the rules ask for, and tells what there is to tell.
@@ -553,8 +501,8 @@ impl Node {
             self.tell_store();
         }
         self.teller.tell(Event::Stopped { node: self.id });
-        let Self { teller, registration, .. } = self;
-        drop(registration); // takes the address out
+        let Self { teller, members, .. } = self;
+        drop(members); // takes the address out
         teller.end().await;
     }
 }
