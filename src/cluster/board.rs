@@ -60,6 +60,10 @@ impl Board {
         self.of
     }
 
+    pub(super) fn into_jobs(self) -> impl Iterator<Item = (Job, Done)> {
+        self.jobs.into_iter()
+    }
+
     pub(super) fn jobs(&self) -> &[(Job, Done)] {
         &self.jobs
     }

@@ -34,8 +34,8 @@ pub struct Cluster {
     worker: Worker,
     /// What it would go on from if it led next.
     legacy: Legacy,
-    /// While this node leads: what it last told everyone. It tells nobody more than that, so that what one node knows to be done, the
-    /// next leader knows too.
+    /// What this node last told everyone as leader, until it hears of a newer reign: whoever leads next may not have heard it. It tells
+    /// nobody more than that, so that what one node knows to be done, the next leader knows too.
     standing: Option<Told>,
     /// What was done by the last word of this epoch's leader. By the one after it, other nodes know it too.
     last_word: Option<(Epoch, u64, Board)>,

@@ -24,8 +24,7 @@ use super::outbox::Outbox;
 use super::planted::{Bug, planted};
 use super::trust::{Distrusted, Trust};
 use super::{
-    Config, Epoch, JobDone, Message, NodeId, Output, PeerState, ProcessInterrupt, ProcessRequest, Standing, Unsettled,
-    board,
+    Config, Epoch, JobDone, Message, NodeId, Output, ProcessInterrupt, ProcessRequest, Standing, Unsettled, board,
 };
 use crate::work::{Job, Solution};
 
@@ -94,21 +93,22 @@ impl Leading {
     pub(super) fn new(
         config: Config,
         epoch: Epoch,
-        legacy: &Legacy,
+        legacy: Legacy,
         peers: &Peers,
         now: Instant,
         out: &mut Outbox,
     ) -> Self {
-        let mut trust = Trust::new(legacy.distrusted.clone());
+        let taking_over = TakingOver::new(config, &legacy, peers, now);
+        let Legacy { board, unsettled, distrusted, .. } = legacy;
+        let mut trust = Trust::new(distrusted);
         let own = (config.id, config.incarnation);
         peers.runs().chain([own]).for_each(|(node, run)| trust.meet(node, run));
-        let ledgers = legacy.board.jobs().iter().map(|(job, done)| Ledger::new(*job, done.clone(), config.unit));
-        let live = peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(node, _)| node);
+        let ledgers = board.into_jobs().map(|(job, done)| Ledger::new(job, done, config.unit));
         let mut leading = Self {
             config,
             epoch,
             round: 1,
-            taking_over: TakingOver::new(config, legacy, live.chain([config.id]).collect(), now),
+            taking_over,
             ledgers: ledgers.collect(),
             next_lease: 1,
             ended: BTreeSet::new(),
@@ -126,7 +126,7 @@ impl Leading {
         leading.disbelieve();
         // Even where the board has work left, whether its block is still the one to find is for the source to say.
         leading.ask_for_job(out);
-        legacy.unsettled.iter().for_each(|&unsettled| leading.resume(unsettled, out));
+        unsettled.into_iter().for_each(|unsettled| leading.resume(unsettled, out));
         leading
     }
 

@@ -109,9 +109,9 @@ impl Ledger {
         self.leases.push(Lease { number, node, rest, bits, granted: now, seen: now });
     }
 
-    /// Whether `node` has a lease of some of `range`.
+    /// Whether `node` has a lease of all of `range`.
     pub(super) fn is_leased_to(&self, node: NodeId, range: NonceRange) -> bool {
-        self.leases.iter().any(|lease| lease.node == node && !lease.rest.intersection(&range).is_empty())
+        self.leases.iter().any(|lease| lease.node == node && lease.rest.covers(&range))
     }
 
     /// The nonces were searched, says `by`, whoever was to do it. Gives those of which nobody had said so before.
@@ -231,6 +231,17 @@ mod tests {
         ledger.grant(1, node(2), 1, now);
         assert!(!ledger.progress(1, node(3), true, now));
         assert!(ledger.done().ranges().is_empty());
+    }
+
+    #[test]
+    fn a_lease_of_part_of_a_range_is_none_of_all_of_it() {
+        let (mut ledger, now) = (ledger(), clock());
+        ledger.grant(1, node(2), 100_000, now);
+        ledger.grant(2, node(3), 100_000, now);
+        ledger.grant(3, node(2), 100_000, now);
+        assert!(ledger.is_leased_to(node(2), range(40_000, 100_001)));
+        assert!(!ledger.is_leased_to(node(3), range(40_000, 100_001)));
+        assert!(!ledger.is_leased_to(node(2), range(40_000, 300_001)), "node 3 has what is in the middle");
     }
 
     #[test]

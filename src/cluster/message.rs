@@ -45,7 +45,7 @@ pub struct Heartbeat {
     pub echo: Option<u64>,
     /// The newest epoch that the sender has seen.
     pub epoch: Option<Epoch>,
-    /// From a node that leads in that epoch: how things stand, so that the next leader goes on from there.
+    /// From the node that leads in that epoch, or was the last to: how things stand, so that the next leader goes on from there.
     pub standing: Option<Arc<Standing>>,
 }
 

@@ -169,6 +169,7 @@ impl Cluster {
         if !planted(Bug::LeadsOn) {
             self.step_down();
         }
+        self.standing = None; // others know better by now
         if let Some((_, standing)) = self.rumours.word.take().filter(|(of, _)| *of == epoch) {
             let distrusted = self.believable(epoch, &standing);
             self.take_over(epoch, &standing, distrusted);

@@ -47,8 +47,10 @@ impl Cluster {
         self.epoch = Some(epoch);
         self.peers.set_leads(true);
         self.peers.refresh(now); // all are told in a moment
-        let mut leading = Leading::new(self.config, epoch, &self.legacy, &self.peers, now, &mut self.out);
-        if self.legacy.board.of() != self.predecessor {
+        let is_board_old = self.legacy.board.of() != self.predecessor;
+        let legacy = std::mem::take(&mut self.legacy);
+        let mut leading = Leading::new(self.config, epoch, legacy, &self.peers, now, &mut self.out);
+        if is_board_old {
             leading.doubt(now); // others know of a reign that this node knows nothing of
         }
         self.leading = Some(leading);
@@ -59,7 +61,6 @@ impl Cluster {
     /// Ends its own reign, if it has one. What was done stays known.
     pub(super) fn step_down(&mut self) {
         if let Some(leading) = self.leading.take() {
-            self.standing = None;
             self.legacy = leading.into_legacy();
             self.peers.set_leads(false);
         }

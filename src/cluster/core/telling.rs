@@ -48,7 +48,9 @@ impl Cluster {
 
     /// Heartbeats to all whom this node watches; from a leader, with what is new.
     pub(super) fn tell(&mut self, now: Instant) {
-        self.standing = self.leading.as_ref().map(|leading| Told::by(leading, self.beats));
+        if let Some(leading) = &self.leading {
+            self.standing = Some(Told::by(leading, self.beats));
+        }
         let peers = self.peers.audience();
         self.send_heartbeats(now, peers);
     }

@@ -6,10 +6,11 @@ use std::time::Instant;
 use super::super::board::Board;
 use super::super::done::Done;
 use super::super::ledger::Ledger;
+use super::super::liveness::Peers;
 use super::super::outbox::Outbox;
 use super::super::planted::{Bug, planted};
 use super::super::trust::Distrusted;
-use super::super::{Config, Epoch, NodeId, Standing, Unsettled};
+use super::super::{Config, Epoch, NodeId, PeerState, Standing, Unsettled};
 use super::Leading;
 use crate::work::Job;
 
@@ -42,8 +43,9 @@ pub(super) struct TakingOver {
 }
 
 impl TakingOver {
-    /// Goes on from the `legacy`, among the `live` nodes.
-    pub(super) fn new(config: Config, legacy: &Legacy, live: BTreeSet<NodeId>, now: Instant) -> Self {
+    /// Goes on from the `legacy`, among the `peers`.
+    pub(super) fn new(config: Config, legacy: &Legacy, peers: &Peers, now: Instant) -> Self {
+        let live = peers.states().filter(|(_, state)| *state != PeerState::Down).map(|(node, _)| node);
         // Reigns that follow each other soon doubt once, lest rumours and a source that is down stop everything.
         let doubted = legacy.doubted.filter(|&at| now < at + config.lease_depth() * 4);
         Self {
@@ -51,7 +53,7 @@ impl TakingOver {
             board_of: legacy.board.of(),
             doubt_until: None,
             doubted,
-            unheard: live,
+            unheard: live.chain([config.id]).collect(),
             gather_until: (!legacy.board.jobs().is_empty() && !planted(Bug::GrantsAtOnce))
                 .then(|| now + config.gather_time()),
         }
