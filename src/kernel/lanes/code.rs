@@ -2,7 +2,6 @@
 
 #![allow(unsafe_code)]
 
-use std::marker::PhantomData;
 use std::mem::offset_of;
 
 use super::vectors::Vectors;
@@ -32,39 +31,34 @@ pub(crate) struct Shape {
 }
 
 /// The code's entry: the pass that the first stage begins with, how many passes, two frames, the results.
-pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass<'_>, usize, *mut u32, *mut u8);
+pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass, usize, *mut u32, *mut u8);
+
+/// One batch: the lanes of one pass.
+#[derive(Clone, Copy)]
+pub(super) struct Batch {
+    /// Which of the tables.
+    pub(super) table: u32,
+    /// Where its vectors begin.
+    pub(super) vectors: u32,
+    /// The word that all lanes share.
+    pub(super) word: u32,
+    /// The nonce of the first lane.
+    pub(super) nonce: u64,
+}
 
 /// One pass of one stage, as the code reads it.
 #[repr(C)]
-#[derive(Clone, Copy)]
-pub(crate) struct Pass<'a> {
+pub(crate) struct Pass {
     table: *const Table,
     vectors: *const u32,
     word: u32,
-    /// How many words there are from `vectors` on.
-    length: u32,
-    borrowed: PhantomData<(&'a Table, &'a Vectors)>,
 }
 
 // The generated code knows where these are.
 const _: () = {
-    assert!(size_of::<Pass<'_>>() == 24);
-    assert!(offset_of!(Pass<'_>, table) == 0 && offset_of!(Pass<'_>, vectors) == 8 && offset_of!(Pass<'_>, word) == 16);
+    assert!(size_of::<Pass>() == 24);
+    assert!(offset_of!(Pass, table) == 0 && offset_of!(Pass, vectors) == 8 && offset_of!(Pass, word) == 16);
 };
-
-impl<'a> Pass<'a> {
-    /// A pass with `table`, the vectors from the word `first` on, and the word for all lanes.
-    pub(super) fn new(table: &'a Table, vectors: &'a Vectors, first: usize, word: u32) -> Self {
-        let length = vectors.len().checked_sub(first).expect("the first word is one of the vectors'");
-        Self {
-            table,
-            vectors: vectors.as_ptr().wrapping_add(first),
-            word,
-            length: u32::try_from(length).unwrap_or(u32::MAX),
-            borrowed: PhantomData,
-        }
-    }
-}
 
 /// Scan code that this CPU can run.
 #[derive(Clone, Copy)]
@@ -113,41 +107,59 @@ impl Code {
         table
     }
 
-    /// Lets the first stage begin with each pass but the first `stages - 1`, which are those that the last run ended with, and
-    /// notes for each which lanes of the pass that leaves the last stage are candidates. An even number of passes.
-    pub(super) fn candidates(&self, passes: &[Pass<'_>], frames: &mut Vectors, masks: &mut [u16]) {
-        assert_eq!(passes.len(), masks.len() + self.shape.stages - 1, "a mask for each pass that begins");
+    /// Lets the first stage begin with each batch but the first `stages - 1`, which are those that the last run ended with, and
+    /// notes for each which lanes of the batch that leaves the last stage are candidates. An even number of batches begins. What a
+    /// batch names is in `tables` and `vectors`.
+    pub(super) fn candidates(
+        &self,
+        batches: &[Batch],
+        tables: &[Table],
+        vectors: &Vectors,
+        frames: &mut Vectors,
+        masks: &mut [u16],
+    ) {
+        assert_eq!(batches.len(), masks.len() + self.shape.stages - 1, "a mask for each batch that begins");
         assert!(!masks.is_empty() && masks.len().is_multiple_of(2), "frames are exchanged after each pass");
         assert_eq!(self.shape.stores, 0, "code that puts out candidates");
-        self.run(passes, frames, masks.as_mut_ptr().cast());
+        self.run(batches, tables, vectors, frames, masks.as_mut_ptr().cast());
     }
 
-    /// Runs the single stage over `passes`, and writes each one's vectors to `stored`, one after the other.
-    pub(super) fn store(&self, passes: &[Pass<'_>], stored: &mut Vectors, first: usize) {
+    /// Runs the single stage over `batches`, and writes each one's vectors to `stored`, one after the other.
+    pub(super) fn store(
+        &self,
+        batches: &[Batch],
+        tables: &[Table],
+        vectors: &Vectors,
+        stored: &mut Vectors,
+        first: usize,
+    ) {
         let room = stored.len().checked_sub(first).expect("the first word is one of the vectors'");
-        assert!(!passes.is_empty() && self.shape.stages == 1, "passes of a single stage");
+        assert!(!batches.is_empty() && self.shape.stages == 1, "batches for a single stage");
         assert!(self.shape.stores > 0, "code that puts out vectors");
-        assert!(room >= passes.len() * self.stored(), "room for what is put out");
+        assert!(room >= batches.len() * self.stored(), "room for what is put out");
         assert!(first.is_multiple_of(self.lanes), "vectors begin where a vector begins");
-        self.run(passes, &mut self.frames(), stored.as_mut_ptr().wrapping_add(first).cast());
+        self.run(batches, tables, vectors, &mut self.frames(), stored.as_mut_ptr().wrapping_add(first).cast());
     }
 
-    /// Whether the pass has as many vectors as the code reads, and where vectors begin.
-    fn fits(&self, pass: &Pass<'_>) -> bool {
-        pass.length as usize >= self.words() && pass.vectors.addr() & (4 * self.lanes - 1) == 0
-    }
-
-    fn run(&self, passes: &[Pass<'_>], frames: &mut Vectors, results: *mut u8) {
+    fn run(&self, batches: &[Batch], tables: &[Table], vectors: &Vectors, frames: &mut Vectors, results: *mut u8) {
         let begun = self.shape.stages - 1;
-        assert!(passes.iter().all(|pass| self.fits(pass)), "every pass has its vectors");
+        let last = vectors.len().checked_sub(self.words()).expect("as many vectors as a pass is given");
+        let within = self.lanes - 1; // a power of two
+        let pass = |batch: &Batch| {
+            let first = batch.vectors as usize;
+            assert!(first <= last && first & within == 0, "every batch has its vectors");
+            let vectors = vectors.as_ptr().wrapping_add(first);
+            Pass { table: &raw const tables[batch.table as usize], vectors, word: batch.word }
+        };
+        let passes: Vec<_> = batches.iter().map(pass).collect();
         assert!(frames.len() >= 2 * self.shape.slots * self.lanes, "room for two frames");
         assert!(passes.len() > begun, "the passes before the first one, and at least that one");
         // SAFETY:
         // - The CPU has the instructions: the constructor's caller saw to it.
         // - The code reads `passes[begun - stage..][..passes.len() - begun]` for each stage, all of it in `passes`, through a
         //   pointer that comes from the slice `passes` (asserted to reach that far).
-        // - Of each pass it reads a table, borrowed by the pass, and `words()` words of vectors, borrowed too;
-        //   there are as many, and they are aligned (asserted).
+        // - Of each pass it reads a table, one of `tables`, and `words()` words of `vectors`: there are as many from where the pass's
+        //   begin, and they are aligned (asserted for each). Both are borrowed until the code has returned.
         // - It writes `slots` vectors to each of two frames, which are `frames` (asserted), aligned by `Vectors`.
         // - It writes the results: 16 bits a pass, or `stores` vectors; the two callers have checked that there is room.
         // - It takes passes one by one or, where candidates are put out, in twos: then there is an even number (asserted there).

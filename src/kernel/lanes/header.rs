@@ -1,8 +1,8 @@
 //! The header puzzle, one version at a time: a lane's nonce field is the batch's, which is a multiple of the lanes, and its own
 //! number. The field stands little-endian in a big-endian word, so the number is added to the word's high byte.
 
-use super::code::{Code, INPUTS, Table};
-use super::pipeline::{Batch, Pipeline, name_lanes};
+use super::code::{Batch, Code, INPUTS, Table};
+use super::pipeline::{Pipeline, name_lanes};
 use super::vectors::Vectors;
 use crate::kernel::Candidates;
 use crate::kernel::blocks::{header_block, header_midstate, words};
@@ -24,17 +24,17 @@ impl Candidates for Header {
         for stretch in stretches(range, 0) {
             let tables = [table(&self.code, &self.puzzle, stretch.start, self.mask)];
             let mut next = stretch.start - stretch.start % lanes;
-            let batches = std::iter::from_fn(|| {
+            let batches = (stretch.end - next).div_ceil(lanes);
+            let next = || {
                 let nonce = next;
                 next += lanes;
                 // The nonce field: without a group of versions, the low half of the nonce.
-                let word = (nonce as u32).swap_bytes();
-                (nonce < stretch.end).then_some(Batch { table: 0, vectors: 0, word, nonce })
-            });
+                Batch { table: 0, vectors: 0, word: (nonce as u32).swap_bytes(), nonce }
+            };
             let mut found = |batch, mask| {
                 name_lanes(batch, mask, 1, |nonce| candidates.extend(stretch.contains(nonce).then_some(nonce)));
             };
-            pipeline.feed(batches, &tables, &vectors, &mut found);
+            pipeline.feed(batches, next, &tables, &vectors, &mut found);
             pipeline.drain(&tables, &vectors, &mut found);
         }
     }

@@ -16,6 +16,8 @@ mod vectors;
 pub(super) use code::{Code, INPUTS, Pass, Shape, Table};
 pub(super) use text::Digits;
 
+use crossbeam::queue::SegQueue;
+
 use super::portable::PORTABLE;
 use super::{Candidates, Kernel};
 use crate::work::{Hashing, Job, Puzzle};
@@ -57,7 +59,7 @@ impl Kernel for LaneKernel {
                     Some([schedule, code]) => (Some(schedule), code),
                     None => (None, self.header),
                 };
-                Box::new(rolled::Rolled { schedule, code, puzzle, mask: mask.swap_bytes() })
+                Box::new(rolled::Rolled { schedule, code, puzzle, mask: mask.swap_bytes(), rooms: SegQueue::new() })
             }
             Puzzle::Text(puzzle) if puzzle.hashing == Hashing::Double => Box::new(text::Text {
                 code: self.text,

@@ -6,9 +6,11 @@
 //!
 //! There is room for twice as many schedules, since the batches that are still on their way read those of the round before.
 
-use super::code::{Code, Pass, Table};
+use crossbeam::queue::SegQueue;
+
+use super::code::{Batch, Code, Table};
 use super::header::{lane_numbers, stretches, table};
-use super::pipeline::{Batch, Pipeline, name_lanes};
+use super::pipeline::{Pipeline, name_lanes};
 use super::vectors::Vectors;
 use crate::kernel::Candidates;
 use crate::work::{HeaderPuzzle, NonceRange};
@@ -25,6 +27,8 @@ pub(super) struct Rolled {
     pub(super) puzzle: HeaderPuzzle,
     /// The digest word's bits that must be zero.
     pub(super) mask: u32,
+    /// Room for schedules that no scan is using: new memory would cost one of 100,000 nonces 1 % of its time.
+    pub(super) rooms: SegQueue<Vectors>,
 }
 
 impl Candidates for Rolled {
@@ -46,7 +50,10 @@ impl Rolled {
         let base = stretch.start - stretch.start % versions;
         let tables: Vec<_> = (0..versions).map(|v| table(&self.code, &self.puzzle, base + v, self.mask)).collect();
         let numbers = lane_numbers(self.code.lanes());
-        let mut schedules = self.schedule.map(|code| Schedules::new(code, table(&code, &self.puzzle, base, self.mask)));
+        let mut schedules = self.schedule.map(|code| {
+            let room = self.rooms.pop().unwrap_or_else(|| Vectors::new(2 * SCHEDULES * code.stored()));
+            Schedules { code, tables: [table(&code, &self.puzzle, base, self.mask)], vectors: room, half: 0 }
+        });
         let mut found = |batch, mask| {
             name_lanes(batch, mask, versions, |nonce| candidates.extend(stretch.contains(nonce).then_some(nonce)));
         };
@@ -66,41 +73,39 @@ impl Rolled {
                 }
                 None => 0,
             };
-            let mut next = Batch { table: 0, vectors: first as u32, word: word(nonces.start), nonce: nonces.start };
-            let batches = std::iter::from_fn(|| {
-                let batch = next;
-                next.table += 1;
-                next.nonce += 1;
-                if next.table == versions as u32 {
-                    next.table = 0;
-                    next.nonce += step - versions;
-                    next.word = word(next.nonce);
-                    next.vectors += schedules.as_ref().map_or(0, |schedules| schedules.length() as u32);
+            let length = schedules.as_ref().map_or(0, |schedules| schedules.length() as u32);
+            let (mut version, mut vectors_at, mut fields) = (0, first as u32, nonces.start);
+            let batches = nonces.len().div_ceil(step) * versions;
+            let next = || {
+                let nonce = fields + version;
+                let batch = Batch { table: version as u32, vectors: vectors_at, word: word(fields), nonce };
+                version += 1;
+                if version == versions {
+                    (version, vectors_at, fields) = (0, vectors_at + length, fields + step);
                 }
-                (batch.nonce < nonces.end).then_some(batch)
-            });
+                batch
+            };
             let vectors = schedules.as_ref().map_or(&numbers, |schedules| &schedules.vectors);
-            pipeline.feed(batches, &tables, vectors, &mut found);
+            pipeline.feed(batches, next, &tables, vectors, &mut found);
         }
         let vectors = schedules.as_ref().map_or(&numbers, |schedules| &schedules.vectors);
         pipeline.drain(&tables, vectors, &mut found);
+        if let Some(schedules) = schedules {
+            self.rooms.push(schedules.vectors);
+        }
     }
 }
 
 /// Room for the schedules of two rounds.
 struct Schedules {
     code: Code,
-    table: Table,
+    tables: [Table; 1],
     vectors: Vectors,
     /// Which half comes next.
     half: usize,
 }
 
 impl Schedules {
-    fn new(code: Code, table: Table) -> Self {
-        Self { code, table, vectors: Vectors::new(2 * SCHEDULES * code.stored()), half: 0 }
-    }
-
     /// Words of one schedule.
     fn length(&self) -> usize {
         self.code.stored()
@@ -110,8 +115,8 @@ impl Schedules {
     fn make(&mut self, words: impl Iterator<Item = u32>, numbers: &Vectors) -> usize {
         let first = self.half * SCHEDULES * self.length();
         self.half = 1 - self.half;
-        let passes: Vec<_> = words.map(|word| Pass::new(&self.table, numbers, 0, word)).collect();
-        self.code.store(&passes, &mut self.vectors, first);
+        let batches: Vec<_> = words.map(|word| Batch { table: 0, vectors: 0, word, nonce: 0 }).collect();
+        self.code.store(&batches, &self.tables, numbers, &mut self.vectors, first);
         first
     }
 }

@@ -8,8 +8,8 @@
 
 use std::sync::OnceLock;
 
-use super::code::{Code, INPUTS, Table};
-use super::pipeline::{Batch, Pipeline, name_lanes};
+use super::code::{Batch, Code, INPUTS, Table};
+use super::pipeline::{Pipeline, name_lanes};
 use super::vectors::Vectors;
 use crate::kernel::Candidates;
 use crate::kernel::blocks::{text_block, text_midstate, words};
@@ -72,23 +72,19 @@ impl Text {
             let tables: Vec<_> =
                 (first..rows.end.div_ceil(ROW)).map(|row| self.table(digits, &midstate, row)).collect();
             // Rows are whole vectors, so batches do not straddle them.
-            let mut next = Batch {
-                table: 0,
-                vectors: 2 * (rows.start % ROW - rows.start % lanes) as u32,
-                word: 0,
-                nonce: rows.start - rows.start % lanes,
-            };
-            let batches = std::iter::from_fn(|| {
-                let batch = next;
-                next.nonce += lanes;
-                next.vectors += 2 * lanes as u32;
-                if next.vectors == 2 * ROW as u32 {
-                    next.vectors = 0;
-                    next.table += 1;
+            let mut nonce = rows.start - rows.start % lanes;
+            let (mut table, mut vectors_at) = (0, 2 * (nonce % ROW) as u32);
+            let batches = (rows.end - nonce).div_ceil(lanes);
+            let next = || {
+                let batch = Batch { table, vectors: vectors_at, word: 0, nonce };
+                nonce += lanes;
+                vectors_at += 2 * lanes as u32;
+                if vectors_at == 2 * ROW as u32 {
+                    (table, vectors_at) = (table + 1, 0);
                 }
-                (batch.nonce < rows.end).then_some(batch)
-            });
-            pipeline.feed(batches, &tables, vectors, &mut found);
+                batch
+            };
+            pipeline.feed(batches, next, &tables, vectors, &mut found);
             pipeline.drain(&tables, vectors, &mut found);
         }
     }

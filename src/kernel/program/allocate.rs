@@ -153,7 +153,7 @@ pub(crate) struct Machine {
 
 /// Finds a place for everything in `steps`, which are those of `program` in `stages` stages.
 pub(crate) fn allocate(program: &Program, steps: &[Step], stages: usize, machine: Machine) -> Code {
-    let mut allocator = Allocator::new(program, steps, stages, machine);
+    let mut allocator = Allocator::new(program, steps, machine);
     for (now, step) in steps.iter().enumerate() {
         allocator.begin(now);
         match step.action {
@@ -202,7 +202,7 @@ struct Allocator<'a> {
 }
 
 impl<'a> Allocator<'a> {
-    fn new(program: &'a Program, steps: &[Step], stages: usize, machine: Machine) -> Self {
+    fn new(program: &'a Program, steps: &[Step], machine: Machine) -> Self {
         let made: HashSet<Key> = steps
             .iter()
             .filter_map(|step| match step.action {
@@ -213,7 +213,7 @@ impl<'a> Allocator<'a> {
         let mut places: HashMap<Key, Place> = HashMap::new();
         let mut slots = 0;
         for value in held(program) {
-            assert_eq!(stages, 1, "stages share the registers");
+            assert!(made.contains(&(0, value)), "what is held is of the first stage");
             places.entry((0, value)).or_default().uses.push(steps.len());
         }
         for (now, step) in steps.iter().enumerate().rev() {

@@ -98,20 +98,20 @@ impl<'a> Machine<'a> {
                     let operands = [registers[usize::from(to)], registers[usize::from(b)], source(c, &registers)];
                     registers[usize::from(to)] = truth.apply(operands);
                 }
-                Instruction::Candidates { stage, word, .. } => outputs.push((stage, 0, registers[usize::from(word)])),
+                Instruction::Candidates { word, .. } => outputs.push((0, registers[usize::from(word)])),
                 Instruction::Output { stage, place, from } => {
                     if self.program.is_in_place() {
                         self.passes[stage].0.vectors[place] = registers[usize::from(from)];
                     }
-                    outputs.push((stage, place, registers[usize::from(from)]));
+                    outputs.push((place, registers[usize::from(from)]));
                 }
             }
         }
         let held =
             (0..self.program.outputs.len()).filter(|&place| matches!(self.program.outputs[place], Output::Hold(_)));
-        outputs.extend(held.zip(registers).map(|(place, word)| (0, place, word)));
+        outputs.extend(held.zip(registers));
         outputs.sort_unstable();
-        outputs.into_iter().map(|(_, _, word)| word).collect()
+        outputs.into_iter().map(|(_, word)| word).collect()
     }
 
     fn load(&self, memory: Memory) -> u32 {

@@ -14,7 +14,8 @@
 //! rounds cannot keep four vector ports busy, and two whole hashes side by side do not fit the op cache. So the hash is cut
 //! into stages (a software pipeline): one pass through the code advances as many batches as there are stages, each by one
 //! stage, interleaved. Compilers' schedulers undo such an order. AVX2 needs twice the operations, so there even one hash is too
-//! long, and half the registers, so two do not fit those; its code is a loop over one hash, see `segments`.
+//! long, and has half the registers, which two do not fit; its code is a loop over one hash, and two batches are side by side only
+//! where folding has left little, see `segments`.
 
 pub(crate) mod allocate;
 #[cfg(test)]
@@ -115,6 +116,11 @@ impl Program {
         }
         let job = alive().filter(|&value| builder.time(value) != Time::Lane).collect();
         Self { ops: ops.to_vec(), lanes, table, job, outputs }
+    }
+
+    /// How many vectors it is given.
+    pub(crate) fn vectors(&self) -> usize {
+        self.ops.iter().filter(|op| matches!(op, Op::Lanes(_))).count()
     }
 
     /// Whether the vectors that it puts out take the places of those that it is given, as segments' do.

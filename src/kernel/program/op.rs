@@ -152,9 +152,9 @@ impl Pace {
         Self { next: start, step: Self::ROUND / operations }
     }
 
-    /// A chain that begins now.
-    pub(crate) fn beside(self, operations: i64) -> Self {
-        Self::new(self.next, operations)
+    /// A chain that begins so long before.
+    pub(crate) fn ahead(self, by: i64, operations: i64) -> Self {
+        Self::new(self.next - by, operations)
     }
 }
 
@@ -179,6 +179,11 @@ impl Builder {
     /// All operations so far.
     pub(crate) fn ops(&self) -> &[Op] {
         &self.ops
+    }
+
+    /// How many vectors there are so far.
+    pub(crate) fn vectors(&self) -> usize {
+        self.ops.iter().filter(|op| matches!(op, Op::Lanes(_))).count()
     }
 
     /// All values so far.

@@ -2,18 +2,26 @@
 //! a straight line of them does not fit the op cache.
 //!
 //! ```text
-//! begin (rounds 0 to 31)   4 bodies   middle (adds up the digest; rounds 0 to 31)   3 bodies   end (rounds 56 on)
+//! this batch     start (rounds 0 to 31) ┐  4 bodies   (rounds 32 to 63)
+//! the one before   turn (rounds 0 to 31) ┘ ────────── 3 bodies, end (rounds 32 on)
 //! ```
 //!
 //! A body is the next 8 words of the schedule and 8 rounds with them; its job inputs are its constants `K`. The rounds up to 31 stand
-//! there in full because there padding and the job's words fold.
+//! there in full because there padding and the job's words fold. Few operations are left of them, and each waits for another, so those
+//! of one batch's first hash and of another's second are one segment, [`pair_header`] or [`pair_text`], side by side.
 //!
-//! From segment to segment the eight working variables stay in registers, and the last [`RING`] words of the schedule in memory, the
-//! oldest first. A body's new words take the places of its oldest, so that then the other half has the oldest.
+//! From segment to segment the eight working variables of a batch stay in registers, and the last [`RING`] words of its schedule in
+//! memory, the oldest first. A body's new words take the places of its oldest, so that then the other half has the oldest. Of the batch
+//! that waits for its turn, the working variables are in memory too.
 
-use super::op::{Builder, Instructions, Op, Value};
+use std::ops::Range;
+
+use super::op::{Builder, Instructions, Op, Pace, Value};
 use super::sha256d::{INITIAL, K, STATE, Schedule, candidates, digest_words, header_words, rounds, text_words};
 use super::{Output, Program};
+
+/// How many working variables there are.
+pub(crate) const VARIABLES: usize = 8;
 
 /// How many words of the schedule go from one segment to the next.
 pub(crate) const RING: usize = 16;
@@ -30,18 +38,22 @@ pub(crate) const FIRST_ROUND: usize = 64 - BODIES[0] * ROUNDS;
 /// The round that the last segment begins with.
 const END: usize = FIRST_ROUND + BODIES[1] * ROUNDS;
 
-/// The first rounds of the header puzzle's second block.
-pub(crate) fn begin_header() -> Program {
+/// The outputs of a pair that belong to its second batch: its ring, its working variables. Those before are the first batch's ring; what
+/// is held, its working variables.
+pub(crate) const SECOND: Range<usize> = RING..2 * RING + VARIABLES;
+
+/// The first rounds of the header puzzle's second block for one batch, of the digest's hash for the other.
+pub(crate) fn pair_header() -> Program {
     let mut b = builder();
     let words = header_words(&mut b);
-    begin(b, words)
+    pair(b, words)
 }
 
-/// The first rounds of the text puzzle's second block.
-pub(crate) fn begin_text() -> Program {
+/// The first rounds of the text puzzle's second block for one batch, of the digest's hash for the other.
+pub(crate) fn pair_text() -> Program {
     let mut b = builder();
     let words = text_words(&mut b);
-    begin(b, words)
+    pair(b, words)
 }
 
 /// The next [`ROUNDS`] rounds.
@@ -55,21 +67,7 @@ pub(crate) fn body() -> Program {
         b.sum(&[word, k])
     });
     let words: [_; ROUNDS] = std::array::from_fn(|t| message.word(&mut b, RING + t));
-    link(b, state, &words)
-}
-
-/// The digest of the first hash, and the first rounds of the second.
-pub(crate) fn middle() -> Program {
-    let mut b = builder();
-    let state = held(&mut b);
-    let digest = std::array::from_fn(|i| {
-        let midstate = b.push(Op::Job(STATE + i));
-        let sum = b.sum(&[state[i], midstate]);
-        b.total(sum)
-    });
-    let words = digest_words(&mut b, digest);
-    let initial = INITIAL.map(|word| b.constant(word));
-    first_rounds(b, initial, words)
+    Program::paced(b, words.map(Output::Store).into_iter().chain(state.map(Output::Hold)).collect())
 }
 
 /// The second hash from round 56 as far as its last word, which is `e` after round 60.
@@ -86,17 +84,28 @@ fn builder() -> Builder {
     Builder::new(Instructions::Binary)
 }
 
-fn begin(mut b: Builder, words: [Value; 16]) -> Program {
-    let state = std::array::from_fn(|i| b.push(Op::Job(STATE + i)));
-    first_rounds(b, state, words)
+/// The vectors are those of the first batch's pass, and then the working variables of the second.
+fn pair(mut b: Builder, words: [Value; 16]) -> Program {
+    let midstate: [_; VARIABLES] = std::array::from_fn(|i| b.push(Op::Job(STATE + i)));
+    let (state, ring) = first_rounds(&mut b, midstate, words);
+    b.pace = Pace::new(0, Pace::ROUND);
+    let digest = midstate.map(|word| {
+        let variable = b.push(Op::Lanes(b.vectors()));
+        let sum = b.sum(&[variable, word]);
+        b.total(sum)
+    });
+    let words = digest_words(&mut b, digest);
+    let initial = INITIAL.map(|word| b.constant(word));
+    let (second_state, second_ring) = first_rounds(&mut b, initial, words);
+    let stored = ring.into_iter().chain(second_ring).chain(second_state).map(Output::Store);
+    Program::paced(b, stored.chain(state.map(Output::Hold)).collect())
 }
 
-/// The rounds before [`FIRST_ROUND`].
-fn first_rounds(mut b: Builder, state: [Value; 8], words: [Value; 16]) -> Program {
+/// The working variables after the rounds before [`FIRST_ROUND`], and the schedule's last words by then.
+fn first_rounds(b: &mut Builder, state: [Value; VARIABLES], words: [Value; 16]) -> ([Value; VARIABLES], [Value; RING]) {
     let mut message = Schedule::new(words, K);
-    let state = rounds(&mut b, state, FIRST_ROUND, |b, t| message.term(b, t));
-    let words: [_; RING] = std::array::from_fn(|t| message.word(&mut b, FIRST_ROUND - RING + t));
-    link(b, state, &words)
+    let state = rounds(b, state, FIRST_ROUND, |b, t| message.term(b, t));
+    (state, std::array::from_fn(|t| message.word(b, FIRST_ROUND - RING + t)))
 }
 
 /// The rounds from [`END`] to `last`, with `extra` added in the last.
@@ -116,16 +125,11 @@ fn end(last: usize, extra: u32, variable: usize) -> Program {
 }
 
 /// The working variables that the segment before has left.
-fn held(b: &mut Builder) -> [Value; 8] {
+fn held(b: &mut Builder) -> [Value; VARIABLES] {
     std::array::from_fn(|i| b.push(Op::Held(i)))
 }
 
 /// The words of the schedule that it has left.
 fn ring(b: &mut Builder) -> [Value; RING] {
     std::array::from_fn(|i| b.push(Op::Lanes(i)))
-}
-
-fn link(b: Builder, state: [Value; 8], words: &[Value]) -> Program {
-    let words = words.iter().map(|&word| Output::Store(word));
-    Program::paced(b, words.chain(state.map(Output::Hold)).collect())
 }

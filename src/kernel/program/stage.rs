@@ -9,6 +9,7 @@
 //!    note in which order it does: it spreads the rotates, and puts distance between an operation and its uses.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use super::op::{Op, Value};
 use super::{Output, Program};
@@ -60,17 +61,23 @@ struct Core {
     window: usize,
 }
 
-/// For many registers and several stages. Chosen by measurement on Zen 5: latencies of 2 to 4 and windows of 24 to 48 are up to 6 %
+/// For many registers and several stages. Chosen by measurement on Zen 5: latencies of 2 to 4 and windows of 24 to 128 are up to 6 %
 /// apart, and this pair is among the best for every program.
 const MANY_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 3, window: 48 };
 
-/// For few registers. Chosen by measurement on Zen 4: windows of 12 to 20 are within 0.5 %, of 8 or 32 lose 1 to 3 %.
-const FEW_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 2, window: 16 };
+/// For few registers. Chosen by measurement on Zen 5: windows of 8 to 16 are within 0.5 %, a latency of 2 loses 1 %.
+const FEW_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 1, window: 16 };
 
-/// The steps of `program`, cut into `stages` stages.
-pub(crate) fn interleave(program: &Program, stages: usize) -> Vec<Step> {
+/// The steps of `program`, cut into `stages` stages: of the same length, but that every cut is so many steps `early`. Which parts of
+/// their rounds the stages are at together makes up to 2 %.
+pub(crate) fn interleave(program: &Program, stages: usize, early: usize) -> Vec<Step> {
     let actions = actions(program);
-    let parts: Vec<_> = actions.chunks(actions.len().div_ceil(stages)).collect();
+    let cut = |stage: usize| match stage {
+        0 => 0,
+        last if last == stages => actions.len(),
+        _ => stage * actions.len() / stages - early,
+    };
+    let parts: Vec<_> = (0..stages).map(|stage| &actions[cut(stage)..cut(stage + 1)]).collect();
     let length = parts.iter().map(|part| part.len()).max().unwrap_or(0);
     let mut ranked = Vec::new();
     for (stage, part) in parts.iter().enumerate() {
@@ -82,10 +89,20 @@ pub(crate) fn interleave(program: &Program, stages: usize) -> Vec<Step> {
     MANY_REGISTERS.run(program, ranked.into_iter().map(|(_, step)| step).collect())
 }
 
-/// The steps of `program` in one stage, near to its own order.
-pub(crate) fn single(program: &Program) -> Vec<Step> {
-    let steps = actions(program).into_iter().map(|action| Step { stage: 0, action }).collect();
-    FEW_REGISTERS.run(program, steps)
+/// The steps of `program` near to its own order: stage 1 makes the outputs whose places are in `second`, for a batch of its own.
+pub(crate) fn side_by_side(program: &Program, second: Range<usize>) -> Vec<Step> {
+    let mut needed: HashSet<_> = second.clone().map(|place| program.outputs[place].word()).collect();
+    for &value in program.lanes.iter().rev() {
+        if needed.contains(&value) {
+            needed.extend(program.op(value).operands());
+        }
+    }
+    let is_second = |action| match action {
+        Action::Compute(value) => needed.contains(&value),
+        Action::Output(place) => second.contains(&place),
+    };
+    let step = |action| Step { stage: usize::from(is_second(action)), action };
+    FEW_REGISTERS.run(program, actions(program).into_iter().map(step).collect())
 }
 
 /// The program's operations, each output right after the operation that makes it; first the outputs that the job alone makes. What is

@@ -7,7 +7,7 @@ use super::allocate::{Machine as Target, Operands, allocate};
 use super::interpret::{self, Machine, Pass};
 use super::segments;
 use super::sha256d::{self, INITIAL};
-use super::stage::{interleave, single};
+use super::stage::{interleave, side_by_side};
 use super::{Program, print};
 
 /// Numbers without a pattern (xorshift).
@@ -100,8 +100,9 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
     let mut numbers = Numbers(2);
     for (name, program, make_case) in PUZZLES {
         let program = program();
-        for (stages, registers) in [(1, 32), (2, 32), (3, 32), (4, 32), (5, 32), (1, 16), (3, 16), (3, 8)] {
-            let code = allocate(&program, &interleave(&program, stages), stages, target(registers));
+        let shapes = [(1, 32, 0), (2, 32, 0), (3, 32, 20), (4, 32, 28), (5, 32, 7), (1, 16, 0), (3, 16, 32), (3, 8, 0)];
+        for (stages, registers, early) in shapes {
+            let code = allocate(&program, &interleave(&program, stages, early), stages, target(registers));
             let mut machine = Machine::new(&program, &code);
             let mut expected = Vec::new();
             for pass in 0..3 * stages {
@@ -117,28 +118,40 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
     }
 }
 
-/// Runs the segments of a puzzle one after the other, each by `run`.
-fn run_segments(begin: Program, end: Program, pass: &Pass, run: impl Fn(&Program, &Pass) -> Vec<u32>) -> u32 {
-    let linked = |mut words: Vec<u32>| {
-        let held = words.split_off(words.len() - 8);
-        (words, held)
+/// Runs the segments of a puzzle one after the other, each by `run`, and finds the word of `second`'s digest. The pair runs once to begin
+/// with `second`, and once more beside `first`.
+fn run_segments(
+    [pair, end]: [Program; 2],
+    [first, second]: [&Pass; 2],
+    run: impl Fn(&Program, [&Pass; 2]) -> Vec<u32>,
+) -> u32 {
+    let with = |pass: &Pass, vectors: &[u32], held: &[u32]| Pass {
+        vectors: [&pass.vectors[..], vectors].concat(),
+        held: held.to_vec(),
+        ..pass.clone()
     };
-    let (mut vectors, mut held) = linked(run(&begin, pass));
-    let bodies = |vectors: &mut Vec<u32>, held: &mut Vec<u32>, count: usize| {
-        for body in 0..count {
-            let first = segments::FIRST_ROUND + body * segments::ROUNDS;
-            let job = sha256d::K[first..first + segments::ROUNDS].to_vec();
-            let inputs = Pass { job, word: 0, vectors: vectors.clone(), held: held.clone() };
-            let (words, state) = linked(run(&segments::body(), &inputs));
-            vectors.drain(..words.len());
-            vectors.extend(words);
-            *held = state;
+    let body = segments::body();
+    let bodies = |mut ring: Vec<u32>, mut state: Vec<u32>, count: usize| {
+        for body_at in 0..count {
+            let round = segments::FIRST_ROUND + body_at * segments::ROUNDS;
+            let job = sha256d::K[round..round + segments::ROUNDS].to_vec();
+            let pass = Pass { job, word: 0, vectors: ring.clone(), held: state };
+            let mut words = run(&body, [&pass; 2]);
+            state = words.split_off(segments::ROUNDS);
+            ring.drain(..segments::ROUNDS);
+            ring.extend(words);
         }
+        (ring, state)
     };
-    bodies(&mut vectors, &mut held, segments::BODIES[0]);
-    (vectors, held) = linked(run(&segments::middle(), &Pass { vectors, held, ..pass.clone() }));
-    bodies(&mut vectors, &mut held, segments::BODIES[1]);
-    let [word] = run(&end, &Pass { vectors, held, ..pass.clone() })[..] else { panic!("one word of the digest") };
+    let waits = [0xbad; segments::VARIABLES];
+    let begun = run(&pair, [&with(second, &waits, &[]), &with(first, &waits, &[])]);
+    let (ring, state) = (&begun[..segments::RING], &begun[segments::SECOND.end..]);
+    let (_, state) = bodies(ring.to_vec(), state.to_vec(), segments::BODIES[0]);
+    let turned = run(&pair, [&with(first, &waits, &[]), &with(second, &state, &[])]);
+    let (ring, state) = turned[segments::SECOND].split_at(segments::RING);
+    let (ring, state) = bodies(ring.to_vec(), state.to_vec(), segments::BODIES[1]);
+    let ends = Pass { vectors: ring, held: state, ..second.clone() };
+    let [word] = run(&end, [&ends; 2])[..] else { panic!("one word of the digest") };
     word
 }
 
@@ -146,19 +159,32 @@ fn run_segments(begin: Program, end: Program, pass: &Pass, run: impl Fn(&Program
 fn segments_give_the_words_of_sha2() {
     let mut numbers = Numbers(4);
     let puzzles: [(MakeProgram, MakeProgram, MakeCase); 2] = [
-        (segments::begin_header, segments::end_header, header_case),
-        (segments::begin_text, segments::end_text, text_case),
+        (segments::pair_header, segments::end_header, header_case),
+        (segments::pair_text, segments::end_text, text_case),
     ];
-    for (begin, end, make_case) in puzzles {
+    let interpreted = |program: &Program, [first, second]: [&Pass; 2]| {
+        let mut words = interpret::program(program, first);
+        if words.len() > segments::SECOND.end {
+            words[segments::SECOND].copy_from_slice(&interpret::program(program, second)[segments::SECOND]);
+        }
+        words
+    };
+    let allocated = |program: &Program, [first, second]: [&Pass; 2]| {
+        let machine = Target { registers: 16, operands: Operands::Vectors };
+        let is_pair = program.outputs.len() > segments::SECOND.end;
+        let (places, stages) = if is_pair { (segments::SECOND, 2) } else { (0..0, 1) };
+        let code = allocate(program, &side_by_side(program, places), stages, machine);
+        let mut machine = Machine::new(program, &code);
+        if is_pair {
+            machine.pass(second.clone());
+        }
+        machine.pass(first.clone())
+    };
+    for (pair, end, make_case) in puzzles {
         for _ in 0..5 {
-            let (pass, word) = make_case(&mut numbers);
-            assert_eq!(run_segments(begin(), end(), &pass, interpret::program), word);
-            let allocated = |program: &Program, pass: &Pass| {
-                let machine = Target { registers: 16, operands: Operands::Vectors };
-                let code = allocate(program, &single(program), 1, machine);
-                Machine::new(program, &code).pass(pass.clone())
-            };
-            assert_eq!(run_segments(begin(), end(), &pass, allocated), word);
+            let [(first, _), (second, word)] = [make_case(&mut numbers), make_case(&mut numbers)];
+            assert_eq!(run_segments([pair(), end()], [&first, &second], interpreted), word);
+            assert_eq!(run_segments([pair(), end()], [&first, &second], allocated), word);
         }
     }
 }
@@ -166,7 +192,7 @@ fn segments_give_the_words_of_sha2() {
 #[test]
 fn the_schedule_survives_allocation() {
     let program = sha256d::schedule();
-    let code = allocate(&program, &interleave(&program, 1), 1, target(32));
+    let code = allocate(&program, &interleave(&program, 1, 0), 1, target(32));
     let (pass, _) = header_case(&mut Numbers(3));
     assert_eq!(Machine::new(&program, &code).pass(pass.clone()), interpret::program(&program, &pass));
 }
@@ -176,10 +202,9 @@ fn a_hash_takes_no_more_operations_than_it_did() {
     let lengths =
         [sha256d::header, sha256d::rolled, sha256d::text, sha256d::schedule].map(|program| program().lanes.len());
     assert_eq!(lengths, [2853, 2386, 3028, 468]);
-    let [body, middle] = [segments::body(), segments::middle()].map(|program| program.lanes.len());
-    let puzzles = [[segments::begin_header(), segments::end_header()], [segments::begin_text(), segments::end_text()]];
-    let bodies = segments::BODIES.iter().sum::<usize>() * body;
-    let lengths = puzzles.map(|ends| bodies + middle + ends.iter().map(|program| program.lanes.len()).sum::<usize>());
+    let bodies = segments::BODIES.iter().sum::<usize>() * segments::body().lanes.len();
+    let puzzles = [[segments::pair_header(), segments::end_header()], [segments::pair_text(), segments::end_text()]];
+    let lengths = puzzles.map(|ends| bodies + ends.iter().map(|program| program.lanes.len()).sum::<usize>());
     assert_eq!(lengths, [5773, 6119]);
 }
 
@@ -194,23 +219,25 @@ fn tables_are_within_reach_of_one_byte() {
 fn every_instruction_and_every_table_word_is_printed() {
     for (name, program, _) in PUZZLES {
         let program = program();
-        let code = allocate(&program, &interleave(&program, 3), 3, target(32));
+        let code = allocate(&program, &interleave(&program, 3, 20), 3, target(32));
         let assembler = print::avx512::print(&code);
 
         let lines = assembler.lines().filter(|line| line.contains("zmm")).count();
         assert_eq!(lines, code.instructions.len(), "{name}");
-        let rust = print::rust::shape(name, [3, code.slots], &[&program], &[]);
+        let rust = print::rust::shape(name, [3, code.slots, program.vectors()], &[&program], &[]);
         assert_eq!(rust.matches("    table.0[").count(), program.table.len(), "{name}");
     }
 }
 
 #[test]
 fn segments_are_printed_once_each() {
-    let puzzle = print::avx2::Puzzle::new(segments::begin_header(), segments::end_header());
+    let puzzle = print::avx2::Puzzle::new(segments::pair_header(), segments::end_header());
     let assembler = puzzle.print();
     // Four bodies and three, but one piece of code.
     assert_eq!(assembler.matches("call 5f").count(), 2);
     assert_eq!(assembler.matches("\n5:\n").count(), 1);
-    assert!(puzzle.slots() <= segments::RING + 13, "vectors that found no register");
+    let [stages, slots, vectors] = puzzle.layout();
+    assert_eq!([stages, vectors], [2, 1]);
+    assert!(slots <= 24 + 28, "{slots} vectors in a frame");
     assert!(puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>() + 32 <= 192);
 }

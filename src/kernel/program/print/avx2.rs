@@ -4,23 +4,25 @@
 //! extern "sysv64" fn(pass: *const Pass, passes: usize, frames: *mut Vector, results: *mut u8)
 //! ```
 //!
-//! One pass after the other; each appends 16 bits of candidates. Of the frames the first is used: the schedule's ring (see
-//! `segments`), then what finds no register. The table has the words of `begin`, `middle` and `end`, one after the other, then the
-//! constants of the bodies.
+//! Each pass begins a batch, finishes the one before, and appends 16 bits of candidates. There are two frames, one after the other: the
+//! working variables and the schedule's ring (see `segments`) of a batch, which are the next pass's other one; those of an even number
+//! of passes end up where they began. Behind them is what finds no register. The table has the words of `pair` and `end`, one after the
+//! other, then the constants of the bodies.
 //!
 //! What was done for speed:
 //! 1. all bodies are one piece of code, a subroutine, so that the whole of it fits the op caches of Zen 2 and later;
-//! 2. vectors that are used once are used from memory, and the frame's pointers stand where displacements take one byte: longer ones
-//!    take room in the op cache;
+//! 2. vectors that are used once are used from memory, and pointers stand where displacements take one byte: longer ones take room in the
+//!    op cache;
 //! 3. `vzeroupper` at the end, or SSE-encoded code elsewhere in the process would slow down.
 
 use std::fmt::{Arguments, Write as _};
+use std::ops::Range;
 
 use super::super::Program;
 use super::super::allocate::{Code, Instruction, Machine, Memory, Operands, Source, allocate};
 use super::super::op::Op;
-use super::super::segments::{self, RING};
-use super::super::stage::single;
+use super::super::segments::{self, RING, VARIABLES};
+use super::super::stage::side_by_side;
 
 const BYTES: usize = 32;
 const PASS_BYTES: usize = 24;
@@ -35,11 +37,15 @@ const BIAS: usize = 128;
 
 const MACHINE: Machine = Machine { registers: 16, operands: Operands::Vectors };
 
+/// The vectors of a frame: the working variables, then the ring.
+const FRAME: usize = VARIABLES + RING;
+
 /// The segments of a puzzle.
 pub(crate) struct Puzzle {
-    begin: Segment,
+    /// How many vectors a pass is given.
+    vectors: usize,
+    pair: Segment,
     body: Segment,
-    middle: Segment,
     end: Segment,
 }
 
@@ -49,70 +55,69 @@ struct Segment {
 }
 
 impl Segment {
-    fn new(program: Program) -> Self {
-        let code = allocate(&program, &single(&program), 1, MACHINE);
+    fn new(program: Program, second: Range<usize>) -> Self {
+        let stages = if second.is_empty() { 1 } else { 2 };
+        let code = allocate(&program, &side_by_side(&program, second), stages, MACHINE);
         Self { program, code }
     }
 }
 
 impl Puzzle {
     /// From its first segment and its last.
-    pub(crate) fn new(begin: Program, end: Program) -> Self {
-        let [begin, body, middle, end] = [begin, segments::body(), segments::middle(), end].map(Segment::new);
-        Self { begin, body, middle, end }
+    pub(crate) fn new(pair: Program, end: Program) -> Self {
+        let vectors = pair.vectors() - VARIABLES;
+        let pair = Segment::new(pair, segments::SECOND);
+        let [body, end] = [segments::body(), end].map(|program| Segment::new(program, 0..0));
+        Self { vectors, pair, body, end }
     }
 
     /// The programs whose words the table has, in order.
-    pub(crate) fn tables(&self) -> [&Program; 3] {
-        [&self.begin, &self.middle, &self.end].map(|segment| &segment.program)
+    pub(crate) fn tables(&self) -> [&Program; 2] {
+        [&self.pair, &self.end].map(|segment| &segment.program)
     }
 
-    /// How many vectors a frame has.
-    pub(crate) fn slots(&self) -> usize {
-        let spilled = [&self.begin, &self.body, &self.middle, &self.end].map(|segment| segment.code.slots);
-        RING + spilled.into_iter().max().unwrap_or(0)
+    /// In how many stages it is, how many vectors a frame has, what finds no register included, and how many a pass is given.
+    pub(crate) fn layout(&self) -> [usize; 3] {
+        let spilled = [&self.pair, &self.body, &self.end].map(|segment| segment.code.slots);
+        [2, FRAME + spilled.into_iter().max().unwrap_or(0).div_ceil(2), self.vectors]
     }
 
     /// The assembler.
     pub(crate) fn print(&self) -> String {
         let mut text = String::new();
         let lengths = self.tables().map(|program| program.table.len());
-        let bodies = 4 * lengths.iter().sum::<usize>();
-        let body_bytes = 4 * segments::ROUNDS;
-        let call_bodies = |text: &mut String, count: usize, label: char| {
-            line(text, format_args!("lea rbx, [r9 + {bodies}]"));
-            line(text, format_args!("mov ebp, {count}"));
-            writeln!(text, "{label}:").expect(INFALLIBLE);
-            line(text, format_args!("call 5f"));
-            line(text, format_args!("xchg rdx, rcx"));
-            line(text, format_args!("add rbx, {body_bytes}"));
-            line(text, format_args!("dec ebp"));
-            line(text, format_args!("jnz {label}b"));
-        };
-        // rdi is the pass, rsi how many are left, rcx the older half of the ring, rdx the other, rax the rest of the frame, r8 the
-        // results, rbx the body's constants, r9 the table, r11 the vectors.
-        line(&mut text, format_args!("push rbx"));
-        line(&mut text, format_args!("push rbp"));
+        let constants = 4 * lengths.iter().sum::<usize>();
+        // rdi is the pass, rsi how many are left, r8 the results; r9 the table, r11 the vectors and r13 the frame of the batch that begins,
+        // r12 the table and r14 the frame of the one before; rax what finds no register. In the bodies, rcx is the older half of the
+        // ring, rdx the other, rbx the constants.
+        let saved = ["rbx", "rbp", "r12", "r13", "r14"];
+        saved.iter().for_each(|register| line(&mut text, format_args!("push {register}")));
         line(&mut text, format_args!("mov r8, rcx"));
-        line(&mut text, format_args!("lea rax, [rdx + {}]", RING * BYTES + BIAS));
+        line(&mut text, format_args!("lea r13, [rdx + {BIAS}]"));
+        line(&mut text, format_args!("lea r14, [rdx + {}]", FRAME * BYTES + BIAS));
+        line(&mut text, format_args!("lea rax, [rdx + {}]", 2 * FRAME * BYTES + BIAS));
         line(&mut text, format_args!(".p2align 6"));
         text.push_str("2:\n");
-        line(&mut text, format_args!("lea rcx, [rax - {}]", RING * BYTES));
-        line(&mut text, format_args!("lea rdx, [rax - {}]", HALF * BYTES));
         line(&mut text, format_args!("mov r9, [rdi]"));
         line(&mut text, format_args!("mov r11, [rdi + {PASS_VECTORS}]"));
-        self.begin.print(&mut text, Place::Begin);
-        call_bodies(&mut text, segments::BODIES[0], '3');
-        self.middle.print(&mut text, Place::After(lengths[0]));
-        call_bodies(&mut text, segments::BODIES[1], '4');
-        self.end.print(&mut text, Place::After(lengths[0] + lengths[1]));
+        line(&mut text, format_args!("mov r12, [rdi - {PASS_BYTES}]"));
+        self.pair.print(&mut text, Place::Pair(self.vectors));
+        bodies(&mut text, segments::BODIES[0], ["r9", "r13"], constants);
+        for variable in 0..VARIABLES {
+            line(&mut text, format_args!("vmovdqa ymmword ptr {}, ymm{variable}", vector_address("r13", variable)));
+        }
+        for variable in 0..VARIABLES {
+            line(&mut text, format_args!("vmovdqa ymm{variable}, ymmword ptr {}", vector_address("r14", variable)));
+        }
+        bodies(&mut text, segments::BODIES[1], ["r12", "r14"], constants);
+        self.end.print(&mut text, Place::End(lengths[0]));
+        line(&mut text, format_args!("xchg r13, r14"));
         line(&mut text, format_args!("add r8, 2"));
         line(&mut text, format_args!("add rdi, {PASS_BYTES}"));
         line(&mut text, format_args!("dec rsi"));
         line(&mut text, format_args!("jnz 2b"));
         line(&mut text, format_args!("vzeroupper"));
-        line(&mut text, format_args!("pop rbp"));
-        line(&mut text, format_args!("pop rbx"));
+        saved.iter().rev().for_each(|register| line(&mut text, format_args!("pop {register}")));
         line(&mut text, format_args!("ret"));
         line(&mut text, format_args!(".p2align 6"));
         text.push_str("5:\n");
@@ -120,6 +125,20 @@ impl Puzzle {
         line(&mut text, format_args!("ret"));
         text
     }
+}
+
+/// Calls the body `count` times for the batch with that table, whose constants begin at that byte, and that frame.
+fn bodies(text: &mut String, count: usize, [table, frame]: [&str; 2], constants: usize) {
+    line(text, format_args!("lea rcx, [{frame} + {}]", VARIABLES * BYTES));
+    line(text, format_args!("lea rdx, [{frame} + {}]", (VARIABLES + HALF) * BYTES));
+    line(text, format_args!("lea rbx, [{table} + {constants}]"));
+    line(text, format_args!("mov ebp, {count}"));
+    text.push_str("3:\n");
+    line(text, format_args!("call 5f"));
+    line(text, format_args!("xchg rdx, rcx"));
+    line(text, format_args!("add rbx, {}", 4 * segments::ROUNDS));
+    line(text, format_args!("dec ebp"));
+    line(text, format_args!("jnz 3b"));
 }
 
 /// The vector `place` of what `pointer` points into.
@@ -132,15 +151,15 @@ fn ring_address(place: usize) -> String {
     if place < HALF { vector_address("rcx", place) } else { vector_address("rdx", place - HALF) }
 }
 
-/// Where a segment finds its vectors and its words.
+/// Where a segment finds its vectors and its words, and leaves what it puts out.
 #[derive(Clone, Copy)]
 enum Place {
-    /// The pass's vectors, the table's first words.
-    Begin,
-    /// The ring; the table from a word on.
-    After(usize),
+    /// The pass's vectors, so many of them, and the frames of two batches; the first words of their tables.
+    Pair(usize),
     /// The ring; the constants.
     Body,
+    /// The ring; the table of the batch that ends, from a word on.
+    End(usize),
 }
 
 impl Segment {
@@ -152,17 +171,29 @@ impl Segment {
 
     fn address(&self, place: Place, memory: Memory) -> String {
         match (memory, place) {
-            (Memory::Table { word, .. }, Place::Begin) => format!("[r9 + {}]", 4 * word),
-            (Memory::Table { word, .. }, Place::After(first)) => format!("[r9 + {}]", 4 * (first + word)),
+            (Memory::Table { stage: 0, word }, Place::Pair(_)) => format!("[r9 + {}]", 4 * word),
+            (Memory::Table { word, .. }, Place::Pair(_)) => format!("[r12 + {}]", 4 * word),
             (Memory::Table { word, .. }, Place::Body) => match *self.program.op(self.program.table[word]) {
                 Op::Job(round) => format!("[rbx + {}]", 4 * round),
                 other => unreachable!("a body's words are its constants, not {other:?}"),
             },
+            (Memory::Table { word, .. }, Place::End(first)) => format!("[r12 + {}]", 4 * (first + word)),
             (Memory::Pass { .. }, _) => format!("[rdi + {PASS_WORD}]"),
-            (Memory::Vector { vector, .. }, Place::Begin) => format!("[r11 + {}]", vector * BYTES),
+            (Memory::Vector { stage: 0, vector }, Place::Pair(_)) => format!("[r11 + {}]", vector * BYTES),
+            (Memory::Vector { vector, .. }, Place::Pair(vectors)) => vector_address("r14", vector - vectors),
             (Memory::Vector { vector, .. }, _) => ring_address(vector),
             (Memory::Slot(slot), _) => vector_address("rax", slot),
-            (Memory::Relay(_), _) => unreachable!("a single stage has none before it"),
+            (Memory::Relay(_), _) => unreachable!("a batch goes from pass to pass by its frame"),
+        }
+    }
+
+    /// Where the output of that place goes.
+    fn output(place: Place, output: usize) -> String {
+        match place {
+            Place::Pair(_) if output < segments::SECOND.start => vector_address("r13", VARIABLES + output),
+            // Its ring, then its working variables.
+            Place::Pair(_) => vector_address("r14", (VARIABLES + output - segments::SECOND.start) % FRAME),
+            Place::Body | Place::End(_) => ring_address(output),
         }
     }
 
@@ -194,8 +225,8 @@ impl Segment {
                 line(text, format_args!("vmovmskps r10d, ymm{word}"));
                 line(text, format_args!("mov word ptr [r8], r10w"));
             }
-            Instruction::Output { place, from, .. } => {
-                line(text, format_args!("vmovdqa ymmword ptr {}, ymm{from}", ring_address(place)));
+            Instruction::Output { place: output, from, .. } => {
+                line(text, format_args!("vmovdqa ymmword ptr {}, ymm{from}", Self::output(place, output)));
             }
             Instruction::Move { to, from } => line(text, format_args!("vmovdqa ymm{to}, ymm{from}")),
             Instruction::Rotate { .. } | Instruction::Logic { .. } => {

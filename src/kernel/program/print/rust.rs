@@ -7,10 +7,13 @@ use super::super::{Output, Program};
 
 /// Prints a constant of the type `Shape`, named like `name` in capitals, and the function that it refers to, which fills the table
 /// with the words of `programs` and then the numbers `constants`.
-pub(crate) fn shape(name: &str, [stages, slots]: [usize; 2], programs: &[&Program], constants: &[u32]) -> String {
+pub(crate) fn shape(
+    name: &str,
+    [stages, slots, vectors]: [usize; 3],
+    programs: &[&Program],
+    constants: &[u32],
+) -> String {
     let mut text = String::new();
-    let count = |what: fn(&Op) -> bool| programs[0].ops.iter().filter(|op| what(op)).count();
-    let vectors = count(|op| matches!(op, Op::Lanes(_)));
     // What the last program puts out leaves the code.
     let outputs = programs.iter().flat_map(|program| &program.outputs);
     let candidates = outputs.clone().any(|output| matches!(output, Output::Candidates { .. }));
