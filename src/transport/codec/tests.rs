@@ -138,6 +138,14 @@ proptest! {
     }
 
     #[test]
+    fn pieces_make_the_same_frame(messages in vec(messages(), 1..4)) {
+        let encoder = Encoder::default();
+        for message in messages.iter().chain(&messages) {
+            prop_assert_eq!(encoder.encode(message).unwrap().concat(), encode(message).unwrap());
+        }
+    }
+
+    #[test]
     fn a_truncated_or_padded_frame_is_refused(message in messages(), cut in any::<prop::sample::Index>()) {
         let whole = encode(&message).unwrap();
         let shorter = &whole[..cut.index(whole.len())];
@@ -174,6 +182,18 @@ fn interrupt() -> Message {
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
     assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 8, 1, 7, 1, 2, 3, 4, 0, 0]);
+}
+
+#[test]
+fn heartbeats_share_their_account() {
+    let (encoder, standing) = (Encoder::default(), Some(Arc::<Standing>::default()));
+    let [first, second] = [1, 2].map(|sent| {
+        let heartbeat = Heartbeat { incarnation: 1, sent, echo: None, epoch: None, standing: standing.clone() };
+        encoder.encode(&Message::HeartbeatRequest(heartbeat)).unwrap()
+    });
+    assert_ne!(first[0], second[0]);
+    assert!(!first[1].is_empty());
+    assert_eq!(first[1].as_ptr(), second[1].as_ptr());
 }
 
 #[test]

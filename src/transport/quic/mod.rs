@@ -84,6 +84,7 @@ pub struct QuicTransport {
     local: SocketAddr,
     shared: Arc<Shared>,
     inbox: Inbox<(NodeId, Message)>,
+    encoder: codec::Encoder,
 }
 
 impl QuicTransport {
@@ -117,16 +118,16 @@ impl QuicTransport {
         });
         let (stop, incoming) = (shared.stop.clone(), incoming::run(shared.clone()));
         shared.runtime.spawn(async move { stop.run_until_cancelled(incoming).await });
-        Ok(Self { local, shared, inbox })
+        Ok(Self { local, shared, inbox, encoder: codec::Encoder::default() })
     }
 
     fn post(&self, to: NodeId, message: &Message) {
-        let frame = match codec::encode(message) {
+        let frame = match self.encoder.encode(message) {
             Ok(frame) => frame,
             Err(error) => return tracing::warn!("dropped a message to peer {to}: {error}"),
         };
         let since = Instant::now();
-        let letter = Letter { frame: frame.into(), awaits: Answer::awaited_by(message), since };
+        let letter = Letter { frame, awaits: Answer::awaited_by(message), since };
         let mut peers = self.shared.peers();
         let Some(peer) = peers.get_mut(&to) else { return };
         match Answer::given_by(message).and_then(|answer| peer.awaits.take(answer, since)) {

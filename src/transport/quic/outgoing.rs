@@ -13,7 +13,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadToEndError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -47,7 +46,7 @@ fn rest(heartbeat: Duration) -> Duration {
 
 /// A message on its way to a peer.
 pub(super) struct Letter {
-    pub(super) frame: Bytes,
+    pub(super) frame: codec::Pieces,
     pub(super) awaits: Option<Answer>,
     pub(super) since: Instant,
 }
@@ -287,10 +286,9 @@ async fn come(moment: Option<Instant>) {
     }
 }
 
-/// Sends a frame and waits until the peer has it, so that `close` knows. The frame is not copied: a leader's heartbeats to a thousand nodes
-/// are megabytes.
-pub(super) async fn deliver(stream: &mut SendStream, frame: Bytes) -> Result<(), WriteError> {
-    stream.write_chunk(frame).await?;
+/// Sends a frame and waits until the peer has it, so that `close` knows. It is not copied.
+pub(super) async fn deliver(stream: &mut SendStream, mut frame: codec::Pieces) -> Result<(), WriteError> {
+    stream.write_all_chunks(&mut frame).await?;
     // Fails only for a stream that was finished before.
     let _ = stream.finish();
     match stream.stopped().await {
