@@ -20,7 +20,7 @@ struct Staged {
     early: usize,
 }
 
-/// Chosen by measurement on Zen 5: of 2 to 4 stages, these are fastest, by 2 % or more; of cuts up to 40 steps early, too, by up to 1 %.
+/// Chosen by measurement on Zen 5: of 2 to 4 stages, these are fastest, by 2 % or more; of cuts up to 40 steps early, too, by up to 2 %.
 const AVX512: [Staged; 4] = [
     Staged { name: "header", program: sha256d::header, stages: 3, early: 20 },
     Staged { name: "text", program: sha256d::text, stages: 3, early: 32 },

@@ -45,8 +45,8 @@ impl Cluster {
         self.see_epoch(from, epoch);
         let follows = self.leader.is_some_and(|leader| leader < from && leader != self.config.id);
         if heartbeat.standing.is_some() && Some(epoch) > self.epoch && follows {
-            // It leads, so for it all lower ids are gone. Questions say whether that is so. Heartbeats count whole milliseconds, and so
-            // will the answers.
+            // It leads, so for it all lower ids are gone; or it did, and steps down for one. Questions say which. Heartbeats count whole
+            // milliseconds, and so will the answers.
             let doubted = self.peers.doubt_below(from, self.started + Duration::from_millis(self.uptime(now)));
             self.send_heartbeats(now, doubted);
         }

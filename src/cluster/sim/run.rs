@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::invariants::{Violation, at_rest, repetition};
+use super::lies::Lie;
 use super::plan::Plan;
 use super::trace::Trace;
 use super::truth::Fates;
@@ -145,7 +146,8 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
         // It dies amid its heartbeats: some hear its last word, and others do not.
         world.run_until(world.next_heartbeat(leader))?;
     }
-    let all = rate(world, core) / 4;
+    // What each change of leader may cost besides.
+    let slip = rate(world, core) / 4;
     // Only where no block ends meanwhile is there work for all the time without a leader.
     world.invariants.relax();
     if world.plan.is_endless {
@@ -172,14 +174,14 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     let third = core.iter().copied().filter(|&id| id != leader && id != next).min().filter(|_| world.rng.u32(..3) == 0);
     let later = beat.mul_f64(if third.is_some() { 0.5 } else { 4.0 } * world.rng.f64());
     world.run_until(agreed + later)?;
-    repetition::check(world, all + unreported, "since the leader was killed")?;
+    repetition::check(world, slip + unreported, "since the leader was killed")?;
 
-    let mut repeated = all + unreported;
+    let mut repeated = slip + unreported;
     if let Some(third) = third {
         // Its successor dies, too, before it has told much.
         world.invariants.relax();
         // Since that word of the first leader nobody has heard what it has done.
-        repeated += all + hashed(world, next, untold + (world.now - killed));
+        repeated += slip + hashed(world, next, untold + (world.now - killed));
         world.kill(next);
         let agreed = world.now + change_of_leader(world);
         world.invariants.agree_from(agreed, third);
@@ -203,9 +205,10 @@ fn hand_over(world: &mut World, core: &[NodeId], leader: NodeId) -> Result<(), V
     let agreed = world.now + change_of_leader(world);
     world.invariants.agree_from(agreed, leader);
     world.run_until(agreed + beat * 6)?;
-    // One that lies may tell the returning leader of a reign that never was, and nothing of what was done.
-    if world.invariants.liar().is_none() {
-        repetition::check(world, repeated + all, "since the leader was killed and came back")?;
+    // One that lies may tell the returning leader of a reign that never was, or of its own, and nothing of what was done.
+    let liar = world.invariants.liar();
+    if !misleads(world) && (liar.is_none() || liar != Some(next) && liar != third) {
+        repetition::check(world, repeated + slip, "since the leader was killed and came back")?;
     }
     at_rest(world)
 }
@@ -215,9 +218,14 @@ fn rate(world: &World, ids: &[NodeId]) -> u64 {
     ids.iter().map(|id| world.servers[id].rate).sum()
 }
 
-/// So many nonces may be hashed twice because of one that lies: who hears of newer reigns from it begins anew, again and again.
+/// Whether one speaks as if it led: who hears of newer reigns from it begins anew, again and again.
+fn misleads(world: &World) -> bool {
+    world.servers.values().any(|server| server.lie == Some(Lie::OtherId))
+}
+
+/// So many nonces may be hashed twice because of that.
 fn for_lies(world: &World, core: &[NodeId]) -> u64 {
-    if world.invariants.liar().is_some() { rate(world, core) / 10 } else { 0 }
+    if misleads(world) { rate(world, core) / 10 } else { 0 }
 }
 
 /// So long after a death, all have to name the next leader.

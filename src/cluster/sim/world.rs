@@ -322,7 +322,7 @@ impl World {
         }
     }
 
-    /// Of what a server has just sent, some never leaves it.
+    /// Of what a server has sent that is still on its way, some never arrives.
     pub(super) fn drop_mail_of(&mut self, id: NodeId) {
         let rng = &mut self.rng;
         let is_its = |event: &Event| matches!(event, Event::Deliver { from, .. } if *from == id);

@@ -20,7 +20,7 @@ pub(crate) struct Table(pub(crate) [u32; 192]);
 pub(crate) struct Shape {
     /// In how many stages it is cut: a batch's candidates are known so many passes after it began, less one.
     pub(crate) stages: usize,
-    /// How many vectors a frame has.
+    /// Half the vectors that the code keeps, from pass to pass and within one.
     pub(crate) slots: usize,
     /// How many vectors a pass is given.
     pub(crate) vectors: usize,
@@ -30,7 +30,7 @@ pub(crate) struct Shape {
     pub(crate) fill: fn(&[u32; INPUTS], &mut Table),
 }
 
-/// The code's entry: the pass that the first stage begins with, how many passes, two frames, the results.
+/// The code's entry: the pass that the first stage begins with, how many passes, the frames, the results.
 pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass, usize, *mut u32, *mut u8);
 
 /// One batch: the lanes of one pass.
@@ -38,11 +38,11 @@ pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass, usize, *mut u32, 
 pub(super) struct Batch {
     /// Which of the tables.
     pub(super) table: u32,
-    /// Where its vectors begin.
+    /// Where its vectors begin, in words.
     pub(super) vectors: u32,
     /// The word that all lanes share.
     pub(super) word: u32,
-    /// The nonce of the first lane.
+    /// The nonce of the first lane, for whoever sends the batch in: the code has no use for it.
     pub(super) nonce: u64,
 }
 
@@ -95,7 +95,7 @@ impl Code {
         self.shape.stores * self.lanes
     }
 
-    /// Two frames.
+    /// What the code keeps.
     pub(super) fn frames(&self) -> Vectors {
         Vectors::new(2 * self.shape.slots * self.lanes)
     }
@@ -158,9 +158,10 @@ impl Code {
         // - The CPU has the instructions: the constructor's caller saw to it.
         // - The code reads `passes[begun - stage..][..passes.len() - begun]` for each stage, all of it in `passes`, through a
         //   pointer that comes from the slice `passes` (asserted to reach that far).
-        // - Of each pass it reads a table, one of `tables`, and `words()` words of `vectors`: there are as many from where the pass's
+        // - Of each pass it reads a table, one of `tables` (and of that no word but those that `fill` writes, which are in it, or the
+        //   compiler would refuse their numbers), and `words()` words of `vectors`: there are as many from where the pass's
         //   begin, and they are aligned (asserted for each). Both are borrowed until the code has returned.
-        // - It writes `slots` vectors to each of two frames, which are `frames` (asserted), aligned by `Vectors`.
+        // - It reads and writes `2 * slots` vectors, which are `frames` (asserted): initialised, and aligned by `Vectors`.
         // - It writes the results: 16 bits a pass, or `stores` vectors; the two callers have checked that there is room.
         // - It takes passes one by one or, where candidates are put out, in twos: then there is an even number (asserted there).
         // - It keeps the registers that the calling convention preserves, and never unwinds.

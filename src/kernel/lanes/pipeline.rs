@@ -27,7 +27,7 @@ impl<'c> Pipeline<'c> {
         Self { code, frames: code.frames(), queue, masks: vec![0; CHUNK as usize] }
     }
 
-    /// Sends in the `next` batches, so many, whose places in `tables` and `vectors` stay what they are until they have come out, and
+    /// Sends in so many batches, each what `next` gives, whose places in `tables` and `vectors` stay what they are until they have come out, and
     /// calls `found` for each batch that comes out with candidates.
     pub(super) fn feed(
         &mut self,

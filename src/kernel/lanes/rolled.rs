@@ -27,7 +27,7 @@ pub(super) struct Rolled {
     pub(super) puzzle: HeaderPuzzle,
     /// The digest word's bits that must be zero.
     pub(super) mask: u32,
-    /// Room for schedules that no scan is using: new memory would cost one of 100,000 nonces 1 % of its time.
+    /// Room for schedules that no scan is using: new memory would cost a scan of 100,000 nonces 1 % of its time.
     pub(super) rooms: SegQueue<Vectors>,
 }
 

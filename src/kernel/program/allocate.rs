@@ -243,6 +243,7 @@ impl<'a> Allocator<'a> {
         let mut registers = vec![None; usize::from(machine.registers)];
         for (&key, place) in &mut places {
             if let Op::Held(register) = *program.op(key.1) {
+                assert_eq!(key.0, 0, "what was held is for the first stage");
                 registers[register] = Some(key);
                 place.register = Some(register as Register);
             }

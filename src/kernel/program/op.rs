@@ -181,11 +181,6 @@ impl Builder {
         &self.ops
     }
 
-    /// How many vectors there are so far.
-    pub(crate) fn vectors(&self) -> usize {
-        self.ops.iter().filter(|op| matches!(op, Op::Lanes(_))).count()
-    }
-
     /// All values so far.
     pub(crate) fn values(&self) -> impl Iterator<Item = Value> {
         (0..self.ops.len() as u32).map(Value)

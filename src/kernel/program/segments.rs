@@ -2,8 +2,8 @@
 //! a straight line of them does not fit the op cache.
 //!
 //! ```text
-//! this batch     start (rounds 0 to 31) ┐  4 bodies   (rounds 32 to 63)
-//! the one before   turn (rounds 0 to 31) ┘ ────────── 3 bodies, end (rounds 32 on)
+//! a batch's first hash              pair (rounds 0 to 31)   4 bodies (32 to 63)
+//! the second, of the batch before   pair (rounds 0 to 31)                         3 bodies (32 to 55)   end (56 on)
 //! ```
 //!
 //! A body is the next 8 words of the schedule and 8 rounds with them; its job inputs are its constants `K`. The rounds up to 31 stand
@@ -46,14 +46,14 @@ pub(crate) const SECOND: Range<usize> = RING..2 * RING + VARIABLES;
 pub(crate) fn pair_header() -> Program {
     let mut b = builder();
     let words = header_words(&mut b);
-    pair(b, words)
+    pair(b, words, 1)
 }
 
 /// The first rounds of the text puzzle's second block for one batch, of the digest's hash for the other.
 pub(crate) fn pair_text() -> Program {
     let mut b = builder();
     let words = text_words(&mut b);
-    pair(b, words)
+    pair(b, words, 2)
 }
 
 /// The next [`ROUNDS`] rounds.
@@ -84,14 +84,14 @@ fn builder() -> Builder {
     Builder::new(Instructions::Binary)
 }
 
-/// The vectors are those of the first batch's pass, and then the working variables of the second.
-fn pair(mut b: Builder, words: [Value; 16]) -> Program {
+/// The vectors are those of the first batch's pass, so many, and then the working variables of the second.
+fn pair(mut b: Builder, words: [Value; 16], vectors: usize) -> Program {
     let midstate: [_; VARIABLES] = std::array::from_fn(|i| b.push(Op::Job(STATE + i)));
     let (state, ring) = first_rounds(&mut b, midstate, words);
     b.pace = Pace::new(0, Pace::ROUND);
-    let digest = midstate.map(|word| {
-        let variable = b.push(Op::Lanes(b.vectors()));
-        let sum = b.sum(&[variable, word]);
+    let digest = std::array::from_fn(|i| {
+        let variable = b.push(Op::Lanes(vectors + i));
+        let sum = b.sum(&[variable, midstate[i]]);
         b.total(sum)
     });
     let words = digest_words(&mut b, digest);

@@ -3,10 +3,13 @@
 //! In one pass through the code, stage 0 begins with a batch of lanes, stage 1 goes on with the batch of the pass before, and
 //! so forth: as many independent chains as there are stages, with the code of one.
 //!
-//! 1. Cut the operations into stages of the same length.
+//! 1. Cut the operations into stages of about the same length.
 //! 2. Rank each stage's operations: as they stand in the program, but brought forward if much depends on them.
 //! 3. Let an imaginary core with four ports, two of them for rotates and shifts, take the stages' operations side by side, and
 //!    note in which order it does: it spreads the rotates, and puts distance between an operation and its uses.
+//!
+//! Where the stages are two parts of a program that share no operation ([`side_by_side`]), the program's own order is that of both, and
+//! only the last step is left.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -131,7 +131,10 @@ impl Invariants {
             epochs: epochs::Reigns::default(),
             one_block: one_block::Submitted::default(),
             steps: 0,
-            interrupts: interrupts::Ended::new(plan.latency * 4 + Duration::from_millis(50)),
+            interrupts: interrupts::Ended::new(
+                // One that lies can make the leader begin anew just then, which has to ask the source first.
+                plan.latency * 4 + Duration::from_millis(50) + plan.source_latency * if liar.is_some() { 4 } else { 0 },
+            ),
             rounds: rounds::Rounds::default(),
             calm: calm::Calm::new(plan),
         }

@@ -10,7 +10,7 @@
 //! other, then the constants of the bodies.
 //!
 //! What was done for speed:
-//! 1. all bodies are one piece of code, a subroutine, so that the whole of it fits the op caches of Zen 2 and later;
+//! 1. all bodies are one piece of code, a subroutine, so that the whole of it, some 4,000 instructions, fits an op cache of 6,000;
 //! 2. vectors that are used once are used from memory, and pointers stand where displacements take one byte: longer ones take room in the
 //!    op cache;
 //! 3. `vzeroupper` at the end, or SSE-encoded code elsewhere in the process would slow down.
@@ -20,9 +20,9 @@ use std::ops::Range;
 
 use super::super::Program;
 use super::super::allocate::{Code, Instruction, Machine, Memory, Operands, Source, allocate};
-use super::super::op::Op;
+use super::super::op::{Op, Value};
 use super::super::segments::{self, RING, VARIABLES};
-use super::super::stage::side_by_side;
+use super::super::stage::{Action, Step, side_by_side};
 
 const BYTES: usize = 32;
 const PASS_BYTES: usize = 24;
@@ -57,7 +57,14 @@ struct Segment {
 impl Segment {
     fn new(program: Program, second: Range<usize>) -> Self {
         let stages = if second.is_empty() { 1 } else { 2 };
-        let code = allocate(&program, &side_by_side(&program, second), stages, MACHINE);
+        let steps = side_by_side(&program, second);
+        if stages == 2 {
+            assert!(
+                reads_before_it_writes(&program, &steps),
+                "the second batch's variables stand where it leaves them"
+            );
+        }
+        let code = allocate(&program, &steps, stages, MACHINE);
         Self { program, code }
     }
 }
@@ -127,6 +134,16 @@ impl Puzzle {
     }
 }
 
+/// Whether the second batch's working variables are all read before the new ones, which take their places.
+fn reads_before_it_writes(program: &Program, steps: &[Step]) -> bool {
+    let is_variable =
+        |value: &Value| matches!(*program.op(*value), Op::Lanes(vector) if vector >= program.vectors() - VARIABLES);
+    let last_read = steps.iter().rposition(|step| step.action.operands(program).iter().any(is_variable));
+    let variables = segments::SECOND.end - VARIABLES..segments::SECOND.end;
+    let is_write = |step: &Step| matches!(step.action, Action::Output(place) if variables.contains(&place));
+    last_read < steps.iter().position(is_write)
+}
+
 /// Calls the body `count` times for the batch with that table, whose constants begin at that byte, and that frame.
 fn bodies(text: &mut String, count: usize, [table, frame]: [&str; 2], constants: usize) {
     line(text, format_args!("lea rcx, [{frame} + {}]", VARIABLES * BYTES));
@@ -178,12 +195,14 @@ impl Segment {
                 other => unreachable!("a body's words are its constants, not {other:?}"),
             },
             (Memory::Table { word, .. }, Place::End(first)) => format!("[r12 + {}]", 4 * (first + word)),
-            (Memory::Pass { .. }, _) => format!("[rdi + {PASS_WORD}]"),
-            (Memory::Vector { stage: 0, vector }, Place::Pair(_)) => format!("[r11 + {}]", vector * BYTES),
-            (Memory::Vector { vector, .. }, Place::Pair(vectors)) => vector_address("r14", vector - vectors),
-            (Memory::Vector { vector, .. }, _) => ring_address(vector),
+            (Memory::Pass { stage: 0 }, Place::Pair(_)) => format!("[rdi + {PASS_WORD}]"),
+            (Memory::Vector { stage: 0, vector }, Place::Pair(vectors)) if vector < vectors => {
+                format!("[r11 + {}]", vector * BYTES)
+            }
+            (Memory::Vector { stage: 1, vector }, Place::Pair(vectors)) => vector_address("r14", vector - vectors),
+            (Memory::Vector { stage: 0, vector }, Place::Body | Place::End(_)) => ring_address(vector),
             (Memory::Slot(slot), _) => vector_address("rax", slot),
-            (Memory::Relay(_), _) => unreachable!("a batch goes from pass to pass by its frame"),
+            (other, _) => unreachable!("no segment has {other:?}"),
         }
     }
 
