@@ -9,6 +9,7 @@ use std::path::Path;
 
 use program::allocate::{Machine, Operands, allocate};
 use program::print::avx2::Puzzle;
+use program::print::rust::Layout;
 use program::stage::interleave;
 use program::{Program, print, segments, sha256d};
 
@@ -54,7 +55,12 @@ fn main() {
         let program = program();
         let code = allocate(&program, &interleave(&program, stages, early), stages, AVX512_MACHINE);
         write(&out, &format!("avx512_{name}.s"), &print::avx512::print(&code));
-        shapes += &print::rust::shape(name, [stages, code.slots, program.vectors()], &[&program], &[]);
+        shapes += &print::rust::shape(
+            name,
+            Layout { stages, slots: code.slots, vectors: program.vectors() },
+            &[&program],
+            &[],
+        );
     }
     write(&out, "avx512.rs", &shapes);
     let mut shapes = String::new();

@@ -2,7 +2,7 @@
 //!
 //! A pass through the generated code hashes 8 nonces; see `program` for how it comes about, `lanes` for how nonces get into lanes.
 //!
-//! What was done for speed (204.5 cycles a hash on Zen 5, of 180 that its ports need):
+//! What was done for speed (203.5 cycles a hash on Zen 5, of 180 that its ports need):
 //! 1. what the job alone decides is worked out once a job, and only the digest word that decides is worked out at all;
 //! 2. the later rounds are a loop of 8-round bodies (`program/segments.rs`). Straight-line code, as the AVX-512 kernel has it, does not
 //!    fit the op cache with three operations to a rotate, and takes 273 cycles (Zen 4). The first 32 rounds of each hash stand in full,

@@ -3,7 +3,7 @@
 //! A pass through the generated code hashes 16 nonces; see `program` for how it comes about, `lanes` for how nonces get into
 //! lanes.
 //!
-//! What was done for speed (a header's hash takes 47.0 cycles on Zen 5, of 44.6 that its ports need, and 99.3 of 89 on Zen 4):
+//! What was done for speed (a header's hash takes 46.7 cycles on Zen 5, of 44.6 that its ports need, and 99.3 of 89 on Zen 4):
 //! 1. everything that the job alone decides is worked out once a job, and only the digest word that decides is worked out at all
 //!    (`program/sha256d.rs`);
 //! 2. three-operand logic and rotates (`vpternlogd`, `vprord`), constants by embedded broadcast;

@@ -42,17 +42,15 @@ impl Members {
         others
     }
 
-    /// Somebody is heard who was not there, and may be back at another address, where answers have to go. True if the registry can be read
-    /// at once; else it [is wanted](Self::is_wanted).
-    pub(super) fn may_have_moved(&mut self, now: Instant) -> bool {
-        let is_due = now >= self.read + READ_EVERY;
-        self.wanted |= !is_due;
-        is_due
+    /// Somebody is heard who was not there, and may be back at another address, where answers have to go: the registry is to be read as
+    /// soon as it may.
+    pub(super) fn want(&mut self) {
+        self.wanted = true;
     }
 
-    /// Whether the registry is to be read as soon as it may.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.wanted
+    /// Whether the registry is wanted, and may be read again.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.wanted && now >= self.read + READ_EVERY
     }
 
     /// Reads the registry. Where somebody has come or moved, gives those who are where they were.

@@ -204,9 +204,9 @@ impl Node {
             Wake::Message(from, message) => {
                 if matches!(message, Message::HeartbeatRequest(_))
                     && !self.cluster.peers().any(|peer| peer == (from, PeerState::Alive))
-                    && self.members.may_have_moved(now())
                 {
-                    self.look_at_registry();
+                    self.members.want();
+                    self.look_if_due();
                 }
                 self.cluster.handle_message(now(), from, message);
             }
@@ -216,9 +216,7 @@ impl Node {
             Wake::Timer => self.cluster.handle_timeout(now()),
             Wake::Look => {
                 self.look();
-                if self.members.is_wanted() {
-                    self.look_at_registry();
-                }
+                self.look_if_due();
             }
             Wake::Registry => {
                 self.look_at_registry();
@@ -309,6 +307,13 @@ impl Node {
         let busy = self.cluster.job().is_some();
         let rate = self.meter.note(now(), self.scanner.hashes(), busy);
         self.cluster.set_rate(rate);
+    }
+
+    /// Looks into the registry, if somebody may have moved.
+    fn look_if_due(&mut self) {
+        if self.members.is_due(now()) {
+            self.look_at_registry();
+        }
     }
 
     fn look_at_registry(&mut self) {

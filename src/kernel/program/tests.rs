@@ -5,6 +5,7 @@ use sha2::digest::generic_array::GenericArray;
 
 use super::allocate::{Machine as Target, Operands, allocate};
 use super::interpret::{self, Machine, Pass};
+use super::print::rust::Layout;
 use super::segments;
 use super::sha256d::{self, INITIAL};
 use super::stage::{interleave, side_by_side};
@@ -224,7 +225,8 @@ fn every_instruction_and_every_table_word_is_printed() {
 
         let lines = assembler.lines().filter(|line| line.contains("zmm")).count();
         assert_eq!(lines, code.instructions.len(), "{name}");
-        let rust = print::rust::shape(name, [3, code.slots, program.vectors()], &[&program], &[]);
+        let layout = Layout { stages: 3, slots: code.slots, vectors: program.vectors() };
+        let rust = print::rust::shape(name, layout, &[&program], &[]);
         assert_eq!(rust.matches("    table.0[").count(), program.table.len(), "{name}");
     }
 }
@@ -238,7 +240,7 @@ fn segments_are_printed_once_each() {
     assert_eq!(assembler.matches("\n5:\n").count(), 1);
     let puzzles = [(puzzle, 1), (print::avx2::Puzzle::new(segments::pair_text(), segments::end_text()), 2)];
     for (puzzle, given) in puzzles {
-        let [stages, slots, vectors] = puzzle.layout();
+        let Layout { stages, slots, vectors } = puzzle.layout();
         assert_eq!([stages, vectors], [2, given]);
         assert!(slots <= 24 + 17, "{slots} vectors in a frame");
         assert!(puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>() + 32 <= 192);

@@ -23,6 +23,7 @@ use super::super::allocate::{Code, Instruction, Machine, Memory, Operands, Sourc
 use super::super::op::{Op, Value};
 use super::super::segments::{self, RING, VARIABLES};
 use super::super::stage::{Action, Step, side_by_side};
+use super::rust::Layout;
 
 const BYTES: usize = 32;
 const PASS_BYTES: usize = 24;
@@ -83,10 +84,11 @@ impl Puzzle {
         [&self.pair, &self.end].map(|segment| &segment.program)
     }
 
-    /// In how many stages it is, how many vectors a frame has, what finds no register included, and how many a pass is given.
-    pub(crate) fn layout(&self) -> [usize; 3] {
+    /// Two frames, and behind them what finds no register.
+    pub(crate) fn layout(&self) -> Layout {
         let spilled = [&self.pair, &self.body, &self.end].map(|segment| segment.code.slots);
-        [2, FRAME + spilled.into_iter().max().unwrap_or(0).div_ceil(2), self.vectors]
+        let slots = FRAME + spilled.into_iter().max().unwrap_or(0).div_ceil(2);
+        Layout { stages: 2, slots, vectors: self.vectors }
     }
 
     /// The assembler.

@@ -5,11 +5,22 @@ use std::fmt::{Arguments, Write as _};
 use super::super::op::{Op, Truth, Value};
 use super::super::{Output, Program};
 
+/// What the drivers have to know of generated code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// In how many stages it is cut.
+    pub(crate) stages: usize,
+    /// Half the vectors that it keeps, from pass to pass and within one.
+    pub(crate) slots: usize,
+    /// How many vectors a pass is given.
+    pub(crate) vectors: usize,
+}
+
 /// Prints a constant of the type `Shape`, named like `name` in capitals, and the function that it refers to, which fills the table
 /// with the words of `programs` and then the numbers `constants`.
 pub(crate) fn shape(
     name: &str,
-    [stages, slots, vectors]: [usize; 3],
+    Layout { stages, slots, vectors }: Layout,
     programs: &[&Program],
     constants: &[u32],
 ) -> String {
