@@ -53,7 +53,8 @@ impl Action {
 }
 
 /// The core that an order is made for.
-struct Core {
+#[derive(Clone, Copy)]
+pub(crate) struct Core {
     /// Operations a cycle.
     ports: usize,
     /// Rotates and shifts a cycle.
@@ -65,22 +66,23 @@ struct Core {
 }
 
 /// For many registers and several stages. Chosen by measurement on Zen 5: latencies of 2 to 4 and windows of 24 to 128 are up to 6 %
-/// apart, and this pair is among the best for every program.
-const MANY_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 3, window: 48 };
+/// apart.
+pub(crate) const NEAR_SIGHTED: Core = Core { ports: 4, rotates: 2, latency: 3, window: 48 };
+
+/// The same, for the longest program.
+pub(crate) const FAR_SIGHTED: Core = Core { ports: 4, rotates: 2, latency: 4, window: 96 };
 
 /// For few registers. Chosen by measurement on Zen 5: windows of 8 to 16 are within 0.5 %, a latency of 2 loses 1 %.
 const FEW_REGISTERS: Core = Core { ports: 4, rotates: 2, latency: 1, window: 16 };
 
-/// The steps of `program`, cut into `stages` stages: of the same length, but that every cut is so many steps `early`. Which parts of
-/// their rounds the stages are at together makes up to 2 %.
-pub(crate) fn interleave(program: &Program, stages: usize, early: usize) -> Vec<Step> {
+/// The steps of `program` for `core`, cut into stages of the same length, but that each cut is moved by so many steps. Which parts of their
+/// rounds the stages are at together makes up to 2 %.
+pub(crate) fn interleave(program: &Program, moved: &[isize], core: Core) -> Vec<Step> {
     let actions = actions(program);
-    let cut = |stage: usize| match stage {
-        0 => 0,
-        last if last == stages => actions.len(),
-        _ => stage * actions.len() / stages - early,
-    };
-    let parts: Vec<_> = (0..stages).map(|stage| &actions[cut(stage)..cut(stage + 1)]).collect();
+    let stages = moved.len() + 1;
+    let cut = |(stage, &by): (usize, &isize)| ((stage + 1) * actions.len() / stages).strict_add_signed(by);
+    let cuts: Vec<_> = [0].into_iter().chain(moved.iter().enumerate().map(cut)).chain([actions.len()]).collect();
+    let parts: Vec<_> = cuts.windows(2).map(|ends| &actions[ends[0]..ends[1]]).collect();
     let length = parts.iter().map(|part| part.len()).max().unwrap_or(0);
     let mut ranked = Vec::new();
     for (stage, part) in parts.iter().enumerate() {
@@ -89,7 +91,7 @@ pub(crate) fn interleave(program: &Program, stages: usize, early: usize) -> Vec<
         }
     }
     ranked.sort_by_key(|&(place, step)| (place, step.stage));
-    MANY_REGISTERS.run(program, ranked.into_iter().map(|(_, step)| step).collect())
+    core.run(program, ranked.into_iter().map(|(_, step)| step).collect())
 }
 
 /// The steps of `program` near to its own order: stage 1 makes the outputs whose places are in `second`, for a batch of its own.

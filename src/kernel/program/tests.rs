@@ -8,7 +8,7 @@ use super::interpret::{self, Machine, Pass};
 use super::print::rust::Layout;
 use super::segments;
 use super::sha256d::{self, INITIAL};
-use super::stage::{interleave, side_by_side};
+use super::stage::{FAR_SIGHTED, NEAR_SIGHTED, interleave, side_by_side};
 use super::{Program, print};
 
 /// Numbers without a pattern (xorshift).
@@ -101,9 +101,15 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
     let mut numbers = Numbers(2);
     for (name, program, make_case) in PUZZLES {
         let program = program();
-        let shapes = [(1, 32, 0), (2, 32, 0), (3, 32, 20), (4, 32, 28), (5, 32, 7), (1, 16, 0), (3, 16, 32), (3, 8, 0)];
-        for (stages, registers, early) in shapes {
-            let code = allocate(&program, &interleave(&program, stages, early), stages, target(registers));
+        let shapes =
+            [(1, 32, 0), (2, 32, 0), (3, 32, -20), (4, 32, -28), (5, 32, 7), (1, 16, 0), (3, 16, -32), (3, 8, 0)];
+        for (stages, registers, moved) in shapes {
+            let code = allocate(
+                &program,
+                &interleave(&program, &vec![moved; stages - 1], NEAR_SIGHTED),
+                stages,
+                target(registers),
+            );
             let mut machine = Machine::new(&program, &code);
             let mut expected = Vec::new();
             for pass in 0..3 * stages {
@@ -193,7 +199,7 @@ fn segments_give_the_words_of_sha2() {
 #[test]
 fn the_schedule_survives_allocation() {
     let program = sha256d::schedule();
-    let code = allocate(&program, &interleave(&program, 1, 0), 1, target(32));
+    let code = allocate(&program, &interleave(&program, &[], NEAR_SIGHTED), 1, target(32));
     let (pass, _) = header_case(&mut Numbers(3));
     assert_eq!(Machine::new(&program, &code).pass(pass.clone()), interpret::program(&program, &pass));
 }
@@ -220,7 +226,7 @@ fn tables_are_within_reach_of_one_byte() {
 fn every_instruction_and_every_table_word_is_printed() {
     for (name, program, _) in PUZZLES {
         let program = program();
-        let code = allocate(&program, &interleave(&program, 3, 20), 3, target(32));
+        let code = allocate(&program, &interleave(&program, &[-20, 0], FAR_SIGHTED), 3, target(32));
         let assembler = print::avx512::print(&code);
 
         let lines = assembler.lines().filter(|line| line.contains("zmm")).count();
