@@ -53,16 +53,11 @@ fn main() {
     let out = env::var("OUT_DIR").expect("cargo names the output directory");
     let mut shapes = String::new();
     for Staged { name, program, moved, core } in AVX512 {
-        let stages = moved.len() + 1;
         let program = program();
-        let code = allocate(&program, &interleave(&program, moved, core), stages, AVX512_MACHINE);
+        let code = allocate(&program, &interleave(&program, moved, core), AVX512_MACHINE);
         write(&out, &format!("avx512_{name}.s"), &print::avx512::print(&code));
-        shapes += &print::rust::shape(
-            name,
-            Layout { stages, slots: code.slots, vectors: program.vectors() },
-            &[&program],
-            &[],
-        );
+        let layout = Layout { stages: code.stages, slots: code.slots, vectors: program.vectors() };
+        shapes += &print::rust::shape(name, layout, &[&program], &[]);
     }
     write(&out, "avx512.rs", &shapes);
     let mut shapes = String::new();

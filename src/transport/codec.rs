@@ -32,9 +32,6 @@ pub const MAX_CONTENT: usize = 64 * 1024;
 /// The longest frame, its length field included.
 pub const MAX_FRAME: usize = LENGTH + MAX_CONTENT;
 
-/// The kind of a heartbeat's request in the table below.
-const HEARTBEAT: u8 = 1;
-
 const LENGTH: usize = size_of::<u32>();
 const HEAD: usize = 2;
 
@@ -157,10 +154,11 @@ impl Encoder {
             }
         };
         // It is the last of what a heartbeat has to say, behind a byte that says whether there is one.
-        let mut body = write(&Heartbeat { standing: None, ..heartbeat.clone() })?;
+        let without = Heartbeat { standing: None, ..heartbeat.clone() };
+        let (kind, mut body) = kind_and_body(&Message::HeartbeatRequest(without))?;
         body.pop();
         body.push(1);
-        Ok([framed(HEARTBEAT, &body, shared.len())?.into(), shared])
+        Ok([framed(kind, &body, shared.len())?.into(), shared])
     }
 }
 

@@ -15,7 +15,7 @@ use super::Leading;
 use crate::work::Job;
 
 /// What a reign goes on from: how things stood when the last one ended, as far as this node has heard.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(in crate::cluster) struct Legacy {
     pub(in crate::cluster) board: Board,
     /// Solutions whose final word is not known.

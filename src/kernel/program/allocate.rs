@@ -121,7 +121,6 @@ pub(crate) enum Instruction {
 #[derive(Debug)]
 pub(crate) struct Code {
     /// How many stages are interleaved.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the interpreter"))]
     pub(crate) stages: usize,
     /// In order.
     pub(crate) instructions: Vec<Instruction>,
@@ -151,8 +150,8 @@ pub(crate) struct Machine {
     pub(crate) operands: Operands,
 }
 
-/// Finds a place for everything in `steps`, which are those of `program` in `stages` stages.
-pub(crate) fn allocate(program: &Program, steps: &[Step], stages: usize, machine: Machine) -> Code {
+/// Finds a place for everything in `steps`, which are those of `program`.
+pub(crate) fn allocate(program: &Program, steps: &[Step], machine: Machine) -> Code {
     let mut allocator = Allocator::new(program, steps, machine);
     for (now, step) in steps.iter().enumerate() {
         allocator.begin(now);
@@ -162,6 +161,7 @@ pub(crate) fn allocate(program: &Program, steps: &[Step], stages: usize, machine
         }
     }
     allocator.hold();
+    let stages = steps.iter().map(|step| step.stage + 1).max().unwrap_or(0);
     Code { stages, instructions: allocator.instructions, slots: allocator.slots }
 }
 

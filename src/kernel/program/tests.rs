@@ -104,12 +104,8 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
         let shapes =
             [(1, 32, 0), (2, 32, 0), (3, 32, -20), (4, 32, -28), (5, 32, 7), (1, 16, 0), (3, 16, -32), (3, 8, 0)];
         for (stages, registers, moved) in shapes {
-            let code = allocate(
-                &program,
-                &interleave(&program, &vec![moved; stages - 1], NEAR_SIGHTED),
-                stages,
-                target(registers),
-            );
+            let code =
+                allocate(&program, &interleave(&program, &vec![moved; stages - 1], NEAR_SIGHTED), target(registers));
             let mut machine = Machine::new(&program, &code);
             let mut expected = Vec::new();
             for pass in 0..3 * stages {
@@ -179,8 +175,8 @@ fn segments_give_the_words_of_sha2() {
     let allocated = |program: &Program, [first, second]: [&Pass; 2]| {
         let machine = Target { registers: 16, operands: Operands::Vectors };
         let is_pair = program.outputs.len() > segments::SECOND.end;
-        let (places, stages) = if is_pair { (segments::SECOND, 2) } else { (0..0, 1) };
-        let code = allocate(program, &side_by_side(program, places), stages, machine);
+        let places = if is_pair { segments::SECOND } else { 0..0 };
+        let code = allocate(program, &side_by_side(program, places), machine);
         let mut machine = Machine::new(program, &code);
         if is_pair {
             machine.pass(second.clone());
@@ -199,7 +195,7 @@ fn segments_give_the_words_of_sha2() {
 #[test]
 fn the_schedule_survives_allocation() {
     let program = sha256d::schedule();
-    let code = allocate(&program, &interleave(&program, &[], NEAR_SIGHTED), 1, target(32));
+    let code = allocate(&program, &interleave(&program, &[], NEAR_SIGHTED), target(32));
     let (pass, _) = header_case(&mut Numbers(3));
     assert_eq!(Machine::new(&program, &code).pass(pass.clone()), interpret::program(&program, &pass));
 }
@@ -226,12 +222,12 @@ fn tables_are_within_reach_of_one_byte() {
 fn every_instruction_and_every_table_word_is_printed() {
     for (name, program, _) in PUZZLES {
         let program = program();
-        let code = allocate(&program, &interleave(&program, &[-20, 0], FAR_SIGHTED), 3, target(32));
+        let code = allocate(&program, &interleave(&program, &[-20, 0], FAR_SIGHTED), target(32));
         let assembler = print::avx512::print(&code);
 
         let lines = assembler.lines().filter(|line| line.contains("zmm")).count();
         assert_eq!(lines, code.instructions.len(), "{name}");
-        let layout = Layout { stages: 3, slots: code.slots, vectors: program.vectors() };
+        let layout = Layout { stages: code.stages, slots: code.slots, vectors: program.vectors() };
         let rust = print::rust::shape(name, layout, &[&program], &[]);
         assert_eq!(rust.matches("    table.0[").count(), program.table.len(), "{name}");
     }

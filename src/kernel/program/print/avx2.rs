@@ -57,15 +57,13 @@ struct Segment {
 
 impl Segment {
     fn new(program: Program, second: Range<usize>) -> Self {
-        let stages = if second.is_empty() { 1 } else { 2 };
+        let is_pair = !second.is_empty();
         let steps = side_by_side(&program, second);
-        if stages == 2 {
-            assert!(
-                reads_before_it_writes(&program, &steps),
-                "the second batch's variables stand where it leaves them"
-            );
-        }
-        let code = allocate(&program, &steps, stages, MACHINE);
+        assert!(
+            !is_pair || reads_before_it_writes(&program, &steps),
+            "the second batch's variables stand where it leaves them"
+        );
+        let code = allocate(&program, &steps, MACHINE);
         Self { program, code }
     }
 }
@@ -88,7 +86,7 @@ impl Puzzle {
     pub(crate) fn layout(&self) -> Layout {
         let spilled = [&self.pair, &self.body, &self.end].map(|segment| segment.code.slots);
         let slots = FRAME + spilled.into_iter().max().unwrap_or(0).div_ceil(2);
-        Layout { stages: 2, slots, vectors: self.vectors }
+        Layout { stages: self.pair.code.stages, slots, vectors: self.vectors }
     }
 
     /// The assembler.
