@@ -2,6 +2,8 @@
 //!
 //! The machine may be shared and noisy, so kernels alternate in slices of about 2 ms on every thread: whatever disturbs one
 //! disturbs all. Of each kernel's slices the 5th percentile says what it does undisturbed, the median what to expect.
+//!
+//! One more takes its turns with them, the yardstick: headers hashed with `sha2` on a midstate, one after another.
 
 #![allow(clippy::disallowed_methods)] // measuring time is what this is for
 
@@ -15,7 +17,7 @@ use serde::Serialize;
 use super::args::{self, BenchPuzzle};
 use super::view::hash_rate;
 use super::{Outcome, hashing, print, usage};
-use crate::kernel::{Kernel, Prepared, available, self_test};
+use crate::kernel::{Kernel, Prepared, available, self_test, yardstick};
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
@@ -25,8 +27,14 @@ const BEST: f64 = 0.05;
 
 const SLICE: Duration = Duration::from_millis(2);
 
-/// Zeros of the targets: few hits, each of which costs a look by the reference path, but enough to see that all kernels agree.
+/// Zeros of the target that is measured with: few hits, each of which costs a look by the reference path.
 const ZERO_BITS: i64 = 24;
+
+/// Nonces that every kernel searches first on each thread, to be compared, and the zeros of their target: some 64 hits. Where they begin,
+/// texts have the lengths of nonce that most nonces have.
+const SAMPLE: u64 = 1 << 18;
+const SAMPLE_START: u64 = 999_900_000;
+const SAMPLE_ZERO_BITS: i64 = 12;
 
 /// What was measured of one kernel.
 #[derive(Serialize)]
@@ -42,8 +50,12 @@ struct Report {
     best_hashes_per_second: f64,
     /// At the best rate; nothing where the clock cannot be worked out.
     cycles_per_hash: Option<f64>,
-    /// Solutions met in the first nonces, which every kernel scans: a kernel that is wrong shows here.
-    found: u64,
+    /// The best rate as a multiple of the yardstick's.
+    times_sha2: f64,
+    /// How many solutions it met in the nonces that every kernel searches: a kernel that is wrong shows here.
+    found: usize,
+    /// The sum of their nonces.
+    checksum: u64,
 }
 
 pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
@@ -71,10 +83,10 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
 }
 
 fn row(report: &Report) -> String {
-    let Report { kernel, puzzle, threads, found, .. } = report;
-    let cycles = report.cycles_per_hash.map_or(String::new(), |cycles| format!("  {cycles:.1} cycles/hash"));
+    let Report { kernel, puzzle, threads, times_sha2, found, checksum, .. } = report;
+    let cycles = report.cycles_per_hash.map_or(String::new(), |cycles| format!("  {cycles:>6.1} cycles/hash"));
     format!(
-        "{kernel:<10} {puzzle:<7} {threads:>3} threads  median {:>11}  best {:>11}{cycles}  {found} found",
+        "{kernel:<10} {puzzle:<7} {threads:>3} threads  median {:>11}  best {:>11}{cycles}  {times_sha2:>5.2} x sha2  {found} found, sum {checksum:x}",
         hash_rate(report.median_hashes_per_second),
         hash_rate(report.best_hashes_per_second)
     )
@@ -104,18 +116,21 @@ fn job(puzzle: BenchPuzzle) -> Job {
             hashing: Hashing::Double,
         }),
     };
-    let target = Target::from_zeros(ZERO_BITS, ZeroUnit::Bits).unwrap_or(Target::MAX);
-    Job { height: 0, puzzle, target, search: Search::Every }
+    Job { height: 0, puzzle, target: zero_bits(ZERO_BITS), search: Search::Every }
+}
+
+fn zero_bits(bits: i64) -> Target {
+    Target::from_zeros(bits, ZeroUnit::Bits).expect("0 to 256")
 }
 
 fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZeroUsize, time: Duration) -> Vec<Report> {
-    let job = job(puzzle);
+    let (job, header) = (job(puzzle), job(BenchPuzzle::Header));
     let end = Instant::now() + time;
     let runs: Vec<_> = thread::scope(|scope| {
         let run = |thread| {
             scope.spawn(move || {
-                let runs: Vec<_> = kernels.iter().map(|kernel| Run::new(*kernel, job, thread)).collect();
-                alternate(runs, end)
+                let runs = kernels.iter().map(|kernel| Run::new(*kernel, job, thread));
+                alternate(runs.chain([Run::new(yardstick(), header, thread)]).collect(), end)
             })
         };
         let handles: Vec<_> = (0..threads.get() as u64).map(run).collect();
@@ -123,12 +138,15 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
     });
     let mut clocks: Vec<_> = runs.iter().flat_map(|(_, clocks)| clocks.clone()).collect();
     let clock = (!clocks.is_empty()).then(|| percentile(&mut clocks, BEST));
+    let of_kernel = |at: usize| -> Vec<&Run> { runs.iter().map(|(runs, _)| &runs[at]).collect() };
+    let best_of = |runs: &[&Run]| runs.iter().map(|run| run.percentile(BEST)).sum::<f64>();
+    let yardstick = best_of(&of_kernel(kernels.len()));
     let report = |(at, kernel): (usize, &&'static dyn Kernel)| {
-        let runs: Vec<_> = runs.iter().map(|(runs, _)| &runs[at]).collect();
+        let runs = of_kernel(at);
         let sum = |rate: fn(&Run) -> f64| runs.iter().map(|run| rate(run)).sum::<f64>();
         let seconds = sum(|run| run.seconds()) / threads.get() as f64;
         let hashes = runs.iter().map(|run| run.hashes()).sum();
-        let best = sum(|run| run.percentile(BEST));
+        let best = best_of(&runs);
         Report {
             kernel: kernel.name(),
             puzzle: match puzzle {
@@ -143,7 +161,9 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
             median_hashes_per_second: sum(|run| run.percentile(0.5)),
             best_hashes_per_second: best,
             cycles_per_hash: clock.map(|hertz| hertz * threads.get() as f64 / best),
-            found: runs.iter().map(|run| run.found).sum(),
+            times_sha2: best / yardstick,
+            found: runs.iter().map(|run| run.found.len()).sum(),
+            checksum: runs.iter().flat_map(|run| &run.found).sum(),
         }
     };
     kernels.iter().enumerate().map(report).collect()
@@ -152,9 +172,6 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
 /// Slices of all kernels in turn until `end`; also the core's clock in hertz, measured in between as often.
 fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Vec<f64>) {
     let mut clocks = Vec::new();
-    for run in &mut runs {
-        run.found = run.prepared.scan(NonceRange::new(run.next, run.next + SAMPLE)).len() as u64;
-    }
     loop {
         for run in &mut runs {
             run.slice();
@@ -166,9 +183,6 @@ fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Vec<f64>) {
     }
 }
 
-/// Nonces that every kernel scans first, to be compared.
-const SAMPLE: u64 = 1 << 18;
-
 /// One kernel on one thread.
 struct Run {
     prepared: Prepared,
@@ -176,13 +190,16 @@ struct Run {
     batches: u64,
     next: u64,
     slices: Vec<(u64, f64)>,
-    found: u64,
+    /// The solutions of the nonces that every kernel searches.
+    found: Vec<u64>,
 }
 
 impl Run {
     fn new(kernel: &dyn Kernel, job: Job, thread: u64) -> Self {
-        let next = job.space().start + thread * SAMPLE;
-        Self { prepared: Prepared::new(kernel, job), batch: kernel.batch(), batches: 1, next, slices: vec![], found: 0 }
+        let next = SAMPLE_START + thread * SAMPLE;
+        let sample = Prepared::new(kernel, Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job });
+        let found = sample.scan(NonceRange::new(next, next + SAMPLE));
+        Self { prepared: Prepared::new(kernel, job), batch: kernel.batch(), batches: 1, next, slices: vec![], found }
     }
 
     /// About [`SLICE`] of hashing.

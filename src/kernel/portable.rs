@@ -1,84 +1,129 @@
 //! The kernel for every CPU: `sha2`'s block function, which finds SHA-NI, ARM's SHA-2 extension or plain code by itself.
 //!
-//! For each nonce:
-//! 1. write the nonce into the message's second block,
-//! 2. compress that block onto the midstate of the first,
-//! 3. for a double hash, compress the padded digest onto the initial state,
-//! 4. name the nonce if the digest's most significant word is small enough.
+//! For `WIDTH` nonces at a time:
+//! 1. write each nonce into a copy of the message's second block,
+//! 2. compress those blocks, one after another, onto the midstate of the first,
+//! 3. for a double hash, compress the padded digests onto the initial state,
+//! 4. name the nonces whose digest's most significant word is small enough.
 //!
 //! What was done for speed:
 //! 1. the first 64 bytes are compressed once a job (once a version group for headers, see [`HeaderPuzzle`]);
-//! 2. text nonces count up in ASCII, in place;
-//! 3. of the digest only one word is compared.
+//! 2. no compression waits for the one before, so that a CPU works on two at a time, and no block is read back while the parts it was
+//!    written in are still on their way to the cache: with SHA-NI, 1.7 times as fast as one nonce after another;
+//! 3. text nonces count up in ASCII, in place;
+//! 4. of the digest only one word is compared.
 
 use super::blocks::{Block, INITIAL, compress, digest_block, header_block, header_midstate, text_block, text_midstate};
 use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
-/// The portable kernel.
-pub(super) static PORTABLE: Portable = Portable;
+/// The portable kernel: more nonces side by side bring no more, fewer leave a block's parts too little time.
+pub(super) static PORTABLE: Portable<16> = Portable { name: "portable" };
+
+/// The same, one nonce after another, as `sha2` is used if nothing is done but midstates.
+pub(super) static YARDSTICK: Portable<1> = Portable { name: "sha2" };
 
 /// See the module.
-pub(super) struct Portable;
+pub(super) struct Portable<const WIDTH: usize> {
+    name: &'static str,
+}
 
-impl Kernel for Portable {
+impl<const WIDTH: usize> Kernel for Portable<WIDTH> {
     fn name(&self) -> &'static str {
-        "portable"
+        self.name
     }
 
     fn batch(&self) -> u64 {
-        // 0.4 ms at the 11 MH/s of a Zen 5 core with SHA-NI, 2 ms on cores without it.
+        // 0.2 ms at the 20 MH/s of a Zen 5 core with SHA-NI, 2 ms on cores without it.
         4096
     }
 
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
         let limit = job.target.high_word();
         match job.puzzle {
-            Puzzle::Text(puzzle) => Box::new(Text { puzzle, midstate: text_midstate(&puzzle), limit }),
-            Puzzle::Header(puzzle) => Box::new(HeaderScan { puzzle, limit }),
+            Puzzle::Text(puzzle) => Box::new(Text::<WIDTH> { puzzle, midstate: text_midstate(&puzzle), limit }),
+            Puzzle::Header(puzzle) => Box::new(HeaderScan::<WIDTH> { puzzle, limit }),
         }
     }
 }
 
-/// The state after the first hash, hashed again.
-fn second_hash(first: &[u32; 8], block: &mut Block) -> [u32; 8] {
-    for (bytes, word) in block.chunks_exact_mut(4).zip(first) {
-        bytes.copy_from_slice(&word.to_be_bytes());
-    }
-    let mut state = INITIAL;
-    compress(&mut state, block);
-    state
+/// The states, first and second blocks of nonces side by side.
+struct Batch<const WIDTH: usize> {
+    states: [[u32; 8]; WIDTH],
+    blocks: [Block; WIDTH],
+    second: [Block; WIDTH],
 }
 
-struct Text {
+impl<const WIDTH: usize> Batch<WIDTH> {
+    fn new(block: Block) -> Self {
+        Self { states: [INITIAL; WIDTH], blocks: [block; WIDTH], second: [digest_block(); WIDTH] }
+    }
+
+    /// Appends to `candidates` those of `nonces` whose digest `passes`; `write` makes the midstate and the block of each, in their order.
+    fn scan(
+        &mut self,
+        mut nonces: NonceRange,
+        hashing: Hashing,
+        mut write: impl FnMut(u64, &mut [u32; 8], &mut Block),
+        passes: impl Fn(&[u32; 8]) -> bool,
+        candidates: &mut Vec<u64>,
+    ) {
+        while !nonces.is_empty() {
+            let batch = nonces.take_front(WIDTH as u64);
+            for ((nonce, state), block) in (batch.start..batch.end).zip(&mut self.states).zip(&mut self.blocks) {
+                write(nonce, state, block);
+            }
+            let digests = self.hash(batch.len() as usize, hashing);
+            let found = (batch.start..).zip(digests).filter(|(_, digest)| passes(digest));
+            candidates.extend(found.map(|(nonce, _)| nonce));
+        }
+    }
+
+    /// The digests of the first `count` blocks.
+    fn hash(&mut self, count: usize, hashing: Hashing) -> &[[u32; 8]] {
+        let states = &mut self.states[..count];
+        for (state, block) in states.iter_mut().zip(&self.blocks) {
+            compress(state, block);
+        }
+        if hashing == Hashing::Double {
+            for (state, block) in states.iter().zip(&mut self.second) {
+                for (bytes, word) in block.chunks_exact_mut(4).zip(state) {
+                    bytes.copy_from_slice(&word.to_be_bytes());
+                }
+            }
+            for (state, block) in states.iter_mut().zip(&self.second) {
+                *state = INITIAL;
+                compress(state, block);
+            }
+        }
+        states
+    }
+}
+
+struct Text<const WIDTH: usize> {
     puzzle: TextPuzzle,
     midstate: [u32; 8],
     limit: u32,
 }
 
-impl Candidates for Text {
+impl<const WIDTH: usize> Candidates for Text<WIDTH> {
     fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
-        let mut second = digest_block();
-        let mut nonce = range.start;
-        while nonce < range.end {
+        let mut rest = range;
+        while !rest.is_empty() {
             // One pass for each length of nonce.
-            let first = nonce.to_string();
+            let first = rest.start.to_string();
             let digits = first.len();
-            let mut block = text_block(&self.puzzle, digits);
-            block[..digits].copy_from_slice(first.as_bytes());
-            let end = 10u64.checked_pow(digits as u32).unwrap_or(u64::MAX).min(range.end);
-            while nonce < end {
-                let mut state = self.midstate;
-                compress(&mut state, &block);
-                if self.puzzle.hashing == Hashing::Double {
-                    state = second_hash(&state, &mut second);
-                }
-                if state[0] <= self.limit {
-                    candidates.push(nonce);
-                }
-                nonce += 1;
-                count_up(&mut block[..digits]);
-            }
+            let end = 10u64.checked_pow(digits as u32).unwrap_or(u64::MAX);
+            let mut next = text_block(&self.puzzle, digits);
+            next[..digits].copy_from_slice(first.as_bytes());
+            let mut batch = Batch::<WIDTH>::new(next);
+            let write = |_, state: &mut _, block: &mut _| {
+                (*state, *block) = (self.midstate, next);
+                count_up(&mut next[..digits]);
+            };
+            let passes = |digest: &[u32; 8]| digest[0] <= self.limit;
+            let same_length = rest.take_front(end - rest.start);
+            batch.scan(same_length, self.puzzle.hashing, write, passes, candidates);
         }
     }
 }
@@ -94,33 +139,27 @@ fn count_up(digits: &mut [u8]) {
     }
 }
 
-struct HeaderScan {
+struct HeaderScan<const WIDTH: usize> {
     puzzle: HeaderPuzzle,
     limit: u32,
 }
 
-impl Candidates for HeaderScan {
+impl<const WIDTH: usize> Candidates for HeaderScan<WIDTH> {
     fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         let group = 1 << self.puzzle.group_bits();
         // So many consecutive nonces share the versions that stand above the nonce field.
         let stretch = group << 32;
-        let mut block = header_block(&self.puzzle);
-        let mut second = digest_block();
-        let mut nonce = range.start;
-        while nonce < range.end {
-            let base = nonce - nonce % stretch;
+        let mut batch = Batch::<WIDTH>::new(header_block(&self.puzzle));
+        let mut rest = range;
+        while !rest.is_empty() {
+            let base = rest.start - rest.start % stretch;
             let midstates: Vec<_> = (0..group).map(|version| header_midstate(&self.puzzle, base + version)).collect();
-            let end = range.end.min(base + stretch);
-            while nonce < end {
+            let write = |nonce, state: &mut _, block: &mut Block| {
+                *state = midstates[(nonce % group) as usize];
                 block[12..16].copy_from_slice(&self.puzzle.field(nonce).to_le_bytes());
-                let mut state = midstates[(nonce % group) as usize];
-                compress(&mut state, &block);
-                state = second_hash(&state, &mut second);
-                if state[7].swap_bytes() <= self.limit {
-                    candidates.push(nonce);
-                }
-                nonce += 1;
-            }
+            };
+            let passes = |digest: &[u32; 8]| digest[7].swap_bytes() <= self.limit;
+            batch.scan(rest.take_front(base + stretch - rest.start), Hashing::Double, write, passes, candidates);
         }
     }
 }
