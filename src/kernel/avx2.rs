@@ -17,8 +17,8 @@
 use std::arch::naked_asm;
 use std::sync::LazyLock;
 
-use super::Kernel;
-use super::lanes::{Code, Digits, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::lanes::{Code, Digits, Entry, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::variants::Variants;
 
 include!(concat!(env!("OUT_DIR"), "/avx2.rs"));
 
@@ -27,7 +27,7 @@ const LANES: usize = 8;
 macro_rules! scan_code {
     ($name:ident) => {
         #[unsafe(naked)]
-        unsafe extern "sysv64" fn $name(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
+        unsafe extern "sysv64" fn $name<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
             naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx2_", stringify!($name), ".s")), options(raw))
         }
     };
@@ -39,15 +39,17 @@ scan_code!(text);
 static DIGITS: Digits = Digits::new(LANES);
 
 /// The kernel, if this CPU has AVX2 and the operating system keeps its registers.
-pub(super) fn get() -> Option<&'static dyn Kernel> {
-    static KERNEL: LazyLock<Option<LaneKernel>> =
-        LazyLock::new(|| std::arch::is_x86_feature_detected!("avx2").then(new));
-    KERNEL.as_ref().map(|kernel| kernel as _)
+pub(super) fn get() -> Option<&'static Variants> {
+    static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
+        let there = std::arch::is_x86_feature_detected!("avx2");
+        there.then(|| Variants::new(vec![Box::new(copy::<0>()), Box::new(copy::<1>()), Box::new(copy::<2>())]))
+    });
+    KERNEL.as_ref()
 }
 
 /// Only for CPUs with AVX2.
-fn new() -> LaneKernel {
-    let code = |entry, shape| {
+fn copy<const COPY: usize>() -> LaneKernel {
+    let code = |entry: Entry, shape| {
         // SAFETY: the code and its shape come from one run of the generator, for 8 lanes, and our only caller has seen that the CPU
         // has AVX2; the code uses no later extension's instructions.
         unsafe { Code::new(entry, shape, LANES) }
@@ -56,8 +58,8 @@ fn new() -> LaneKernel {
         name: "avx2",
         // 1 ms at the 20 MH/s of a Zen 5 core.
         batch: 20_000,
-        header: code(header, HEADER),
-        text: code(text, TEXT),
+        header: code(header::<COPY>, HEADER),
+        text: code(text::<COPY>, TEXT),
         rolled: None,
         digits: &DIGITS,
     }

@@ -14,8 +14,8 @@
 use std::arch::naked_asm;
 use std::sync::LazyLock;
 
-use super::Kernel;
-use super::lanes::{Code, Digits, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::lanes::{Code, Digits, Entry, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::variants::Variants;
 
 include!(concat!(env!("OUT_DIR"), "/avx512.rs"));
 
@@ -24,7 +24,7 @@ const LANES: usize = 16;
 macro_rules! scan_code {
     ($name:ident) => {
         #[unsafe(naked)]
-        unsafe extern "sysv64" fn $name(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
+        unsafe extern "sysv64" fn $name<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
             naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx512_", stringify!($name), ".s")), options(raw))
         }
     };
@@ -38,15 +38,17 @@ scan_code!(rolled);
 static DIGITS: Digits = Digits::new(LANES);
 
 /// The kernel, if this CPU has AVX-512F and the operating system keeps its registers.
-pub(super) fn get() -> Option<&'static dyn Kernel> {
-    static KERNEL: LazyLock<Option<LaneKernel>> =
-        LazyLock::new(|| std::arch::is_x86_feature_detected!("avx512f").then(new));
-    KERNEL.as_ref().map(|kernel| kernel as _)
+pub(super) fn get() -> Option<&'static Variants> {
+    static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
+        let there = std::arch::is_x86_feature_detected!("avx512f");
+        there.then(|| Variants::new(vec![Box::new(copy::<0>()), Box::new(copy::<1>()), Box::new(copy::<2>())]))
+    });
+    KERNEL.as_ref()
 }
 
 /// Only for CPUs with AVX-512F.
-fn new() -> LaneKernel {
-    let code = |entry, shape| {
+fn copy<const COPY: usize>() -> LaneKernel {
+    let code = |entry: Entry, shape| {
         // SAFETY: the code and its shape come from one run of the generator, for 16 lanes, and our only caller has seen that the
         // CPU has AVX-512F; the code uses no other extension's instructions.
         unsafe { Code::new(entry, shape, LANES) }
@@ -55,9 +57,9 @@ fn new() -> LaneKernel {
         name: "avx512",
         // 1.2 ms at the 85 MH/s of a Zen 5 core.
         batch: 100_000,
-        header: code(header, HEADER),
-        text: code(text, TEXT),
-        rolled: Some([code(schedule, SCHEDULE), code(rolled, ROLLED)]),
+        header: code(header::<COPY>, HEADER),
+        text: code(text::<COPY>, TEXT),
+        rolled: Some([code(schedule::<COPY>, SCHEDULE), code(rolled::<COPY>, ROLLED)]),
         digits: &DIGITS,
     }
 }

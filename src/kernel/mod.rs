@@ -26,6 +26,8 @@ mod program;
 mod self_test;
 #[cfg(target_arch = "x86_64")]
 mod sha_ni;
+#[cfg(target_arch = "x86_64")]
+mod variants;
 
 use std::fmt;
 
@@ -128,13 +130,23 @@ impl fmt::Debug for dyn Kernel {
 pub fn available() -> Vec<&'static dyn Kernel> {
     let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    {
-        kernels.extend(avx512::get());
-        kernels.extend(sha_ni::get());
-        kernels.extend(avx2::get());
-    }
+    kernels.extend(in_variants().map(|kernel| kernel as &dyn Kernel));
     kernels.push(&portable::PORTABLE);
     kernels
+}
+
+/// The same, but every variant of each: all must be right, though only one of them runs.
+pub fn available_variants() -> Vec<&'static dyn Kernel> {
+    let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    kernels.extend(in_variants().flat_map(variants::Variants::each));
+    kernels.push(&portable::PORTABLE);
+    kernels
+}
+
+#[cfg(target_arch = "x86_64")]
+fn in_variants() -> impl Iterator<Item = &'static variants::Variants> {
+    [avx512::get(), sha_ni::get(), avx2::get()].into_iter().flatten()
 }
 
 /// What kernels are compared with, and never chosen: `sha2`'s block function on midstates, one nonce after another.

@@ -1,6 +1,6 @@
-//! The kernel for the SHA extensions: five hashes interleaved.
+//! The kernel for the SHA extensions: eight, six or four hashes interleaved, whichever is fastest.
 //!
-//! For five nonces at a time:
+//! For so many nonces at a time:
 //! 1. write each into the first 16 bytes of the message's second block, where both puzzles have theirs,
 //! 2. run the rounds of that block, from the midstate of the first,
 //! 3. run those of the digest's own hash,
@@ -8,10 +8,8 @@
 //!
 //! What was done for speed:
 //! 1. `sha256rnds2` takes two cycles on Zen 5 but its result is there after four, so one hash leaves the unit idle more than half the
-//!    time. Five hashes side by side take 113 cycles each on Zen 4, where four take 116; most of their words are in memory, which costs
-//!    nothing that is short. More are so much code that its speed hangs on where it happens to stand: six take 113 in one build and
-//!    166 most of the time in another, and eight 145 and 238 for the text puzzle on Zen 5 (where four take 143 for a header, six 133,
-//!    and the unit itself 122);
+//!    time. Side by side, four take 142 cycles each for a header, six 132, eight 125.6, and the unit itself 122; most of their words are
+//!    in memory, which costs nothing. Ten are more code than the op cache holds (188), and there are smaller ones;
 //! 2. for headers, rounds 0 and 1 are run once a job, and the last two not at all: word 7 of the digest is known before;
 //! 3. in the second hash, the sums of padding and constants are constants;
 //! 4. compiled for AVX, whose three-operand forms save moves.
@@ -19,38 +17,40 @@
 #![allow(unsafe_code)]
 
 use std::arch::x86_64::*;
+use std::sync::LazyLock;
 
 use super::blocks::{Block, INITIAL, K, header_block, header_midstate, text_block, text_midstate, words};
+use super::variants::Variants;
 use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
-/// Hashes that are interleaved.
-const STREAMS: usize = 5;
-
 /// The kernel, if this CPU has the SHA extensions and AVX.
-pub(super) fn get() -> Option<&'static dyn Kernel> {
-    let there = std::arch::is_x86_feature_detected!("sha") && std::arch::is_x86_feature_detected!("avx");
-    there.then_some(&ShaNi(()))
+pub(super) fn get() -> Option<&'static Variants> {
+    static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
+        let there = std::arch::is_x86_feature_detected!("sha") && std::arch::is_x86_feature_detected!("avx");
+        there.then(|| Variants::new(vec![Box::new(ShaNi::<8>(())), Box::new(ShaNi::<6>(())), Box::new(ShaNi::<4>(()))]))
+    });
+    KERNEL.as_ref()
 }
 
 /// See the module. Only [`get`] hands it out, so whoever has one may use the instructions.
-struct ShaNi(());
+struct ShaNi<const STREAMS: usize>(());
 
-impl Kernel for ShaNi {
+impl<const STREAMS: usize> Kernel for ShaNi<STREAMS> {
     fn name(&self) -> &'static str {
         "sha-ni"
     }
 
     fn batch(&self) -> u64 {
-        // 1.1 ms at the 31 MH/s of a Zen 5 core.
+        // 1 ms at the 34 MH/s of a Zen 5 core.
         32_768
     }
 
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
         let limit = job.target.high_word();
         match job.puzzle {
-            Puzzle::Header(puzzle) => Box::new(Header { puzzle, limit }),
-            Puzzle::Text(puzzle) => Box::new(Text { puzzle, midstate: text_midstate(&puzzle), limit }),
+            Puzzle::Header(puzzle) => Box::new(Header::<STREAMS> { puzzle, limit }),
+            Puzzle::Text(puzzle) => Box::new(Text::<STREAMS> { puzzle, midstate: text_midstate(&puzzle), limit }),
         }
     }
 }
@@ -60,7 +60,7 @@ impl Kernel for ShaNi {
 macro_rules! rounds {
     ($from:literal to $to:literal, $states:expr, $message:expr) => {{
         let states: &mut [State; STREAMS] = $states;
-        let [mut w0, mut w1, mut w2, mut w3]: [Quads; 4] = $message;
+        let [mut w0, mut w1, mut w2, mut w3]: [[__m128i; STREAMS]; 4] = $message;
         rounds!(@four 0, $from, $to, states, w0, w1, w2, w3);
         rounds!(@four 1, $from, $to, states, w1, w2, w3, w0);
         rounds!(@four 2, $from, $to, states, w2, w3, w0, w1);
@@ -100,19 +100,19 @@ macro_rules! rounds {
 }
 
 /// A header job; only [`ShaNi`] makes it.
-struct Header {
+struct Header<const STREAMS: usize> {
     puzzle: HeaderPuzzle,
     limit: u32,
 }
 
-impl Candidates for Header {
+impl<const STREAMS: usize> Candidates for Header<STREAMS> {
     fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         // SAFETY: a `Header` comes from a `ShaNi`, which exists only where the CPU has these extensions.
         unsafe { self.scan_streams(range, candidates) }
     }
 }
 
-impl Header {
+impl<const STREAMS: usize> Header<STREAMS> {
     #[target_feature(enable = "sha,avx")]
     fn scan_streams(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         let group_bits = self.puzzle.group_bits();
@@ -160,13 +160,13 @@ impl Header {
 }
 
 /// A text job; only [`ShaNi`] makes it.
-struct Text {
+struct Text<const STREAMS: usize> {
     puzzle: TextPuzzle,
     midstate: [u32; 8],
     limit: u32,
 }
 
-impl Candidates for Text {
+impl<const STREAMS: usize> Candidates for Text<STREAMS> {
     fn scan(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         // SAFETY: a `Text` comes from a `ShaNi`, which exists only where the CPU has these extensions.
         unsafe {
@@ -178,7 +178,7 @@ impl Candidates for Text {
     }
 }
 
-impl Text {
+impl<const STREAMS: usize> Text<STREAMS> {
     #[target_feature(enable = "sha,avx")]
     fn scan_streams<const DOUBLE: bool>(&self, range: NonceRange, candidates: &mut Vec<u64>) {
         let midstate = State::new(&self.midstate);
@@ -298,9 +298,6 @@ impl State {
     }
 }
 
-/// Four words of the message for each stream.
-type Quads = [__m128i; STREAMS];
-
 /// The constants of four rounds.
 #[inline]
 #[target_feature(enable = "sha,avx")]
@@ -327,7 +324,10 @@ fn quads(block: &Block) -> [__m128i; 4] {
 /// The digests, which are the sums of the states before and after, as messages with padding and length.
 #[inline]
 #[target_feature(enable = "sha,avx")]
-fn digest_message(after: &[State; STREAMS], before: &[State; STREAMS]) -> [Quads; 4] {
+fn digest_message<const STREAMS: usize>(
+    after: &[State; STREAMS],
+    before: &[State; STREAMS],
+) -> [[__m128i; STREAMS]; 4] {
     let padding = quad(&[1 << 31, 0, 0, 0]);
     let (mut low, mut high) = ([padding; STREAMS], [padding; STREAMS]);
     for stream in 0..STREAMS {
