@@ -78,6 +78,8 @@ type MakeCase = fn(&mut Numbers) -> (Pass, u32);
 
 type MakeProgram = fn() -> Program;
 
+type MakePair = fn(usize) -> Program;
+
 const PUZZLES: [(&str, MakeProgram, MakeCase); 3] = [
     ("header", sha256d::header, header_case),
     ("rolled", sha256d::rolled, rolled_case),
@@ -124,6 +126,7 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
 /// Runs the segments of a puzzle one after the other, each by `run`, and finds the word of `second`'s digest. The pair runs once to begin
 /// with `second`, and once more beside `first`.
 fn run_segments(
+    first_round: usize,
     [pair, end]: [Program; 2],
     [first, second]: [&Pass; 2],
     run: impl Fn(&Program, [&Pass; 2]) -> Vec<u32>,
@@ -136,7 +139,7 @@ fn run_segments(
     let body = segments::body();
     let bodies = |mut ring: Vec<u32>, mut state: Vec<u32>, count: usize| {
         for body_at in 0..count {
-            let round = segments::FIRST_ROUND + body_at * segments::ROUNDS;
+            let round = first_round + body_at * segments::ROUNDS;
             let job = sha256d::K[round..round + segments::ROUNDS].to_vec();
             let pass = Pass { job, word: 0, vectors: ring.clone(), held: state };
             let mut words = run(&body, [&pass; 2]);
@@ -146,13 +149,14 @@ fn run_segments(
         }
         (ring, state)
     };
+    let [first_bodies, second_bodies] = segments::bodies(first_round);
     let waits = [0xbad; segments::VARIABLES];
     let begun = run(&pair, [&with(second, &waits, &[]), &with(first, &waits, &[])]);
     let (ring, state) = (&begun[..segments::RING], &begun[segments::SECOND.end..]);
-    let (_, state) = bodies(ring.to_vec(), state.to_vec(), segments::BODIES[0]);
+    let (_, state) = bodies(ring.to_vec(), state.to_vec(), first_bodies);
     let turned = run(&pair, [&with(first, &waits, &[]), &with(second, &state, &[])]);
     let (ring, state) = turned[segments::SECOND].split_at(segments::RING);
-    let (ring, state) = bodies(ring.to_vec(), state.to_vec(), segments::BODIES[1]);
+    let (ring, state) = bodies(ring.to_vec(), state.to_vec(), second_bodies);
     let ends = Pass { vectors: ring, held: state, ..second.clone() };
     let [word] = run(&end, [&ends; 2])[..] else { panic!("one word of the digest") };
     word
@@ -161,7 +165,7 @@ fn run_segments(
 #[test]
 fn segments_give_the_words_of_sha2() {
     let mut numbers = Numbers(4);
-    let puzzles: [(MakeProgram, MakeProgram, MakeCase); 2] = [
+    let puzzles: [(MakePair, MakeProgram, MakeCase); 2] = [
         (segments::pair_header, segments::end_header, header_case),
         (segments::pair_text, segments::end_text, text_case),
     ];
@@ -184,10 +188,13 @@ fn segments_give_the_words_of_sha2() {
         machine.pass(first.clone())
     };
     for (pair, end, make_case) in puzzles {
-        for _ in 0..5 {
-            let [(first, _), (second, word)] = [make_case(&mut numbers), make_case(&mut numbers)];
-            assert_eq!(run_segments([pair(), end()], [&first, &second], interpreted), word);
-            assert_eq!(run_segments([pair(), end()], [&first, &second], allocated), word);
+        for first_round in [16, 24, 32, 40] {
+            for _ in 0..3 {
+                let [(first, _), (second, word)] = [make_case(&mut numbers), make_case(&mut numbers)];
+                let programs = || [pair(first_round), end()];
+                assert_eq!(run_segments(first_round, programs(), [&first, &second], interpreted), word);
+                assert_eq!(run_segments(first_round, programs(), [&first, &second], allocated), word);
+            }
         }
     }
 }
@@ -205,10 +212,16 @@ fn a_hash_takes_no_more_operations_than_it_did() {
     let lengths =
         [sha256d::header, sha256d::rolled, sha256d::text, sha256d::schedule].map(|program| program().lanes.len());
     assert_eq!(lengths, [2853, 2386, 3028, 468]);
-    let bodies = segments::BODIES.iter().sum::<usize>() * segments::body().lanes.len();
-    let puzzles = [[segments::pair_header(), segments::end_header()], [segments::pair_text(), segments::end_text()]];
-    let lengths = puzzles.map(|ends| bodies + ends.iter().map(|program| program.lanes.len()).sum::<usize>());
-    assert_eq!(lengths, [5773, 6119]);
+    let body = segments::body().lanes.len();
+    for (first_round, expected) in [(32, [5773, 6119]), (16, [6086, 6387])] {
+        let bodies = segments::bodies(first_round).iter().sum::<usize>() * body;
+        let puzzles = [
+            [segments::pair_header(first_round), segments::end_header()],
+            [segments::pair_text(first_round), segments::end_text()],
+        ];
+        let lengths = puzzles.map(|ends| bodies + ends.iter().map(|program| program.lanes.len()).sum::<usize>());
+        assert_eq!(lengths, expected);
+    }
 }
 
 #[test]
@@ -235,16 +248,19 @@ fn every_instruction_and_every_table_word_is_printed() {
 
 #[test]
 fn segments_are_printed_once_each() {
-    let puzzle = print::avx2::Puzzle::new(segments::pair_header(), segments::end_header());
-    let assembler = puzzle.print();
-    // Four bodies and three, but one piece of code.
-    assert_eq!(assembler.matches("call 5f").count(), 2);
-    assert_eq!(assembler.matches("\n5:\n").count(), 1);
-    let puzzles = [(puzzle, 1), (print::avx2::Puzzle::new(segments::pair_text(), segments::end_text()), 2)];
-    for (puzzle, given) in puzzles {
-        let Layout { stages, slots, vectors } = puzzle.layout();
-        assert_eq!([stages, vectors], [2, given]);
-        assert!(slots <= 24 + 17, "{slots} vectors in a frame");
-        assert!(puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>() + 32 <= 192);
+    for first_round in [16, 32] {
+        let header = print::avx2::Puzzle::new(first_round, segments::pair_header, segments::end_header());
+        let assembler = header.print();
+        // Bodies of two hashes, but one piece of code.
+        assert_eq!(assembler.matches("call 5f").count(), 2);
+        assert_eq!(assembler.matches("\n5:\n").count(), 1);
+        let text = print::avx2::Puzzle::new(first_round, segments::pair_text, segments::end_text());
+        for (puzzle, given) in [(header, 1), (text, 2)] {
+            let Layout { stages, slots, vectors } = puzzle.layout();
+            assert_eq!([stages, vectors], [2, given]);
+            assert!(slots <= 24 + 17, "{slots} vectors in a frame");
+            let words = puzzle.tables().iter().map(|program| program.table.len()).sum::<usize>();
+            assert!(words + puzzle.constants().len() <= 192);
+        }
     }
 }

@@ -10,7 +10,8 @@
 //! other, then the constants of the bodies.
 //!
 //! What was done for speed:
-//! 1. all bodies are one piece of code, a subroutine, so that the whole of it, some 4,000 instructions, fits an op cache of 6,000;
+//! 1. all bodies are one piece of code, a subroutine, so that the whole of it, some 4,000 instructions, fits an op cache of 6,000, or, with
+//!    more bodies, some 2,000 for smaller ones;
 //! 2. vectors that are used once are used from memory, and pointers stand where displacements take one byte: longer ones take room in the
 //!    op cache;
 //! 3. `vzeroupper` at the end, or SSE-encoded code elsewhere in the process would slow down.
@@ -22,6 +23,7 @@ use super::super::Program;
 use super::super::allocate::{Code, Instruction, Machine, Memory, Operands, Source, allocate};
 use super::super::op::{Op, Value};
 use super::super::segments::{self, RING, VARIABLES};
+use super::super::sha256d::K;
 use super::super::stage::{Action, Step, side_by_side};
 use super::rust::Layout;
 
@@ -43,6 +45,7 @@ const FRAME: usize = VARIABLES + RING;
 
 /// The segments of a puzzle.
 pub(crate) struct Puzzle {
+    first_round: usize,
     /// How many vectors a pass is given.
     vectors: usize,
     pair: Segment,
@@ -69,17 +72,23 @@ impl Segment {
 }
 
 impl Puzzle {
-    /// From its first segment and its last.
-    pub(crate) fn new(pair: Program, end: Program) -> Self {
+    /// From its first segment, which leaves off before the bodies' `first_round`, and its last.
+    pub(crate) fn new(first_round: usize, pair: fn(usize) -> Program, end: Program) -> Self {
+        let pair = pair(first_round);
         let vectors = pair.vectors() - VARIABLES;
         let pair = Segment::new(pair, segments::SECOND);
         let [body, end] = [segments::body(), end].map(|program| Segment::new(program, 0..0));
-        Self { vectors, pair, body, end }
+        Self { first_round, vectors, pair, body, end }
     }
 
     /// The programs whose words the table has, in order.
     pub(crate) fn tables(&self) -> [&Program; 2] {
         [&self.pair, &self.end].map(|segment| &segment.program)
+    }
+
+    /// The numbers that follow them.
+    pub(crate) fn constants(&self) -> &'static [u32] {
+        &K[self.first_round..]
     }
 
     /// Two frames, and behind them what finds no register.
@@ -94,6 +103,7 @@ impl Puzzle {
         let mut text = String::new();
         let lengths = self.tables().map(|program| program.table.len());
         let constants = 4 * lengths.iter().sum::<usize>();
+        let [first_bodies, second_bodies] = segments::bodies(self.first_round);
         // rdi is the pass, rsi how many are left, r8 the results; r9 the table, r11 the vectors and r13 the frame of the batch that begins,
         // r12 the table and r14 the frame of the one before; rax what finds no register. In the bodies, rcx is the older half of the
         // ring, rdx the other, rbx the constants.
@@ -109,14 +119,14 @@ impl Puzzle {
         line(&mut text, format_args!("mov r11, [rdi + {PASS_VECTORS}]"));
         line(&mut text, format_args!("mov r12, [rdi - {PASS_BYTES}]"));
         self.pair.print(&mut text, Place::Pair(self.vectors));
-        bodies(&mut text, segments::BODIES[0], ["r9", "r13"], constants);
+        bodies(&mut text, first_bodies, ["r9", "r13"], constants);
         for variable in 0..VARIABLES {
             line(&mut text, format_args!("vmovdqa ymmword ptr {}, ymm{variable}", vector_address("r13", variable)));
         }
         for variable in 0..VARIABLES {
             line(&mut text, format_args!("vmovdqa ymm{variable}, ymmword ptr {}", vector_address("r14", variable)));
         }
-        bodies(&mut text, segments::BODIES[1], ["r12", "r14"], constants);
+        bodies(&mut text, second_bodies, ["r12", "r14"], constants);
         self.end.print(&mut text, Place::End(lengths[0]));
         line(&mut text, format_args!("xchg r13, r14"));
         line(&mut text, format_args!("add r8, 2"));
