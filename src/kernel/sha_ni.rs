@@ -219,47 +219,35 @@ impl<const STREAMS: usize> Text<STREAMS> {
 
 /// The first 16 bytes of the text's second block, which hold the digits of the nonce (a nonce of the text puzzle has 10 at most).
 struct FirstWords {
-    /// As a big-endian number, without the digits.
-    rest: u128,
-    /// The same with the digits of `nonce`.
+    /// As a big-endian number.
     bytes: u128,
-    nonce: u64,
-    digits: u32,
+    /// How far the nonce's last digit is from the end, in bits.
+    last_digit: u32,
 }
 
 impl FirstWords {
     fn new(block: &Block, nonce: u64, digits: u32) -> Self {
-        let rest = u128::from_be_bytes(std::array::from_fn(|i| block[i]));
-        let mut first = Self { rest, bytes: 0, nonce, digits };
-        first.write_digits();
-        first
-    }
-
-    /// How far the last digit is from the end, in bits.
-    fn shift(&self) -> u32 {
-        128 - 8 * self.digits
-    }
-
-    fn write_digits(&mut self) {
-        let (mut left, mut ascii) = (self.nonce, 0);
-        for place in 0..self.digits {
-            ascii |= u128::from(b'0' + (left % 10) as u8) << (8 * place);
+        let mut bytes = u128::from_be_bytes(std::array::from_fn(|i| block[i]));
+        let last_digit = 128 - 8 * digits;
+        let mut left = nonce;
+        for place in 0..digits {
+            bytes |= u128::from(b'0' + (left % 10) as u8) << (last_digit + 8 * place);
             left /= 10;
         }
-        self.bytes = self.rest | ascii << self.shift();
+        Self { bytes, last_digit }
     }
 
-    /// These words, and on to the next nonce.
+    /// These words, and on to the next nonce; after the last of its length, to anything.
     #[inline]
     #[target_feature(enable = "sha,avx")]
     fn next(&mut self) -> __m128i {
         let words = _mm_set_epi64x((self.bytes >> 64) as i64, self.bytes as i64);
-        self.nonce += 1;
-        if (self.bytes >> self.shift()) as u8 == b'9' {
-            self.write_digits();
-        } else {
-            self.bytes += 1 << self.shift();
+        let mut digit = self.last_digit;
+        while digit < 120 && (self.bytes >> digit) as u8 == b'9' {
+            self.bytes -= 9 << digit;
+            digit += 8;
         }
+        self.bytes = self.bytes.wrapping_add(1 << digit);
         // The first word is the number's highest.
         _mm_shuffle_epi32::<0x1b>(words)
     }
