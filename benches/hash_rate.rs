@@ -1,4 +1,4 @@
-//! Hashes per second of every kernel this CPU has, and of the yardstick, for each puzzle, on one thread and on all.
+//! Hashes per second of every kernel this CPU has, for each puzzle, on one thread and on all.
 
 use std::hint::black_box;
 use std::num::NonZeroUsize;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use headframe::kernel::{Hits, Prepared, available, available_variants};
+use headframe::kernel::{Hits, Kernel, Prepared, available, available_variants};
 use headframe::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, ZeroUnit,
 };
@@ -42,10 +42,15 @@ fn puzzles() -> Vec<(Puzzle, u64)> {
     ]
 }
 
+/// Every kernel, which takes the fastest of its variants, and every variant.
+fn kernels() -> impl Iterator<Item = &'static dyn Kernel> {
+    available().into_iter().chain(available_variants())
+}
+
 /// Every kernel finds what the reference path finds.
 fn check(job: Job, range: NonceRange) -> usize {
     let expected: Vec<_> = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();
-    for kernel in available_variants() {
+    for kernel in kernels() {
         assert_eq!(Prepared::new(kernel, job).scan(range), expected, "{kernel:?}, {job:?}, {range:?}");
     }
     expected.len()
@@ -107,7 +112,7 @@ fn the_first_and_the_last_nonces() {
         check(job(puzzle, 3), NonceRange::new(space.start, space.start + 100));
         check(job(puzzle, 3), NonceRange::new(space.end - 100, space.end));
         // What is beyond the space is not searched.
-        for kernel in available_variants() {
+        for kernel in kernels() {
             let found = Prepared::new(kernel, job(puzzle, 0)).scan(NonceRange::new(space.end - 2, u64::MAX));
             assert_eq!(found, [space.end - 2, space.end - 1], "{kernel:?}");
         }
@@ -217,7 +222,7 @@ fn long_ranges() {
             assert_eq!(Prepared::new(kernel, job).scan(range), hits.solutions, "{kernel:?}, {puzzle:?}");
             hits
         };
-        let results: Vec<_> = available_variants().into_iter().map(hits).collect();
+        let results: Vec<_> = kernels().map(hits).collect();
         assert!(results[0].solutions.len() > 5 && results[0].shares.len() > 100, "{puzzle:?}");
         for result in &results {
             assert_eq!(result, results.last().unwrap(), "{puzzle:?}");
@@ -228,7 +233,7 @@ fn long_ranges() {
 #[test]
 fn a_range_scanned_in_parts_gives_the_same() {
     for (puzzle, place) in puzzles() {
-        for kernel in available_variants() {
+        for kernel in kernels() {
             let prepared = Prepared::new(kernel, job(puzzle, 6));
             let whole = prepared.scan(NonceRange::new(place, place + 3000));
             let mut rest = NonceRange::new(place, place + 3000);
@@ -259,7 +264,7 @@ fn check_shares(job: Job, bits: u8, range: NonceRange) -> usize {
             }
         }
     }
-    for kernel in available_variants() {
+    for kernel in kernels() {
         let prepared = Prepared::with_shares(kernel, job, bits);
         assert_eq!(prepared.hits(range), expected, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
         assert_eq!(prepared.scan(range), expected.solutions, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
@@ -342,7 +347,7 @@ fn bitcoins_own_nonces_are_found() {
         let job = Job { target: Target::from_bits(header.bits).unwrap(), ..job(puzzle, 0) };
         let nonce = u64::from(header.nonce);
         let range = NonceRange::new(nonce.saturating_sub(10_000), nonce + 10_000);
-        for kernel in available_variants() {
+        for kernel in kernels() {
             assert_eq!(Prepared::new(kernel, job).scan(range), [nonce], "{kernel:?}");
         }
     }

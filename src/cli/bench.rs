@@ -30,10 +30,9 @@ const SLICE: Duration = Duration::from_millis(2);
 /// Zeros of the target that is measured with: few hits, each of which costs a look by the reference path.
 const ZERO_BITS: i64 = 24;
 
-/// Nonces that every kernel searches first on each thread, to be compared, and the zeros of their target: some 64 hits. Where they begin,
-/// texts have the lengths of nonce that most nonces have.
-const SAMPLE: u64 = 1 << 18;
-const SAMPLE_START: u64 = 999_900_000;
+/// Nonces that every kernel searches first, to be compared, and the zeros of their target: some 64 hits. Among them texts get to the length
+/// that most of them have.
+const SAMPLE: NonceRange = NonceRange { start: 999_900_000, end: 999_900_000 + (1 << 18) };
 const SAMPLE_ZERO_BITS: i64 = 12;
 
 /// What was measured of one kernel.
@@ -52,9 +51,15 @@ struct Report {
     cycles_per_hash: Option<f64>,
     /// The best rate as a multiple of the yardstick's.
     times_sha2: f64,
-    /// How many solutions it met in the nonces that every kernel searches: a kernel that is wrong shows here.
+    #[serde(flatten)]
+    sample: Sample,
+}
+
+/// What a kernel found in the nonces that every kernel searches.
+#[derive(Serialize, Clone, Copy, PartialEq)]
+struct Sample {
     found: usize,
-    /// The sum of their nonces.
+    /// The sum of the nonces found.
     checksum: u64,
 }
 
@@ -70,9 +75,10 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
     for kernel in &kernels {
         self_test(*kernel)?;
     }
+    let samples = samples(&kernels, args.puzzle)?;
     let cpus = hashing::cpus();
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
-    let reports = measure(&kernels, args.puzzle, threads, args.seconds);
+    let reports = measure(&kernels, &samples, args.puzzle, threads, args.seconds);
     for report in &reports {
         match args.output.json {
             true => print(serde_json::to_string(report)?)?,
@@ -83,33 +89,20 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
 }
 
 fn row(report: &Report) -> String {
-    let Report { kernel, puzzle, threads, times_sha2, found, checksum, .. } = report;
+    let Report { kernel, puzzle, threads, times_sha2, sample: Sample { found, checksum }, .. } = report;
     let cycles = report.cycles_per_hash.map_or(String::new(), |cycles| format!("  {cycles:>6.1} cycles/hash"));
     format!(
-        "{kernel:<10} {puzzle:<7} {threads:>3} threads  median {:>11}  best {:>11}{cycles}  {times_sha2:>5.2} x sha2  {found} found, sum {checksum:x}",
+        "{kernel:<10} {puzzle:<7} {threads:>3} threads  median {:>11}  best {:>11}{cycles}  {times_sha2:>5.2} x sha2  {found} found, sum {checksum}",
         hash_rate(report.median_hashes_per_second),
         hash_rate(report.best_hashes_per_second)
     )
 }
 
-/// The job to measure with, and how far apart its slices begin.
+/// The job to measure with.
 fn job(puzzle: BenchPuzzle) -> Job {
-    let header = |version_mask| {
-        Puzzle::Header(HeaderPuzzle {
-            header: Header {
-                version: 0x2000_0000,
-                prev_blockhash: Digest([0x5a; 32]),
-                merkle_root: Digest([0xa5; 32]),
-                time: 1_795_342_329,
-                bits: 0x1d00_ffff,
-                nonce: 0,
-            },
-            version_mask,
-        })
-    };
     let puzzle = match puzzle {
-        BenchPuzzle::Header => header(0),
-        BenchPuzzle::Rolled => header(0x1fff_e000),
+        BenchPuzzle::Header => Puzzle::Header(header(0)),
+        BenchPuzzle::Rolled => Puzzle::Header(header(0x1fff_e000)),
         BenchPuzzle::Text => Puzzle::Text(TextPuzzle {
             prev: Digest([0x5a; 32]),
             timestamp: Timestamp::from_seconds(1_795_342_329),
@@ -119,34 +112,63 @@ fn job(puzzle: BenchPuzzle) -> Job {
     Job { height: 0, puzzle, target: zero_bits(ZERO_BITS), search: Search::Every }
 }
 
+fn header(version_mask: u32) -> HeaderPuzzle {
+    let header = Header {
+        version: 0x2000_0000,
+        prev_blockhash: Digest([0x5a; 32]),
+        merkle_root: Digest([0xa5; 32]),
+        time: 1_795_342_329,
+        bits: 0x1d00_ffff,
+        nonce: 0,
+    };
+    HeaderPuzzle { header, version_mask }
+}
+
 fn zero_bits(bits: i64) -> Target {
     Target::from_zeros(bits, ZeroUnit::Bits).expect("0 to 256")
 }
 
-fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZeroUsize, time: Duration) -> Vec<Report> {
-    let (job, header) = (job(puzzle), job(BenchPuzzle::Header));
-    let end = Instant::now() + time;
-    let runs: Vec<_> = thread::scope(|scope| {
-        let run = |thread| {
-            scope.spawn(move || {
-                let runs = kernels.iter().map(|kernel| Run::new(*kernel, job, thread));
-                alternate(runs.chain([Run::new(yardstick(), header, thread)]).collect(), end)
-            })
+/// What each kernel finds in the same nonces.
+///
+/// # Errors
+/// When they do not find the same.
+fn samples(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Vec<Sample>> {
+    let job = Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job(puzzle) };
+    let sample = |kernel: &&'static dyn Kernel| {
+        let found = Prepared::new(*kernel, job).scan(SAMPLE);
+        Sample { found: found.len(), checksum: found.iter().sum() }
+    };
+    let samples: Vec<_> = kernels.iter().map(sample).collect();
+    if samples.iter().any(|sample| *sample != samples[0]) {
+        let told = |(kernel, sample): (&&dyn Kernel, &Sample)| {
+            format!("{}: {} found, sum {}", kernel.name(), sample.found, sample.checksum)
         };
-        let handles: Vec<_> = (0..threads.get() as u64).map(run).collect();
+        let told: Vec<_> = kernels.iter().zip(&samples).map(told).collect();
+        anyhow::bail!("kernels disagree on the nonces {SAMPLE}: {}; one of them is wrong", told.join(", "));
+    }
+    Ok(samples)
+}
+
+fn measure(
+    kernels: &[&'static dyn Kernel],
+    samples: &[Sample],
+    puzzle: BenchPuzzle,
+    threads: NonZeroUsize,
+    time: Duration,
+) -> Vec<Report> {
+    let threads_runs: Vec<_> = thread::scope(|scope| {
+        let thread = |thread| scope.spawn(move || Runs::new(kernels, puzzle, thread).alternate(time));
+        let handles: Vec<_> = (0..threads.get() as u64).map(thread).collect();
         handles.into_iter().map(|handle| handle.join().expect("a measuring thread never panics")).collect()
     });
-    let mut clocks: Vec<_> = runs.iter().flat_map(|(_, clocks)| clocks.clone()).collect();
+    let mut clocks: Vec<_> = threads_runs.iter().flat_map(|runs: &Runs| runs.clocks.clone()).collect();
     let clock = (!clocks.is_empty()).then(|| percentile(&mut clocks, BEST));
-    let of_kernel = |at: usize| -> Vec<&Run> { runs.iter().map(|(runs, _)| &runs[at]).collect() };
-    let best_of = |runs: &[&Run]| runs.iter().map(|run| run.percentile(BEST)).sum::<f64>();
-    let yardstick = best_of(&of_kernel(kernels.len()));
+    let yardstick: f64 = threads_runs.iter().map(|runs| runs.yardstick.percentile(BEST)).sum();
     let report = |(at, kernel): (usize, &&'static dyn Kernel)| {
-        let runs = of_kernel(at);
-        let sum = |rate: fn(&Run) -> f64| runs.iter().map(|run| rate(run)).sum::<f64>();
-        let seconds = sum(|run| run.seconds()) / threads.get() as f64;
-        let hashes = runs.iter().map(|run| run.hashes()).sum();
-        let best = best_of(&runs);
+        let sum = |of: fn(&Run) -> f64| threads_runs.iter().map(|runs| of(&runs.kernels[at])).sum::<f64>();
+        let seconds = sum(Run::seconds) / threads.get() as f64;
+        let hashes = threads_runs.iter().map(|runs| runs.kernels[at].hashes()).sum();
+        let best = sum(|run| run.percentile(BEST));
         Report {
             kernel: kernel.name(),
             puzzle: match puzzle {
@@ -162,59 +184,75 @@ fn measure(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, threads: NonZer
             best_hashes_per_second: best,
             cycles_per_hash: clock.map(|hertz| hertz * threads.get() as f64 / best),
             times_sha2: best / yardstick,
-            found: runs.iter().map(|run| run.found.len()).sum(),
-            checksum: runs.iter().flat_map(|run| &run.found).sum(),
+            sample: samples[at],
         }
     };
     kernels.iter().enumerate().map(report).collect()
 }
 
-/// Slices of all kernels in turn until `end`; also the core's clock in hertz, measured in between as often.
-fn alternate(mut runs: Vec<Run>, end: Instant) -> (Vec<Run>, Vec<f64>) {
-    let mut clocks = Vec::new();
-    loop {
-        for run in &mut runs {
-            run.slice();
-        }
-        clocks.extend(hertz());
-        if Instant::now() >= end {
-            return (runs, clocks);
+/// What one thread measures.
+struct Runs {
+    kernels: Vec<Run>,
+    yardstick: Run,
+    /// The core's clock in hertz, measured as often.
+    clocks: Vec<f64>,
+}
+
+impl Runs {
+    fn new(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle, thread: u64) -> Self {
+        let job = job(puzzle);
+        let run = |kernel: &&'static dyn Kernel| {
+            let prepared = Prepared::new(*kernel, job);
+            Run::new(kernel.batch(), job.space(), thread, move |nonces| prepared.scan(nonces))
+        };
+        let header = header(0);
+        // Batches of 0.3 ms at the 12 MH/s of a Zen 5 core.
+        let scan = move |nonces| yardstick(&header, nonces, 0);
+        let yardstick = Run::new(4096, Puzzle::Header(header).space(), thread, scan);
+        Self { kernels: kernels.iter().map(run).collect(), yardstick, clocks: Vec::new() }
+    }
+
+    /// Slices of all in turn for so long.
+    fn alternate(mut self, time: Duration) -> Self {
+        let end = Instant::now() + time;
+        loop {
+            self.kernels.iter_mut().chain([&mut self.yardstick]).for_each(Run::slice);
+            self.clocks.extend(hertz());
+            if Instant::now() >= end {
+                return self;
+            }
         }
     }
 }
 
-/// One kernel on one thread.
+/// Slices of one scan on one thread.
 struct Run {
-    prepared: Prepared,
+    scan: Box<dyn Fn(NonceRange) -> Vec<u64> + Send>,
+    space: NonceRange,
     batch: u64,
     batches: u64,
     next: u64,
+    /// Nonces and seconds.
     slices: Vec<(u64, f64)>,
-    /// The solutions of the nonces that every kernel searches.
-    found: Vec<u64>,
 }
 
 impl Run {
-    fn new(kernel: &dyn Kernel, job: Job, thread: u64) -> Self {
-        let next = SAMPLE_START + thread * SAMPLE;
-        let sample = Prepared::new(kernel, Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job });
-        let found = sample.scan(NonceRange::new(next, next + SAMPLE));
-        Self { prepared: Prepared::new(kernel, job), batch: kernel.batch(), batches: 1, next, slices: vec![], found }
+    fn new(batch: u64, space: NonceRange, thread: u64, scan: impl Fn(NonceRange) -> Vec<u64> + Send + 'static) -> Self {
+        Self { scan: Box::new(scan), space, batch, batches: 1, next: space.start + (thread << 20), slices: vec![] }
     }
 
     /// About [`SLICE`] of hashing.
     fn slice(&mut self) {
-        let space = self.prepared.job().space();
         let count = self.batch * self.batches;
         // Strides that are no round number, so that nonces of every length have their share.
-        self.next = space.start + (self.next - space.start + 123_456_789) % (space.len().min(1 << 40) - count);
-        let range = NonceRange::new(self.next, self.next + count);
-        let start = Instant::now();
-        let mut rest = range;
+        let start = self.space.start;
+        self.next = start + (self.next - start + 123_456_789) % (self.space.len().min(1 << 40) - count);
+        let begin = Instant::now();
+        let mut rest = NonceRange::new(self.next, self.next + count);
         while !rest.is_empty() {
-            black_box(self.prepared.scan(rest.take_front(self.batch)));
+            black_box((self.scan)(rest.take_front(self.batch)));
         }
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = begin.elapsed().as_secs_f64();
         self.slices.push((count, seconds));
         let wanted = self.batches as f64 * SLICE.as_secs_f64() / seconds.max(1e-9);
         self.batches = (wanted.round() as u64).clamp(1, self.batches * 2);

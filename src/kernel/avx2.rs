@@ -19,55 +19,71 @@
 use std::arch::naked_asm;
 use std::sync::LazyLock;
 
-use super::lanes::{Code, Digits, Entry, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::Kernel;
+use super::lanes::{Code, Digits, INPUTS, LaneKernel, Pass, Shape, Table};
 use super::variants::Variants;
 
 include!(concat!(env!("OUT_DIR"), "/avx2.rs"));
 
 const LANES: usize = 8;
 
+/// That this CPU has AVX2: only [`get`] makes it.
+#[derive(Clone, Copy)]
+struct Avx2(());
+
 macro_rules! scan_code {
-    ($name:ident) => {
-        #[unsafe(naked)]
-        unsafe extern "sysv64" fn $name<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
-            naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx2_", stringify!($name), ".s")), options(raw))
+    ($name:ident, $shape:ident) => {
+        /// A copy of the code for each number.
+        fn $name<const COPY: usize>(_: Avx2) -> Code {
+            #[unsafe(naked)]
+            unsafe extern "sysv64" fn entry<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
+                naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx2_", stringify!($name), ".s")), options(raw))
+            }
+            // SAFETY: the code and its shape come from one run of the generator, for 8 lanes, and the CPU has AVX2; the code uses no
+            // later extension's instructions.
+            unsafe { Code::new(entry::<COPY>, $shape, LANES) }
         }
     };
 }
 
-scan_code!(header);
-scan_code!(text);
-scan_code!(short_header);
-scan_code!(short_text);
+scan_code!(header, HEADER);
+scan_code!(text, TEXT);
+scan_code!(short_header, SHORT_HEADER);
+scan_code!(short_text, SHORT_TEXT);
 
 static DIGITS: Digits = Digits::new(LANES);
 
 /// The kernel, if this CPU has AVX2 and the operating system keeps its registers.
-pub(super) fn get() -> Option<&'static Variants> {
+pub(super) fn get() -> Option<&'static dyn Kernel> {
     static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
-        let there = std::arch::is_x86_feature_detected!("avx2");
-        there.then(|| Variants::new(vec![Box::new(long::<0>()), Box::new(long::<1>()), Box::new(short())]))
+        std::arch::is_x86_feature_detected!("avx2").then(|| {
+            let cpu = Avx2(());
+            let variants = [
+                kernel("avx2, copy 1", header::<0>(cpu), text::<0>(cpu)),
+                kernel("avx2, copy 2", header::<1>(cpu), text::<1>(cpu)),
+                kernel("avx2, short", short_header::<0>(cpu), short_text::<0>(cpu)),
+            ];
+            Variants::new("avx2", variants.map(|variant| Box::new(variant) as Box<dyn Kernel>).into())
+        })
     });
-    KERNEL.as_ref()
+    KERNEL.as_ref().map(|kernel| kernel as _)
 }
 
-/// Only for CPUs with AVX2.
-fn long<const COPY: usize>() -> LaneKernel {
-    kernel([(header::<COPY>, HEADER), (text::<COPY>, TEXT)])
-}
-
-/// Only for CPUs with AVX2.
-fn short() -> LaneKernel {
-    kernel([(short_header::<0>, SHORT_HEADER), (short_text::<0>, SHORT_TEXT)])
-}
-
-/// The code for headers, and for texts, of one run of the generator each.
-fn kernel(code: [(Entry, Shape); 2]) -> LaneKernel {
-    let [header, text] = code.map(|(entry, shape)| {
-        // SAFETY: the code and its shape come from one run of the generator, for 8 lanes, as our callers give them, who are called only
-        // where the CPU has AVX2; the code uses no later extension's instructions.
-        unsafe { Code::new(entry, shape, LANES) }
-    });
+fn kernel(name: &'static str, header: Code, text: Code) -> LaneKernel {
     // 1 ms at the 20 MH/s of a Zen 5 core.
-    LaneKernel { name: "avx2", batch: 20_000, header, text, rolled: None, digits: &DIGITS }
+    LaneKernel { name, batch: 20_000, header, text, rolled: None, digits: &DIGITS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A linker that folds identical code would leave one.
+    #[test]
+    fn copies_lie_apart() {
+        // Their code is not run here.
+        let cpu = Avx2(());
+        assert_ne!(header::<0>(cpu).address(), header::<1>(cpu).address());
+        assert_ne!(text::<0>(cpu).address(), text::<1>(cpu).address());
+    }
 }

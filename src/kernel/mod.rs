@@ -28,11 +28,13 @@ mod self_test;
 mod sha_ni;
 #[cfg(target_arch = "x86_64")]
 mod variants;
+mod yardstick;
 
 use std::fmt;
 
 pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, measuring_job, self_test};
+pub use yardstick::yardstick;
 
 use crate::work::{Job, NonceRange, Search, ShareBits, Target};
 
@@ -47,6 +49,11 @@ pub trait Kernel: Send + Sync {
 
     /// Works out once what does not change from nonce to nonce.
     fn prepare(&self, job: &Job) -> Box<dyn Candidates>;
+
+    /// The kernels of which this one takes the fastest for each kind of puzzle, if it is made of such.
+    fn variants(&self) -> &[Box<dyn Kernel>] {
+        &[]
+    }
 }
 
 /// A job prepared by one kernel.
@@ -130,26 +137,20 @@ impl fmt::Debug for dyn Kernel {
 pub fn available() -> Vec<&'static dyn Kernel> {
     let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
     #[cfg(target_arch = "x86_64")]
-    kernels.extend(in_variants().map(|kernel| kernel as &dyn Kernel));
+    {
+        kernels.extend(avx512::get());
+        kernels.extend(sha_ni::get());
+        kernels.extend(avx2::get());
+    }
     kernels.push(&portable::PORTABLE);
     kernels
 }
 
-/// The same, but every variant of each: all must be right, though only one of them runs.
+/// The same in all their variants: each must be right, though only one runs for each kind of puzzle.
 pub fn available_variants() -> Vec<&'static dyn Kernel> {
-    let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
-    #[cfg(target_arch = "x86_64")]
-    kernels.extend(in_variants().flat_map(variants::Variants::each));
-    kernels.push(&portable::PORTABLE);
-    kernels
-}
-
-#[cfg(target_arch = "x86_64")]
-fn in_variants() -> impl Iterator<Item = &'static variants::Variants> {
-    [avx512::get(), sha_ni::get(), avx2::get()].into_iter().flatten()
-}
-
-/// What kernels are compared with, and never chosen: `sha2`'s block function on midstates, one nonce after another.
-pub fn yardstick() -> &'static dyn Kernel {
-    &portable::YARDSTICK
+    let variants = |kernel: &'static dyn Kernel| match kernel.variants() {
+        [] => vec![kernel],
+        variants => variants.iter().map(AsRef::as_ref).collect(),
+    };
+    available().into_iter().flat_map(variants).collect()
 }

@@ -88,12 +88,6 @@ pub fn measuring_job() -> Job {
     text(Hashing::Double, 32)
 }
 
-/// One like it of each kind that kernels have code of its own for.
-#[cfg(target_arch = "x86_64")]
-pub(super) fn measuring_jobs() -> [Job; 4] {
-    [header(0), header(0x1fff_e000), text(Hashing::Single, 32), measuring_job()]
-}
-
 /// The exercise's check text.
 fn text(hashing: Hashing, bits: u32) -> Job {
     let timestamp = "1550766000000".parse::<Timestamp>().expect("13 digits");
@@ -102,7 +96,7 @@ fn text(hashing: Hashing, bits: u32) -> Job {
 }
 
 /// Bitcoin's first block, with a target of 32 zero bits.
-fn header(version_mask: u32) -> Job {
+pub(super) fn header(version_mask: u32) -> Job {
     let header = Header {
         version: 1,
         prev_blockhash: Digest::default(),

@@ -8,8 +8,8 @@
 //!
 //! What was done for speed:
 //! 1. `sha256rnds2` takes two cycles on Zen 5 but its result is there after four, so one hash leaves the unit idle more than half the
-//!    time. Side by side, four take 142 cycles each for a header, six 132, eight 125.6, and the unit itself 122; most of their words are
-//!    in memory, which costs nothing. Ten are more code than the op cache holds (188), and there are smaller ones;
+//!    time. Side by side, four take 142 cycles each for a header, six 132, eight 125.6, and the unit itself 124; most of their words are
+//!    in memory, which costs nothing. Ten are more code than the op cache holds (188 cycles); six and four are there for smaller op caches;
 //! 2. for headers, rounds 0 and 1 are run once a job, and the last two not at all: word 7 of the digest is known before;
 //! 3. in the second hash, the sums of padding and constants are constants;
 //! 4. compiled for AVX, whose three-operand forms save moves.
@@ -25,20 +25,27 @@ use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
 /// The kernel, if this CPU has the SHA extensions and AVX.
-pub(super) fn get() -> Option<&'static Variants> {
+pub(super) fn get() -> Option<&'static dyn Kernel> {
     static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
         let there = std::arch::is_x86_feature_detected!("sha") && std::arch::is_x86_feature_detected!("avx");
-        there.then(|| Variants::new(vec![Box::new(ShaNi::<8>(())), Box::new(ShaNi::<6>(())), Box::new(ShaNi::<4>(()))]))
+        there.then(|| {
+            let eight = ShaNi::<8> { name: "sha-ni, 8 streams" };
+            let six = ShaNi::<6> { name: "sha-ni, 6 streams" };
+            let four = ShaNi::<4> { name: "sha-ni, 4 streams" };
+            Variants::new("sha-ni", vec![Box::new(eight), Box::new(six), Box::new(four)])
+        })
     });
-    KERNEL.as_ref()
+    KERNEL.as_ref().map(|kernel| kernel as _)
 }
 
-/// See the module. Only [`get`] hands it out, so whoever has one may use the instructions.
-struct ShaNi<const STREAMS: usize>(());
+/// See the module. Only [`get`] makes it, so whoever has one may use the instructions.
+struct ShaNi<const STREAMS: usize> {
+    name: &'static str,
+}
 
 impl<const STREAMS: usize> Kernel for ShaNi<STREAMS> {
     fn name(&self) -> &'static str {
-        "sha-ni"
+        self.name
     }
 
     fn batch(&self) -> u64 {
@@ -237,7 +244,7 @@ impl FirstWords {
         Self { bytes, last_digit }
     }
 
-    /// These words, and on to the next nonce; after the last of its length, to anything.
+    /// These words, and on to the next nonce; after the last of its length, to what nobody looks at.
     #[inline]
     #[target_feature(enable = "sha,avx")]
     fn next(&mut self) -> __m128i {
@@ -247,7 +254,7 @@ impl FirstWords {
             self.bytes -= 9 << digit;
             digit += 8;
         }
-        self.bytes = self.bytes.wrapping_add(1 << digit);
+        self.bytes += 1 << digit;
         // The first word is the number's highest.
         _mm_shuffle_epi32::<0x1b>(words)
     }

@@ -77,6 +77,12 @@ impl Code {
         Self { entry, shape, lanes }
     }
 
+    /// Where it begins.
+    #[cfg(test)]
+    pub(crate) fn address(&self) -> usize {
+        self.entry as usize
+    }
+
     pub(super) fn lanes(&self) -> usize {
         self.lanes
     }

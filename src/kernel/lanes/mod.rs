@@ -13,7 +13,7 @@ mod rolled;
 mod text;
 mod vectors;
 
-pub(super) use code::{Code, Entry, INPUTS, Pass, Shape, Table};
+pub(super) use code::{Code, INPUTS, Pass, Shape, Table};
 pub(super) use text::Digits;
 
 use crossbeam::queue::SegQueue;

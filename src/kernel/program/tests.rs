@@ -126,7 +126,7 @@ fn allocated_code_gives_them_too_whatever_the_stages_and_registers() {
 /// Runs the segments of a puzzle one after the other, each by `run`, and finds the word of `second`'s digest. The pair runs once to begin
 /// with `second`, and once more beside `first`.
 fn run_segments(
-    first_round: usize,
+    loop_from: usize,
     [pair, end]: [Program; 2],
     [first, second]: [&Pass; 2],
     run: impl Fn(&Program, [&Pass; 2]) -> Vec<u32>,
@@ -139,7 +139,7 @@ fn run_segments(
     let body = segments::body();
     let bodies = |mut ring: Vec<u32>, mut state: Vec<u32>, count: usize| {
         for body_at in 0..count {
-            let round = first_round + body_at * segments::ROUNDS;
+            let round = loop_from + body_at * segments::ROUNDS;
             let job = sha256d::K[round..round + segments::ROUNDS].to_vec();
             let pass = Pass { job, word: 0, vectors: ring.clone(), held: state };
             let mut words = run(&body, [&pass; 2]);
@@ -149,7 +149,7 @@ fn run_segments(
         }
         (ring, state)
     };
-    let [first_bodies, second_bodies] = segments::bodies(first_round);
+    let [first_bodies, second_bodies] = segments::bodies(loop_from);
     let waits = [0xbad; segments::VARIABLES];
     let begun = run(&pair, [&with(second, &waits, &[]), &with(first, &waits, &[])]);
     let (ring, state) = (&begun[..segments::RING], &begun[segments::SECOND.end..]);
@@ -188,12 +188,12 @@ fn segments_give_the_words_of_sha2() {
         machine.pass(first.clone())
     };
     for (pair, end, make_case) in puzzles {
-        for first_round in [16, 24, 32, 40] {
+        for loop_from in [16, 24, 32, 40] {
             for _ in 0..3 {
                 let [(first, _), (second, word)] = [make_case(&mut numbers), make_case(&mut numbers)];
-                let programs = || [pair(first_round), end()];
-                assert_eq!(run_segments(first_round, programs(), [&first, &second], interpreted), word);
-                assert_eq!(run_segments(first_round, programs(), [&first, &second], allocated), word);
+                let programs = || [pair(loop_from), end()];
+                assert_eq!(run_segments(loop_from, programs(), [&first, &second], interpreted), word);
+                assert_eq!(run_segments(loop_from, programs(), [&first, &second], allocated), word);
             }
         }
     }
@@ -213,11 +213,11 @@ fn a_hash_takes_no_more_operations_than_it_did() {
         [sha256d::header, sha256d::rolled, sha256d::text, sha256d::schedule].map(|program| program().lanes.len());
     assert_eq!(lengths, [2853, 2386, 3028, 468]);
     let body = segments::body().lanes.len();
-    for (first_round, expected) in [(32, [5773, 6119]), (16, [6086, 6387])] {
-        let bodies = segments::bodies(first_round).iter().sum::<usize>() * body;
+    for (loop_from, expected) in [(32, [5773, 6119]), (16, [6086, 6387])] {
+        let bodies = segments::bodies(loop_from).iter().sum::<usize>() * body;
         let puzzles = [
-            [segments::pair_header(first_round), segments::end_header()],
-            [segments::pair_text(first_round), segments::end_text()],
+            [segments::pair_header(loop_from), segments::end_header()],
+            [segments::pair_text(loop_from), segments::end_text()],
         ];
         let lengths = puzzles.map(|ends| bodies + ends.iter().map(|program| program.lanes.len()).sum::<usize>());
         assert_eq!(lengths, expected);
@@ -248,13 +248,13 @@ fn every_instruction_and_every_table_word_is_printed() {
 
 #[test]
 fn segments_are_printed_once_each() {
-    for first_round in [16, 32] {
-        let header = print::avx2::Puzzle::new(first_round, segments::pair_header, segments::end_header());
+    for loop_from in [16, 32] {
+        let header = print::avx2::Puzzle::new(loop_from, segments::pair_header, segments::end_header());
         let assembler = header.print();
         // Bodies of two hashes, but one piece of code.
         assert_eq!(assembler.matches("call 5f").count(), 2);
         assert_eq!(assembler.matches("\n5:\n").count(), 1);
-        let text = print::avx2::Puzzle::new(first_round, segments::pair_text, segments::end_text());
+        let text = print::avx2::Puzzle::new(loop_from, segments::pair_text, segments::end_text());
         for (puzzle, given) in [(header, 1), (text, 2)] {
             let Layout { stages, slots, vectors } = puzzle.layout();
             assert_eq!([stages, vectors], [2, given]);

@@ -45,7 +45,7 @@ const FRAME: usize = VARIABLES + RING;
 
 /// The segments of a puzzle.
 pub(crate) struct Puzzle {
-    first_round: usize,
+    loop_from: usize,
     /// How many vectors a pass is given.
     vectors: usize,
     pair: Segment,
@@ -72,13 +72,13 @@ impl Segment {
 }
 
 impl Puzzle {
-    /// From its first segment, which leaves off before the bodies' `first_round`, and its last.
-    pub(crate) fn new(first_round: usize, pair: fn(usize) -> Program, end: Program) -> Self {
-        let pair = pair(first_round);
+    /// From its first segment, which leaves off before the bodies' `loop_from`, and its last.
+    pub(crate) fn new(loop_from: usize, pair: fn(usize) -> Program, end: Program) -> Self {
+        let pair = pair(loop_from);
         let vectors = pair.vectors() - VARIABLES;
         let pair = Segment::new(pair, segments::SECOND);
         let [body, end] = [segments::body(), end].map(|program| Segment::new(program, 0..0));
-        Self { first_round, vectors, pair, body, end }
+        Self { loop_from, vectors, pair, body, end }
     }
 
     /// The programs whose words the table has, in order.
@@ -88,7 +88,7 @@ impl Puzzle {
 
     /// The numbers that follow them.
     pub(crate) fn constants(&self) -> &'static [u32] {
-        &K[self.first_round..]
+        &K[self.loop_from..]
     }
 
     /// Two frames, and behind them what finds no register.
@@ -103,7 +103,7 @@ impl Puzzle {
         let mut text = String::new();
         let lengths = self.tables().map(|program| program.table.len());
         let constants = 4 * lengths.iter().sum::<usize>();
-        let [first_bodies, second_bodies] = segments::bodies(self.first_round);
+        let [first_bodies, second_bodies] = segments::bodies(self.loop_from);
         // rdi is the pass, rsi how many are left, r8 the results; r9 the table, r11 the vectors and r13 the frame of the batch that begins,
         // r12 the table and r14 the frame of the one before; rax what finds no register. In the bodies, rcx is the older half of the
         // ring, rdx the other, rbx the constants.

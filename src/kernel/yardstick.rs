@@ -1,0 +1,40 @@
+//! What kernels are compared with: `sha2`'s block function on the midstate, one header after another, as anybody would write it.
+
+use super::blocks::{INITIAL, compress, digest_block, header_block, header_midstate};
+use crate::work::{HeaderPuzzle, NonceRange};
+
+/// The nonces of `nonces` whose header's hash is at most `limit` in its most significant word. Only headers of one version.
+pub fn yardstick(puzzle: &HeaderPuzzle, nonces: NonceRange, limit: u32) -> Vec<u64> {
+    let midstate = header_midstate(puzzle, nonces.start);
+    let (mut block, mut second) = (header_block(puzzle), digest_block());
+    let mut found = Vec::new();
+    for nonce in nonces.start..nonces.end {
+        block[12..16].copy_from_slice(&(nonce as u32).to_le_bytes());
+        let mut state = midstate;
+        compress(&mut state, &block);
+        for (bytes, word) in second.chunks_exact_mut(4).zip(&state) {
+            bytes.copy_from_slice(&word.to_be_bytes());
+        }
+        state = INITIAL;
+        compress(&mut state, &second);
+        if state[7].swap_bytes() <= limit {
+            found.push(nonce);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::self_test::header;
+    use crate::work::Puzzle;
+
+    #[test]
+    fn it_finds_what_the_reference_path_finds() {
+        let job = header(0);
+        let Puzzle::Header(puzzle) = job.puzzle else { panic!("a header") };
+        let nonces = NonceRange::new(2_083_236_893 - 1000, 2_083_236_893 + 1000);
+        assert_eq!(yardstick(&puzzle, nonces, 0), [2_083_236_893]);
+    }
+}
