@@ -28,9 +28,16 @@ struct Case {
     nonces: &'static [u64],
 }
 
-/// Lets `kernel` search a few thousand nonces whose solutions are known, and every lane of it some hundred that the reference path
-/// searches too (a few milliseconds).
+/// Lets `kernel`, or each of its variants, search a few thousand nonces whose solutions are known, and every lane of it some hundred that
+/// the reference path searches too (a few milliseconds).
 pub fn self_test(kernel: &dyn Kernel) -> Result<(), SelfTestError> {
+    match kernel.variants() {
+        [] => self_test_one(kernel),
+        variants => variants.iter().try_for_each(|variant| self_test(variant.as_ref())),
+    }
+}
+
+fn self_test_one(kernel: &dyn Kernel) -> Result<(), SelfTestError> {
     for Case { name, job, range, nonces } in cases() {
         check(kernel, name, job, range, nonces.to_vec())?;
     }
@@ -142,6 +149,7 @@ fn cases() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::portable::{PORTABLE, Portable};
     use crate::kernel::{Candidates, available};
 
     #[test]
@@ -183,5 +191,32 @@ mod tests {
     fn a_kernel_that_misses_a_solution_is_refused() {
         let error = self_test(&Blind).unwrap_err();
         assert_eq!((error.expected, error.got), (vec![4750], vec![]));
+    }
+
+    /// Right, but made of two, of which one is not.
+    struct HalfBlind([Box<dyn Kernel>; 2]);
+
+    impl Kernel for HalfBlind {
+        fn name(&self) -> &'static str {
+            "half blind"
+        }
+
+        fn batch(&self) -> u64 {
+            1
+        }
+
+        fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
+            PORTABLE.prepare(job)
+        }
+
+        fn variants(&self) -> &[Box<dyn Kernel>] {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn so_is_one_of_which_a_variant_does() {
+        assert_eq!(self_test(&HalfBlind([Box::new(Portable), Box::new(Blind)])).unwrap_err().kernel, "blind");
+        assert_eq!(self_test(&HalfBlind([Box::new(Portable), Box::new(Portable)])), Ok(()));
     }
 }

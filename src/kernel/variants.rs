@@ -5,7 +5,7 @@
 //! that file, until one of the pages is moved. In a virtual machine, whose pages lie anywhere, 1 to 3 of 100 files were struck in a given
 //! loop of six pages. A copy of the same code is as good a variant as any: it hardly ever meets the same fate.
 //!
-//! A variant that is wrong may well be the fastest. Then the whole kernel fails its self-test, and another one is used.
+//! Each variant has to pass the self-test, or the whole kernel is left out.
 
 #![allow(clippy::disallowed_methods)] // measuring time is what this is for; which variant runs has no bearing on what is found
 
@@ -109,7 +109,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     use super::*;
-    use crate::kernel::{available_variants, measuring_job, self_test};
+    use crate::kernel::measuring_job;
 
     /// Takes so many microseconds for a scan, and more before a time.
     #[derive(Clone)]
@@ -159,12 +159,5 @@ mod tests {
         assert_eq!(measure(), 0);
         now.store(0, Relaxed);
         assert_eq!(measure(), 0, "what was seen once counts");
-    }
-
-    #[test]
-    fn every_variant_is_right() {
-        for variant in available_variants() {
-            assert_eq!(self_test(variant), Ok(()));
-        }
     }
 }
