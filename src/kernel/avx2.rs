@@ -16,54 +16,36 @@
 
 #![allow(unsafe_code)]
 
-use std::arch::naked_asm;
 use std::sync::LazyLock;
 
 use super::Kernel;
-use super::lanes::{Code, Digits, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::lanes::{Code, Digits, INPUTS, LaneKernel, Shape, Table, scan_code};
 use super::variants::Variants;
+use cpu::Cpu;
 
 include!(concat!(env!("OUT_DIR"), "/avx2.rs"));
 
 const LANES: usize = 8;
 
-/// That this CPU has AVX2: only [`get`] makes it.
-#[derive(Clone, Copy)]
-struct Avx2(());
-
-macro_rules! scan_code {
-    ($name:ident, $shape:ident) => {
-        /// A copy of the code for each number.
-        fn $name<const COPY: usize>(_: Avx2) -> Code {
-            #[unsafe(naked)]
-            unsafe extern "sysv64" fn entry<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
-                naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx2_", stringify!($name), ".s")), options(raw))
-            }
-            // SAFETY: the code and its shape come from one run of the generator, for 8 lanes, and the CPU has AVX2; the code uses no
-            // later extension's instructions.
-            unsafe { Code::new(entry::<COPY>, $shape, LANES) }
-        }
-    };
-}
-
-scan_code!(header, HEADER);
-scan_code!(text, TEXT);
-scan_code!(short_header, SHORT_HEADER);
-scan_code!(short_text, SHORT_TEXT);
+scan_code!(header, "avx2", Cpu, LANES);
+scan_code!(text, "avx2", Cpu, LANES);
+scan_code!(short_header, "avx2", Cpu, LANES);
+scan_code!(short_text, "avx2", Cpu, LANES);
 
 static DIGITS: Digits = Digits::new(LANES);
 
 /// The kernel, if this CPU has AVX2 and the operating system keeps its registers.
 pub(super) fn get() -> Option<&'static dyn Kernel> {
     static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
-        std::arch::is_x86_feature_detected!("avx2").then(|| {
-            let cpu = Avx2(());
-            let variants = [
-                kernel("avx2, copy 1", header::<0>(cpu), text::<0>(cpu)),
-                kernel("avx2, copy 2", header::<1>(cpu), text::<1>(cpu)),
-                kernel("avx2, short", short_header::<0>(cpu), short_text::<0>(cpu)),
-            ];
-            Variants::new("avx2", variants.map(|variant| Box::new(variant) as Box<dyn Kernel>).into())
+        Cpu::get().map(|cpu| {
+            Variants::new(
+                "avx2",
+                vec![
+                    Box::new(kernel("avx2, copy 1", header::<0>(cpu), text::<0>(cpu))),
+                    Box::new(kernel("avx2, copy 2", header::<1>(cpu), text::<1>(cpu))),
+                    Box::new(kernel("avx2, short", short_header::<0>(cpu), short_text::<0>(cpu))),
+                ],
+            )
         })
     });
     KERNEL.as_ref().map(|kernel| kernel as _)
@@ -74,16 +56,27 @@ fn kernel(name: &'static str, header: Code, text: Code) -> LaneKernel {
     LaneKernel { name, batch: 20_000, header, text, rolled: None, digits: &DIGITS }
 }
 
+/// Shows that this CPU has AVX2.
+mod cpu {
+    #[derive(Clone, Copy)]
+    pub(super) struct Cpu(());
+
+    impl Cpu {
+        pub(super) fn get() -> Option<Self> {
+            std::arch::is_x86_feature_detected!("avx2").then_some(Self(()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::lanes::assert_apart;
 
-    /// A linker that folds identical code would leave one.
     #[test]
     fn copies_lie_apart() {
-        // Their code is not run here.
-        let cpu = Avx2(());
-        assert_ne!(header::<0>(cpu).address(), header::<1>(cpu).address());
-        assert_ne!(text::<0>(cpu).address(), text::<1>(cpu).address());
+        let Some(cpu) = Cpu::get() else { return println!("SKIPPED: this CPU has no AVX2") };
+        assert_apart(&[header::<0>(cpu), header::<1>(cpu)]);
+        assert_apart(&[text::<0>(cpu), text::<1>(cpu)]);
     }
 }

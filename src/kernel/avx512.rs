@@ -11,57 +11,42 @@
 
 #![allow(unsafe_code)]
 
-use std::arch::naked_asm;
 use std::sync::LazyLock;
 
 use super::Kernel;
-use super::lanes::{Code, Digits, INPUTS, LaneKernel, Pass, Shape, Table};
+use super::lanes::{Digits, INPUTS, LaneKernel, Shape, Table, scan_code};
 use super::variants::Variants;
+use cpu::Cpu;
 
 include!(concat!(env!("OUT_DIR"), "/avx512.rs"));
 
 const LANES: usize = 16;
 
-/// That this CPU has AVX-512F: only [`get`] makes it.
-#[derive(Clone, Copy)]
-struct Avx512(());
-
-macro_rules! scan_code {
-    ($name:ident, $shape:ident) => {
-        /// A copy of the code for each number.
-        fn $name<const COPY: usize>(_: Avx512) -> Code {
-            #[unsafe(naked)]
-            unsafe extern "sysv64" fn entry<const COPY: usize>(_: *const Pass, _: usize, _: *mut u32, _: *mut u8) {
-                naked_asm!(include_str!(concat!(env!("OUT_DIR"), "/avx512_", stringify!($name), ".s")), options(raw))
-            }
-            // SAFETY: the code and its shape come from one run of the generator, for 16 lanes, and the CPU has AVX-512F; the code uses no
-            // other extension's instructions.
-            unsafe { Code::new(entry::<COPY>, $shape, LANES) }
-        }
-    };
-}
-
-scan_code!(header, HEADER);
-scan_code!(text, TEXT);
-scan_code!(schedule, SCHEDULE);
-scan_code!(rolled, ROLLED);
+scan_code!(header, "avx512", Cpu, LANES);
+scan_code!(text, "avx512", Cpu, LANES);
+scan_code!(schedule, "avx512", Cpu, LANES);
+scan_code!(rolled, "avx512", Cpu, LANES);
 
 static DIGITS: Digits = Digits::new(LANES);
 
 /// The kernel, if this CPU has AVX-512F and the operating system keeps its registers.
 pub(super) fn get() -> Option<&'static dyn Kernel> {
     static KERNEL: LazyLock<Option<Variants>> = LazyLock::new(|| {
-        std::arch::is_x86_feature_detected!("avx512f").then(|| {
-            let cpu = Avx512(());
-            let copies =
-                [copy::<0>(cpu, "avx512, copy 1"), copy::<1>(cpu, "avx512, copy 2"), copy::<2>(cpu, "avx512, copy 3")];
-            Variants::new("avx512", copies.map(|copy| Box::new(copy) as Box<dyn Kernel>).into())
+        Cpu::get().map(|cpu| {
+            Variants::new(
+                "avx512",
+                vec![
+                    Box::new(copy::<0>(cpu, "avx512, copy 1")),
+                    Box::new(copy::<1>(cpu, "avx512, copy 2")),
+                    Box::new(copy::<2>(cpu, "avx512, copy 3")),
+                ],
+            )
         })
     });
     KERNEL.as_ref().map(|kernel| kernel as _)
 }
 
-fn copy<const COPY: usize>(cpu: Avx512, name: &'static str) -> LaneKernel {
+fn copy<const COPY: usize>(cpu: Cpu, name: &'static str) -> LaneKernel {
     LaneKernel {
         name,
         // 1.2 ms at the 85 MH/s of a Zen 5 core.
@@ -73,16 +58,29 @@ fn copy<const COPY: usize>(cpu: Avx512, name: &'static str) -> LaneKernel {
     }
 }
 
+/// Shows that this CPU has AVX-512F.
+mod cpu {
+    #[derive(Clone, Copy)]
+    pub(super) struct Cpu(());
+
+    impl Cpu {
+        pub(super) fn get() -> Option<Self> {
+            std::arch::is_x86_feature_detected!("avx512f").then_some(Self(()))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::lanes::assert_apart;
 
-    /// A linker that folds identical code would leave one.
     #[test]
     fn copies_lie_apart() {
-        // Their code is not run here.
-        let cpu = Avx512(());
-        assert_ne!(header::<0>(cpu).address(), header::<1>(cpu).address());
-        assert_ne!(text::<0>(cpu).address(), text::<1>(cpu).address());
+        let Some(cpu) = Cpu::get() else { return println!("SKIPPED: this CPU has no AVX-512F") };
+        assert_apart(&[header::<0>(cpu), header::<1>(cpu), header::<2>(cpu)]);
+        assert_apart(&[text::<0>(cpu), text::<1>(cpu), text::<2>(cpu)]);
+        assert_apart(&[schedule::<0>(cpu), schedule::<1>(cpu), schedule::<2>(cpu)]);
+        assert_apart(&[rolled::<0>(cpu), rolled::<1>(cpu), rolled::<2>(cpu)]);
     }
 }

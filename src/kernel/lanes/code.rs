@@ -33,6 +33,31 @@ pub(crate) struct Shape {
 /// The code's entry: the pass that the first stage begins with, how many passes, the frames, the results.
 pub(crate) type Entry = unsafe extern "sysv64" fn(*const Pass, usize, *mut u32, *mut u8);
 
+/// A function called `$name` that gives the code which the build script has written to `$kernel_$name.s`, a copy of it for each number. Its
+/// argument shows that the CPU can run it; `$lanes` are its lanes, and the module `$name` is what the generator says of it.
+macro_rules! scan_code {
+    ($name:ident, $kernel:literal, $cpu:ty, $lanes:expr) => {
+        fn $name<const COPY: usize>(_: $cpu) -> $crate::kernel::lanes::Code {
+            #[unsafe(naked)]
+            unsafe extern "sysv64" fn entry<const COPY: usize>(
+                _: *const $crate::kernel::lanes::Pass,
+                _: usize,
+                _: *mut u32,
+                _: *mut u8,
+            ) {
+                std::arch::naked_asm!(
+                    include_str!(concat!(env!("OUT_DIR"), "/", $kernel, "_", stringify!($name), ".s")),
+                    options(raw)
+                )
+            }
+            // SAFETY: the code and its shape bear one name, and so come from one run of the generator, for so many lanes; the CPU has its
+            // instructions, as the argument shows.
+            unsafe { $crate::kernel::lanes::Code::new(entry::<COPY>, $name::SHAPE, $lanes) }
+        }
+    };
+}
+pub(crate) use scan_code;
+
 /// One batch: the lanes of one pass.
 #[derive(Clone, Copy)]
 pub(super) struct Batch {

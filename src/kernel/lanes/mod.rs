@@ -13,7 +13,7 @@ mod rolled;
 mod text;
 mod vectors;
 
-pub(super) use code::{Code, INPUTS, Pass, Shape, Table};
+pub(super) use code::{Code, INPUTS, Pass, Shape, Table, scan_code};
 pub(super) use text::Digits;
 
 use crossbeam::queue::SegQueue;
@@ -71,6 +71,15 @@ impl Kernel for LaneKernel {
             Puzzle::Text(_) => PORTABLE.prepare(job),
         }
     }
+}
+
+/// Copies of code begin at different places: a linker that folds identical code would leave one.
+#[cfg(test)]
+pub(super) fn assert_apart(copies: &[Code]) {
+    let mut addresses: Vec<_> = copies.iter().map(Code::address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    assert_eq!(addresses.len(), copies.len());
 }
 
 #[cfg(test)]

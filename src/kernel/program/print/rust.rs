@@ -16,7 +16,7 @@ pub(crate) struct Layout {
     pub(crate) vectors: usize,
 }
 
-/// Prints a constant of the type `Shape`, named like `name` in capitals, and the function that it refers to, which fills the table
+/// Prints a module called `name` with a constant `SHAPE`, of the type `Shape`, and the function that it refers to, which fills the table
 /// with the words of `programs` and then the numbers `constants`.
 pub(crate) fn shape(
     name: &str,
@@ -29,11 +29,14 @@ pub(crate) fn shape(
     let outputs = programs.iter().flat_map(|program| &program.outputs);
     let candidates = outputs.clone().any(|output| matches!(output, Output::Candidates { .. }));
     let stores = if candidates { 0 } else { outputs.count() };
-    line(&mut text, format_args!("const {}: Shape = Shape {{", name.to_uppercase()));
-    line(&mut text, format_args!("    stages: {stages}, slots: {slots}, vectors: {vectors}, stores: {stores},"));
-    line(&mut text, format_args!("    fill: fill_{name},"));
-    line(&mut text, format_args!("}};"));
-    line(&mut text, format_args!("fn fill_{name}(job: &[u32; INPUTS], table: &mut Table) {{"));
+    line(&mut text, format_args!("mod {name} {{"));
+    line(&mut text, format_args!("use super::{{INPUTS, Shape, Table}};"));
+    line(&mut text, format_args!("pub(super) const SHAPE: Shape ="));
+    line(
+        &mut text,
+        format_args!("    Shape {{ stages: {stages}, slots: {slots}, vectors: {vectors}, stores: {stores}, fill }};"),
+    );
+    line(&mut text, format_args!("fn fill(job: &[u32; INPUTS], table: &mut Table) {{"));
     let mut first = 0;
     for program in programs {
         line(&mut text, format_args!("    {{"));
@@ -44,6 +47,7 @@ pub(crate) fn shape(
     for (place, number) in constants.iter().enumerate() {
         line(&mut text, format_args!("    table.0[{}] = {number:#x};", first + place));
     }
+    line(&mut text, format_args!("}}"));
     line(&mut text, format_args!("}}"));
     text
 }
