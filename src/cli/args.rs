@@ -238,10 +238,10 @@ pub(super) struct Grind {
   headframe bench --puzzle text --threads 1
   headframe bench --kernel portable --seconds 10 --json
 
-Kernels alternate in slices of about 2 ms. `best` is the 5th percentile of the slices: what the box does when nothing
-disturbs it. `x sha2` compares it with headers hashed by the sha2 crate on a midstate, one after another, whatever the
-puzzle. `found` and `sum` are of some 260,000 nonces that each kernel has searched before: if kernels disagree on their
-solutions, nothing is measured.")]
+Kernels alternate in slices of about 2 ms. `best` is the 5th percentile of the slices: what the
+box does when nothing disturbs it. `x sha2` compares it with headers hashed by the sha2 crate on a
+midstate, one after another, whatever the puzzle. `found` and `sum` are of some 260,000 nonces that
+each kernel has searched before: if they disagree on the solutions, nothing is measured.")]
 pub(super) struct Bench {
     /// One kernel, or all that this CPU has
     #[arg(long, value_name = "NAME", default_value = "all", env = "HEADFRAME_KERNEL")]

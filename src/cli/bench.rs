@@ -35,6 +35,9 @@ const ZERO_BITS: i64 = 24;
 const SAMPLE: NonceRange = NonceRange { start: 999_900_000, end: 999_900_000 + (1 << 18) };
 const SAMPLE_ZERO_BITS: i64 = 12;
 
+/// Each kernel is prepared for each of these parts of the sample, and so measures its variants at that many moments.
+const SAMPLE_PARTS: u64 = 16;
+
 /// What was measured of one kernel.
 #[derive(Serialize)]
 struct Report {
@@ -56,7 +59,7 @@ struct Report {
 }
 
 /// What a kernel found in the nonces that every kernel searches.
-#[derive(Serialize, Clone, Copy, PartialEq)]
+#[derive(Serialize, Clone, Copy, Debug, PartialEq)]
 struct Sample {
     found: usize,
     /// The sum of the nonces found.
@@ -75,10 +78,10 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
     for kernel in &kernels {
         self_test(*kernel)?;
     }
-    let samples = samples(&kernels, args.puzzle)?;
+    let sample = sample(&kernels, args.puzzle)?;
     let cpus = hashing::cpus();
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
-    let reports = measure(&kernels, &samples, args.puzzle, threads, args.seconds);
+    let reports = measure(&kernels, sample, args.puzzle, threads, args.seconds);
     for report in &reports {
         match args.output.json {
             true => print(serde_json::to_string(report)?)?,
@@ -128,30 +131,35 @@ fn zero_bits(bits: i64) -> Target {
     Target::from_zeros(bits, ZeroUnit::Bits).expect("0 to 256")
 }
 
-/// What each kernel finds in the same nonces.
+/// What every kernel finds in the same nonces. By the way, each has the time to choose among its variants.
 ///
 /// # Errors
 /// When they do not find the same.
-fn samples(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Vec<Sample>> {
+fn sample(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Sample> {
     let job = Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job(puzzle) };
-    let sample = |kernel: &&'static dyn Kernel| {
-        let found = Prepared::new(*kernel, job).scan(SAMPLE);
-        Sample { found: found.len(), checksum: found.iter().sum() }
-    };
-    let samples: Vec<_> = kernels.iter().map(sample).collect();
+    let mut samples = vec![Sample { found: 0, checksum: 0 }; kernels.len()];
+    let mut rest = SAMPLE;
+    while !rest.is_empty() {
+        let part = rest.take_front(SAMPLE.len() / SAMPLE_PARTS);
+        for (kernel, sample) in kernels.iter().zip(&mut samples) {
+            let found = Prepared::new(*kernel, job).scan(part);
+            sample.found += found.len();
+            sample.checksum += found.iter().sum::<u64>();
+        }
+    }
     if samples.iter().any(|sample| *sample != samples[0]) {
-        let told = |(kernel, sample): (&&dyn Kernel, &Sample)| {
-            format!("{}: {} found, sum {}", kernel.name(), sample.found, sample.checksum)
+        let told = |(kernel, Sample { found, checksum }): (&&dyn Kernel, &Sample)| {
+            format!("{} found {found}, sum {checksum}", kernel.name())
         };
         let told: Vec<_> = kernels.iter().zip(&samples).map(told).collect();
-        anyhow::bail!("kernels disagree on the nonces {SAMPLE}: {}; one of them is wrong", told.join(", "));
+        anyhow::bail!("kernels disagree on the nonces {SAMPLE}: {}; one of them is wrong", told.join("; "));
     }
-    Ok(samples)
+    Ok(samples[0])
 }
 
 fn measure(
     kernels: &[&'static dyn Kernel],
-    samples: &[Sample],
+    sample: Sample,
     puzzle: BenchPuzzle,
     threads: NonZeroUsize,
     time: Duration,
@@ -184,7 +192,7 @@ fn measure(
             best_hashes_per_second: best,
             cycles_per_hash: clock.map(|hertz| hertz * threads.get() as f64 / best),
             times_sha2: best / yardstick,
-            sample: samples[at],
+            sample,
         }
     };
     kernels.iter().enumerate().map(report).collect()
@@ -194,7 +202,7 @@ fn measure(
 struct Runs {
     kernels: Vec<Run>,
     yardstick: Run,
-    /// The core's clock in hertz, measured as often.
+    /// The core's clock in hertz, once after each round of slices.
     clocks: Vec<f64>,
 }
 
@@ -207,7 +215,7 @@ impl Runs {
         };
         let header = header(0);
         // Batches of 0.3 ms at the 12 MH/s of a Zen 5 core.
-        let scan = move |nonces| yardstick(&header, nonces, 0);
+        let scan = move |nonces| yardstick(&header, nonces);
         let yardstick = Run::new(4096, Puzzle::Header(header).space(), thread, scan);
         Self { kernels: kernels.iter().map(run).collect(), yardstick, clocks: Vec::new() }
     }
@@ -296,4 +304,41 @@ fn hertz() -> Option<f64> {
 #[cfg(not(target_arch = "x86_64"))]
 fn hertz() -> Option<f64> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Candidates;
+
+    /// Finds nothing.
+    struct Blind;
+
+    impl Kernel for Blind {
+        fn name(&self) -> &'static str {
+            "blind"
+        }
+
+        fn batch(&self) -> u64 {
+            1
+        }
+
+        fn prepare(&self, _: &Job) -> Box<dyn Candidates> {
+            Box::new(Self)
+        }
+    }
+
+    impl Candidates for Blind {
+        fn scan(&self, _: NonceRange, _: &mut Vec<u64>) {}
+    }
+
+    #[test]
+    fn kernels_that_disagree_are_not_measured() {
+        let mut kernels = available();
+        let all = sample(&kernels, BenchPuzzle::Text).unwrap();
+        assert!(all.found > 32 && all.checksum > SAMPLE.start, "{} found", all.found);
+        kernels.push(&Blind);
+        let error = sample(&kernels, BenchPuzzle::Text).unwrap_err().to_string();
+        assert!(error.contains("blind found 0, sum 0; one of them is wrong"), "{error}");
+    }
 }

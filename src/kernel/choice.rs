@@ -11,7 +11,7 @@ use super::{Kernel, Prepared, SelfTestError, available, self_test};
 use crate::work::NonceRange;
 
 /// A turn: long enough for the clock, short enough that four kernels and five turns take some twenty milliseconds (a turn is one batch
-/// at least). As much again goes into self-tests, and into the choice between variants, which they bring about.
+/// at least). As much again goes into the self-tests of all variants and the first choice among them.
 const TURN: Duration = Duration::from_micros(500);
 
 /// The first turns warm caches and clocks up; disturbances are shorter than all of them.

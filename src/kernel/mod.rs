@@ -40,14 +40,15 @@ use crate::work::{Job, NonceRange, Search, ShareBits, Target};
 
 /// One way to hash, for one instruction set.
 pub trait Kernel: Send + Sync {
-    /// The name that `--kernel` takes and events show.
+    /// The name that `--kernel` takes and events show; a variant's is for messages only.
     fn name(&self) -> &'static str;
 
     /// How many nonces a caller should scan between two looks at its cancellation flag: few enough to last about a
     /// millisecond on the CPUs this kernel is chosen for, enough to make the call's own cost vanish.
     fn batch(&self) -> u64;
 
-    /// Works out once what does not change from nonce to nonce.
+    /// Works out once what does not change from nonce to nonce. The first times, a kernel that is made of variants takes a millisecond or two to
+    /// choose among them.
     fn prepare(&self, job: &Job) -> Box<dyn Candidates>;
 
     /// The kernels of which this one takes the fastest for each kind of puzzle, if it is made of such.
@@ -146,7 +147,7 @@ pub fn available() -> Vec<&'static dyn Kernel> {
     kernels
 }
 
-/// The same in all their variants: each must be right, though only one runs for each kind of puzzle.
+/// The same in all their variants: each must be right, as any of them may run.
 pub fn available_variants() -> Vec<&'static dyn Kernel> {
     let variants = |kernel: &'static dyn Kernel| match kernel.variants() {
         [] => vec![kernel],

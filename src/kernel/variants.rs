@@ -13,11 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Candidates, Clock, Kernel};
-use crate::work::{Hashing, Job, NonceRange, Puzzle};
+use crate::work::{Hashing, Job, NonceRange, Puzzle, Target};
 
-/// Turns at each job of a kind, and in all. What disturbs one moment, a neighbour on the same core perhaps, is not there at all of them.
+/// Turns when a job of a kind is prepared for the first time, the next times, and in all. What disturbs one moment, a neighbour on the same
+/// core perhaps, is not there at all of them.
+const FIRST_TURNS: u32 = 10;
 const TURNS: u32 = 2;
-const ALL_TURNS: u32 = 20;
+const ALL_TURNS: u32 = 30;
 
 /// 0.01 to 0.05 ms a turn on a Zen 5 core. Every job has these nonces, and kernels of lanes search texts of eight digits with their own code.
 const NONCES: NonceRange = NonceRange { start: 10_000_000, end: 10_001_000 };
@@ -29,7 +31,7 @@ const WARM_UP: NonceRange = NonceRange { start: 10_001_000, end: 10_001_100 };
 pub(super) struct Variants {
     name: &'static str,
     variants: Vec<Box<dyn Kernel>>,
-    /// For each kind of puzzle, by its first jobs.
+    /// For each kind of puzzle, by the first times that one is prepared.
     measured: [Mutex<Measured>; 4],
 }
 
@@ -46,6 +48,15 @@ impl Variants {
     pub(super) fn new(name: &'static str, variants: Vec<Box<dyn Kernel>>) -> Self {
         Self { name, variants, measured: Default::default() }
     }
+
+    /// The variant for `job`, after some turns more by `clock`, if there were not enough yet.
+    fn fastest(&self, job: &Job, clock: Clock) -> &dyn Kernel {
+        let mut measured = self.measured[kind(&job.puzzle)].lock().unwrap_or_else(PoisonError::into_inner);
+        if measured.turns < ALL_TURNS {
+            measured.measure(&self.variants, job, clock);
+        }
+        self.variants[measured.fastest()].as_ref()
+    }
 }
 
 impl Kernel for Variants {
@@ -58,12 +69,8 @@ impl Kernel for Variants {
     }
 
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
-        let mut measured = self.measured[kind(&job.puzzle)].lock().unwrap_or_else(PoisonError::into_inner);
-        if measured.turns < ALL_TURNS {
-            let begin = Instant::now();
-            measured.measure(&self.variants, job, &|| begin.elapsed());
-        }
-        self.variants[measured.fastest()].prepare(job)
+        let begin = Instant::now();
+        self.fastest(job, &|| begin.elapsed()).prepare(job)
     }
 
     fn variants(&self) -> &[Box<dyn Kernel>] {
@@ -84,9 +91,12 @@ fn kind(puzzle: &Puzzle) -> usize {
 impl Measured {
     /// Some turns more.
     fn measure(&mut self, variants: &[Box<dyn Kernel>], job: &Job, clock: Clock) {
-        let prepared: Vec<_> = variants.iter().map(|variant| variant.prepare(job)).collect();
+        // Without hits.
+        let job = Job { target: Target::from_be_bytes([0; 32]), ..*job };
+        let prepared: Vec<_> = variants.iter().map(|variant| variant.prepare(&job)).collect();
         self.best.resize(variants.len(), Duration::MAX);
-        for _ in 0..TURNS {
+        let turns = if self.turns == 0 { FIRST_TURNS } else { TURNS };
+        for _ in 0..turns {
             for (prepared, best) in prepared.iter().zip(&mut self.best) {
                 prepared.scan(WARM_UP, &mut Vec::new());
                 let start = clock();
@@ -94,7 +104,7 @@ impl Measured {
                 *best = clock().saturating_sub(start).min(*best);
             }
         }
-        self.turns += TURNS;
+        self.turns += turns;
     }
 
     /// Which variant takes the least time in its best turn.
@@ -110,19 +120,20 @@ mod tests {
 
     use super::*;
     use crate::kernel::measuring_job;
+    use crate::kernel::self_test::header;
 
-    /// Takes so many microseconds for a scan, and more before a time.
+    /// A clock, and variants that take so many microseconds for a scan, or others before its tenth millisecond.
     #[derive(Clone)]
     struct Taking {
+        name: &'static str,
         later: u64,
         at_first: u64,
-        until: u64,
         now: Arc<AtomicU64>,
     }
 
     impl Kernel for Taking {
         fn name(&self) -> &'static str {
-            "taking its time"
+            self.name
         }
 
         fn batch(&self) -> u64 {
@@ -137,27 +148,45 @@ mod tests {
     impl Candidates for Taking {
         fn scan(&self, _: NonceRange, _: &mut Vec<u64>) {
             let now = self.now.load(Relaxed);
-            self.now.store(now + if now < self.until { self.at_first } else { self.later }, Relaxed);
+            self.now.store(now + if now < 10_000 { self.at_first } else { self.later }, Relaxed);
         }
+    }
+
+    fn variants(now: &Arc<AtomicU64>) -> Variants {
+        let variant =
+            |name, later, at_first| Box::new(Taking { name, later, at_first, now: now.clone() }) as Box<dyn Kernel>;
+        // The first is hindered most at first.
+        Variants::new("all", vec![variant("first", 2, 30), variant("second", 3, 10), variant("third", 4, 20)])
     }
 
     #[test]
     fn the_variant_with_the_best_turn_is_taken() {
         let now = Arc::new(AtomicU64::new(0));
-        let variant =
-            |later, at_first| Box::new(Taking { later, at_first, until: 1000, now: now.clone() }) as Box<dyn Kernel>;
-        // The first is hindered more at first.
-        let variants = [variant(2, 30), variant(3, 10), variant(4, 20)];
-        let mut measured = Measured::default();
-        let mut measure = || {
-            measured.measure(&variants, &measuring_job(), &|| Duration::from_micros(now.load(Relaxed)));
-            measured.fastest()
+        let variants = variants(&now);
+        let fastest = |time| {
+            now.store(time, Relaxed);
+            variants.fastest(&measuring_job(), &|| Duration::from_micros(now.load(Relaxed))).name()
         };
-        now.store(0, Relaxed);
-        assert_eq!(measure(), 1);
-        now.store(1000, Relaxed);
-        assert_eq!(measure(), 0);
-        now.store(0, Relaxed);
-        assert_eq!(measure(), 0, "what was seen once counts");
+        assert_eq!(fastest(0), "second");
+        assert_eq!(fastest(10_000), "first");
+        assert_eq!(fastest(0), "first", "what was seen once counts");
+    }
+
+    #[test]
+    fn each_kind_of_puzzle_is_measured_and_not_for_ever() {
+        let now = Arc::new(AtomicU64::new(0));
+        let variants = variants(&now);
+        let fastest = |job| variants.fastest(&job, &|| Duration::from_micros(now.load(Relaxed))).name();
+        let jobs = [header(0), header(0x1fff_e000), measuring_job()];
+        for job in jobs {
+            now.store(0, Relaxed);
+            assert_eq!(fastest(job), "second");
+        }
+        for _ in 0..ALL_TURNS {
+            now.store(0, Relaxed);
+            assert_eq!(fastest(jobs[0]), "second");
+        }
+        now.store(10_000, Relaxed);
+        assert_eq!(jobs.map(fastest), ["second", "first", "first"]);
     }
 }

@@ -3,8 +3,8 @@
 use super::blocks::{INITIAL, compress, digest_block, header_block, header_midstate};
 use crate::work::{HeaderPuzzle, NonceRange};
 
-/// The nonces of `nonces` whose header's hash is at most `limit` in its most significant word. Only headers of one version.
-pub fn yardstick(puzzle: &HeaderPuzzle, nonces: NonceRange, limit: u32) -> Vec<u64> {
+/// The nonces of `nonces` whose header's hash begins with 32 zero bits. Only headers of one version.
+pub fn yardstick(puzzle: &HeaderPuzzle, nonces: NonceRange) -> Vec<u64> {
     let midstate = header_midstate(puzzle, nonces.start);
     let (mut block, mut second) = (header_block(puzzle), digest_block());
     let mut found = Vec::new();
@@ -17,7 +17,7 @@ pub fn yardstick(puzzle: &HeaderPuzzle, nonces: NonceRange, limit: u32) -> Vec<u
         }
         state = INITIAL;
         compress(&mut state, &second);
-        if state[7].swap_bytes() <= limit {
+        if state[7] == 0 {
             found.push(nonce);
         }
     }
@@ -31,10 +31,10 @@ mod tests {
     use crate::work::Puzzle;
 
     #[test]
-    fn it_finds_what_the_reference_path_finds() {
+    fn it_finds_the_nonce_of_bitcoins_first_block() {
         let job = header(0);
         let Puzzle::Header(puzzle) = job.puzzle else { panic!("a header") };
         let nonces = NonceRange::new(2_083_236_893 - 1000, 2_083_236_893 + 1000);
-        assert_eq!(yardstick(&puzzle, nonces, 0), [2_083_236_893]);
+        assert_eq!(yardstick(&puzzle, nonces), [2_083_236_893]);
     }
 }
