@@ -35,8 +35,8 @@ const ZERO_BITS: i64 = 24;
 const SAMPLE: NonceRange = NonceRange { start: 999_900_000, end: 999_900_000 + (1 << 18) };
 const SAMPLE_ZERO_BITS: i64 = 12;
 
-/// Each kernel is prepared for each of these parts of the sample, and so measures its variants at that many moments.
-const SAMPLE_PARTS: u64 = 16;
+/// At so many moments, kernels choose among their variants.
+const MOMENTS: usize = 16;
 
 /// What was measured of one kernel.
 #[derive(Serialize)]
@@ -79,6 +79,10 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
         self_test(*kernel)?;
     }
     let sample = sample(&kernels, args.puzzle)?;
+    let begin = Instant::now();
+    for _ in 0..MOMENTS {
+        kernels.iter().for_each(|kernel| kernel.measure(&|| begin.elapsed()));
+    }
     let cpus = hashing::cpus();
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
     let reports = measure(&kernels, sample, args.puzzle, threads, args.seconds);
@@ -131,22 +135,17 @@ fn zero_bits(bits: i64) -> Target {
     Target::from_zeros(bits, ZeroUnit::Bits).expect("0 to 256")
 }
 
-/// What every kernel finds in the same nonces. By the way, each has the time to choose among its variants.
+/// What every kernel finds in the same nonces.
 ///
 /// # Errors
 /// When they do not find the same.
 fn sample(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Sample> {
     let job = Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job(puzzle) };
-    let mut samples = vec![Sample { found: 0, checksum: 0 }; kernels.len()];
-    let mut rest = SAMPLE;
-    while !rest.is_empty() {
-        let part = rest.take_front(SAMPLE.len() / SAMPLE_PARTS);
-        for (kernel, sample) in kernels.iter().zip(&mut samples) {
-            let found = Prepared::new(*kernel, job).scan(part);
-            sample.found += found.len();
-            sample.checksum += found.iter().sum::<u64>();
-        }
-    }
+    let sample = |kernel: &&'static dyn Kernel| {
+        let found = Prepared::new(*kernel, job).scan(SAMPLE);
+        Sample { found: found.len(), checksum: found.iter().sum() }
+    };
+    let samples: Vec<_> = kernels.iter().map(sample).collect();
     if samples.iter().any(|sample| *sample != samples[0]) {
         let told = |(kernel, Sample { found, checksum }): (&&dyn Kernel, &Sample)| {
             format!("{} found {found}, sum {checksum}", kernel.name())
@@ -309,35 +308,14 @@ fn hertz() -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Candidates;
-
-    /// Finds nothing.
-    struct Blind;
-
-    impl Kernel for Blind {
-        fn name(&self) -> &'static str {
-            "blind"
-        }
-
-        fn batch(&self) -> u64 {
-            1
-        }
-
-        fn prepare(&self, _: &Job) -> Box<dyn Candidates> {
-            Box::new(Self)
-        }
-    }
-
-    impl Candidates for Blind {
-        fn scan(&self, _: NonceRange, _: &mut Vec<u64>) {}
-    }
+    use crate::kernel::blind::Blind;
 
     #[test]
     fn kernels_that_disagree_are_not_measured() {
         let mut kernels = available();
         let all = sample(&kernels, BenchPuzzle::Text).unwrap();
         assert!(all.found > 32 && all.checksum > SAMPLE.start, "{} found", all.found);
-        kernels.push(&Blind);
+        kernels.push(&Blind { name: "blind", batch: 1 });
         let error = sample(&kernels, BenchPuzzle::Text).unwrap_err().to_string();
         assert!(error.contains("blind found 0, sum 0; one of them is wrong"), "{error}");
     }

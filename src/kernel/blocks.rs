@@ -29,6 +29,13 @@ pub(super) fn digest_block() -> Block {
     block
 }
 
+/// Writes a first hash's digest into the second hash's block.
+pub(super) fn write_digest(block: &mut Block, digest: &[u32; 8]) {
+    for (bytes, word) in block.chunks_exact_mut(4).zip(digest) {
+        bytes.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
 /// The state after the first block of the header that `nonce` stands for; only its version matters.
 pub(super) fn header_midstate(puzzle: &HeaderPuzzle, nonce: u64) -> [u32; 8] {
     let header = puzzle.at(nonce).to_bytes();

@@ -11,7 +11,7 @@ use super::{Kernel, Prepared, SelfTestError, available, self_test};
 use crate::work::NonceRange;
 
 /// A turn: long enough for the clock, short enough that four kernels and five turns take some twenty milliseconds (a turn is one batch
-/// at least). As much again goes into the self-tests of all variants and the first choice among them.
+/// at least). As much again goes into the self-tests of all variants and the choice among them.
 const TURN: Duration = Duration::from_micros(500);
 
 /// The first turns warm caches and clocks up; disturbances are shorter than all of them.
@@ -64,6 +64,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
             available: kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", "),
         })?;
         self_test(kernel)?;
+        (0..TURNS).for_each(|_| kernel.measure(clock));
         return Ok(Choice { kernel, named: true, measured: Vec::new(), refused: Vec::new() });
     }
     let (mut good, mut refused) = (Vec::new(), Vec::new());
@@ -75,6 +76,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
     }
     for _ in 0..TURNS {
         for (kernel, best) in &mut good {
+            kernel.measure(clock);
             *best = rate(*kernel, clock).max(*best);
         }
     }
@@ -123,6 +125,7 @@ mod tests {
 
     use super::*;
     use crate::kernel::Candidates;
+    use crate::kernel::blind::Blind;
     use crate::kernel::portable::PORTABLE;
     use crate::work::Job;
 
@@ -152,31 +155,13 @@ mod tests {
         }
     }
 
-    struct Wrong;
-
-    impl Kernel for Wrong {
-        fn name(&self) -> &'static str {
-            "wrong"
-        }
-
-        fn batch(&self) -> u64 {
-            1 << 20
-        }
-
-        fn prepare(&self, _: &Job) -> Box<dyn Candidates> {
-            Box::new(Self)
-        }
-    }
-
-    impl Candidates for Wrong {
-        fn scan(&self, _: NonceRange, _: &mut Vec<u64>) {}
-    }
+    const WRONG: Blind = Blind { name: "wrong", batch: 1 << 20 };
 
     #[test]
     fn the_fastest_right_kernel_is_chosen() {
         static SLOW: Sized = Sized("slow", 10);
         static FAST: Sized = Sized("fast", 20);
-        let choice = choose_from(&[&Wrong, &SLOW, &FAST], None, &ticking()).unwrap();
+        let choice = choose_from(&[&WRONG, &SLOW, &FAST], None, &ticking()).unwrap();
         assert_eq!(choice.kernel.name(), "fast");
         assert_eq!(choice.measured.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["fast", "slow"]);
         assert_eq!(choice.refused.len(), 1);
@@ -186,11 +171,11 @@ mod tests {
     #[test]
     fn a_named_kernel_is_used_if_it_is_there_and_right() {
         static SLOW: Sized = Sized("slow", 10);
-        let kernels: [&'static dyn Kernel; 2] = [&Wrong, &SLOW];
+        let kernels: [&'static dyn Kernel; 2] = [&WRONG, &SLOW];
         assert_eq!(choose_from(&kernels, Some("slow"), &ticking()).unwrap().kernel.name(), "slow");
         assert!(matches!(choose_from(&kernels, Some("wrong"), &ticking()), Err(KernelError::SelfTest(_))));
         let unknown = choose_from(&kernels, Some("gpu"), &ticking()).unwrap_err();
         assert_eq!(unknown.to_string(), "no kernel \"gpu\" on this CPU; there are: wrong, slow");
-        assert!(matches!(choose_from(&[&Wrong], None, &ticking()), Err(KernelError::SelfTest(_))));
+        assert!(matches!(choose_from(&[&WRONG], None, &ticking()), Err(KernelError::SelfTest(_))));
     }
 }

@@ -16,6 +16,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(test)]
+pub(crate) mod blind;
 mod blocks;
 mod choice;
 #[cfg(target_arch = "x86_64")]
@@ -47,14 +49,17 @@ pub trait Kernel: Send + Sync {
     /// millisecond on the CPUs this kernel is chosen for, enough to make the call's own cost vanish.
     fn batch(&self) -> u64;
 
-    /// Works out once what does not change from nonce to nonce. The first times, a kernel that is made of variants takes a millisecond or two to
-    /// choose among them.
+    /// Works out once what does not change from nonce to nonce.
     fn prepare(&self, job: &Job) -> Box<dyn Candidates>;
 
     /// The kernels of which this one takes the fastest for each kind of puzzle, if it is made of such.
     fn variants(&self) -> &[Box<dyn Kernel>] {
         &[]
     }
+
+    /// Gives each variant one more turn at each kind of puzzle (less than a millisecond in all); jobs prepared from then on get the one whose
+    /// best turn is best. What disturbs one moment does not disturb all, so this is for several moments.
+    fn measure(&self, _: Clock) {}
 }
 
 /// A job prepared by one kernel.
@@ -134,7 +139,7 @@ impl fmt::Debug for dyn Kernel {
     }
 }
 
-/// Every kernel that this CPU can run, the one first that is fastest on most.
+/// Every kernel that this CPU can run, the one first that is fastest on most; [`choose`] measures which it is here, and in which variant.
 pub fn available() -> Vec<&'static dyn Kernel> {
     let mut kernels: Vec<&'static dyn Kernel> = Vec::new();
     #[cfg(target_arch = "x86_64")]

@@ -13,7 +13,9 @@
 //! 3. text nonces count up in ASCII, in place;
 //! 4. of the digest only one word is compared.
 
-use super::blocks::{Block, INITIAL, compress, digest_block, header_block, header_midstate, text_block, text_midstate};
+use super::blocks::{
+    Block, INITIAL, compress, digest_block, header_block, header_midstate, text_block, text_midstate, write_digest,
+};
 use super::{Candidates, Kernel};
 use crate::work::{Hashing, HeaderPuzzle, Job, NonceRange, Puzzle, TextPuzzle};
 
@@ -85,9 +87,7 @@ impl Batch {
         }
         if hashing == Hashing::Double {
             for (state, block) in states.iter().zip(&mut self.second) {
-                for (bytes, word) in block.chunks_exact_mut(4).zip(state) {
-                    bytes.copy_from_slice(&word.to_be_bytes());
-                }
+                write_digest(block, state);
             }
             for (state, block) in states.iter_mut().zip(&self.second) {
                 *state = INITIAL;

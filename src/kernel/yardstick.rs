@@ -1,6 +1,6 @@
 //! What kernels are compared with: `sha2`'s block function on the midstate, one header after another, as anybody would write it.
 
-use super::blocks::{INITIAL, compress, digest_block, header_block, header_midstate};
+use super::blocks::{INITIAL, compress, digest_block, header_block, header_midstate, write_digest};
 use crate::work::{HeaderPuzzle, NonceRange};
 
 /// The nonces of `nonces` whose header's hash begins with 32 zero bits. Only headers of one version.
@@ -12,9 +12,7 @@ pub fn yardstick(puzzle: &HeaderPuzzle, nonces: NonceRange) -> Vec<u64> {
         block[12..16].copy_from_slice(&(nonce as u32).to_le_bytes());
         let mut state = midstate;
         compress(&mut state, &block);
-        for (bytes, word) in second.chunks_exact_mut(4).zip(&state) {
-            bytes.copy_from_slice(&word.to_be_bytes());
-        }
+        write_digest(&mut second, &state);
         state = INITIAL;
         compress(&mut state, &second);
         if state[7] == 0 {
