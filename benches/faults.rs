@@ -1,18 +1,18 @@
 //! Figures of a cluster under faults, each measured on real processes:
 //!
 //! 1. `kills`: from a SIGKILL of the leader until all others name the next one, with heartbeats of 500 ms and of 5 s;
-//! 2. `hashes`: how much the others hash in the minute after it, against the minute before;
-//! 3. `goodbye`: from a SIGTERM of a node until the leader has its leases to give; of the leader, until all name the next;
-//! 4. `pauses`: a leader that is paused and comes back, whose old reign must change nothing;
+//! 2. `hashes`: how much the others hash in the minute after a death, goodbye, pause or return of the leader, against a quiet spell before;
+//! 3. `goodbye`: from a SIGTERM of a node until the leader knows of it; of the leader, until all name the next;
+//! 4. `pauses`: a leader that is paused and comes back, which must set nobody back;
 //! 5. `saturated`: changes of leader on a machine with far more work than cores, where nobody fails. `--minutes 10`.
 //!
 //! `cargo faults` runs all, `cargo faults kills pauses` these; with `--test` everything is short and only shown to work.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-#[path = "../tests/cluster/mod.rs"]
+#[path = "../tests/suite/cluster/mod.rs"]
 mod cluster;
-#[path = "../tests/process/mod.rs"]
+#[path = "../tests/suite/process/mod.rs"]
 mod process;
 
 use std::sync::Arc;
@@ -96,6 +96,8 @@ fn kills(heartbeat: &'static str, seconds: f64, times: usize) {
 #[derive(Clone, Copy, Debug)]
 struct Work {
     hashes: u64,
+    /// When so many were counted, in µs.
+    at: u64,
     /// Time in which they ran or waited for a core, in ns: the rest they had nothing to do.
     busy: u64,
 }
@@ -121,8 +123,12 @@ fn work(cluster: &Cluster, id: u32) -> Work {
     let hashing = threads(pid).into_iter().filter(is_hashing);
     let busy = hashing.filter_map(|thread| schedule(pid, &thread)).map(|(running, waiting)| running + waiting).sum();
     let told = cluster.log(id).told();
-    let hashes = told.iter().rev().find(|told| told.is("rate")).map_or(0, |told| told.number("hashes"));
-    Work { hashes, busy }
+    let (hashes, at) = told
+        .iter()
+        .rev()
+        .find(|told| told.is("rate"))
+        .map_or((0, 0), |told| (told.number("hashes"), told.number("at")));
+    Work { hashes, at, busy }
 }
 
 /// Binds a node to a core, so that nodes on another core neither gain nor lose by its end.
@@ -134,41 +140,62 @@ fn bind(cluster: &Cluster, id: u32, core: usize) {
     }
 }
 
-fn hashes(heartbeat: &'static str, times: usize, seconds: u64) {
-    let cores = available_parallelism().unwrap().get();
-    for _ in 0..times {
-        let mut cluster = Cluster::start(Setup { heartbeat, blocks: NO_BLOCKS, ..Setup::default() });
-        if cores > 1 {
-            [(1, cores - 1), (2, 0), (3, 0)].into_iter().for_each(|(id, core)| bind(&cluster, id, core));
-        }
-        sleep(Duration::from_secs(10));
-        let others = [2, 3];
-        let spell = || {
-            let begin = (Instant::now(), others.map(|id| work(&cluster, id)));
-            sleep(Duration::from_secs(seconds));
-            let wall = begin.0.elapsed().as_nanos() as f64;
-            let end = others.map(|id| work(&cluster, id));
-            let gained = |part: fn(&Work) -> u64| -> f64 {
-                let parts = begin.1.iter().zip(&end).map(|(begin, end)| (part(end) - part(begin)) as f64);
-                parts.sum()
-            };
-            (gained(|work| work.hashes), gained(|work| work.busy) / wall / others.len() as f64)
-        };
-        let before = spell();
-        cluster.signal(1, Signal::KILL);
-        let after = spell();
-        drop(cluster.end_node(1, Signal::KILL));
-        cluster.wait_for_leader(2, &others);
+/// The nodes that stay.
+const OTHERS: [u32; 2] = [2, 3];
+
+/// So many seconds of the others: their hashes per second, and the part of the time in which their threads had work.
+fn spell(cluster: &Cluster, seconds: u64) -> (f64, f64) {
+    let begin = (Instant::now(), OTHERS.map(|id| work(cluster, id)));
+    sleep(Duration::from_secs(seconds));
+    let wall = begin.0.elapsed().as_nanos() as f64;
+    let end = OTHERS.map(|id| work(cluster, id));
+    let pairs = || begin.1.iter().zip(&end);
+    let rate = |(begin, end): (&Work, &Work)| (end.hashes - begin.hashes) as f64 * 1e6 / (end.at - begin.at) as f64;
+    let busy = |(begin, end): (&Work, &Work)| (end.busy - begin.busy) as f64 / wall / OTHERS.len() as f64;
+    (pairs().map(rate).sum(), pairs().map(busy).sum())
+}
+
+/// What happens to the leader.
+type Change = (&'static str, fn(&mut Cluster));
+
+const CHANGES: [Change; 6] = [
+    ("death (SIGKILL)", |cluster| drop(cluster.end_node(1, Signal::KILL))),
+    ("return after its death", start_leader),
+    ("goodbye (SIGTERM)", |cluster| drop(cluster.end_node(1, Signal::TERM))),
+    ("return after its goodbye", start_leader),
+    ("pause (SIGSTOP)", |cluster| cluster.signal(1, Signal::STOP)),
+    ("return after its pause (SIGCONT)", |cluster| cluster.signal(1, Signal::CONT)),
+];
+
+fn start_leader(cluster: &mut Cluster) {
+    cluster.start_node(1);
+    bind_leader(cluster);
+}
+
+/// The leader has a core to itself, where there are two.
+fn bind_leader(cluster: &Cluster) {
+    bind(cluster, 1, available_parallelism().unwrap().get() - 1);
+}
+
+fn hashes(heartbeat: &'static str, quiet: u64, seconds: u64) {
+    let mut cluster = Cluster::start(Setup { heartbeat, blocks: NO_BLOCKS, ..Setup::default() });
+    bind_leader(&cluster);
+    OTHERS.into_iter().for_each(|id| bind(&cluster, id, 0));
+    for (what, change) in CHANGES {
+        sleep(Duration::from_secs(quiet / 2));
+        let before = spell(&cluster, quiet);
+        change(&mut cluster);
+        let after = spell(&cluster, seconds);
+        let leader = if what.starts_with("return") { 1 } else { 2 };
+        cluster.wait_for_leader(leader, &OTHERS);
         println!(
-            "heartbeat {heartbeat}, {seconds} s after a SIGKILL of the leader against {seconds} s before: hashes {:.1} %; hashing threads had work {:.2} % of the time, before {:.2} %",
+            "heartbeat {heartbeat}, the others in the {seconds} s after the leader's {what}, against {quiet} s before: hashes {:.1} %; hashing threads had work {:.2} % of the time, before {:.2} %",
             100.0 * after.0 / before.0,
             100.0 * after.1,
             100.0 * before.1
         );
-        cluster.start_node(1);
-        cluster.wait_for_leader(1, &[1, 2, 3]);
-        cluster.end();
     }
+    cluster.end();
 }
 
 fn goodbye(times: usize) {
@@ -180,12 +207,11 @@ fn goodbye(times: usize) {
         let mark = cluster.log(1).mark();
         let asked = Instant::now();
         cluster.signal(3, Signal::TERM);
-        // In the step in which it tells this, the leader takes the leases back and gives them to whoever asked for more.
         let heard = || {
             let since = cluster.log(1).since(mark);
             since
                 .iter()
-                .find(|told| told.is("peer") && told.event["peer"] == 3 && told.event["state"] == "down")
+                .find(|told| told.is("peer") && told.event["peer"] == 3 && told.event["state"] == "left")
                 .map(|told| told.at)
         };
         cluster.wait("the leader hears of it", || heard().is_some());
@@ -205,7 +231,7 @@ fn goodbye(times: usize) {
         cluster.wait_for_leader(1, &[1, 2, 3]);
     }
     let limit = Some(Duration::from_millis(200));
-    print("SIGTERM of a node, until the leader has its leases to give", follower, limit);
+    print("SIGTERM of a node, until the leader knows of it", follower, limit);
     print("SIGTERM of the leader, until all name the next", leader, limit);
     cluster.end();
 }
@@ -214,38 +240,29 @@ fn pauses(times: usize, longest: f64) {
     let cluster = Cluster::start(Setup { nodes: 4, ..Setup::default() });
     let mut random = Random::new(1);
     let others = [2, 3, 4];
-    let (mut replaced, mut back, mut stale, mut old) = (0, Vec::new(), 0, 0);
+    let (mut replaced, mut back, mut stale) = (0, Vec::new(), 0);
     for _ in 0..times {
         cluster.grow(2);
-        let (_, reign) = cluster.leader(1).unwrap();
-        let mark = marks(&cluster, &[1, 2, 3, 4]);
+        let mark = cluster.log(1).mark();
         cluster.signal(1, Signal::STOP);
         sleep(Duration::from_secs_f64(random.between(longest / 40.0, longest)));
         let was_replaced = others.iter().all(|&id| cluster.leader(id).unwrap().0 == 2);
-        let (_, next) = cluster.leader(2).unwrap();
+        let marks = marks(&cluster, &others);
         let resumed = Instant::now();
         cluster.signal(1, Signal::CONT);
         if was_replaced {
             replaced += 1;
-            let newer = |id: u32| cluster.leader(id).is_some_and(|(leader, epoch)| leader == 1 && epoch > next);
-            cluster.wait("it leads anew", || [1, 2, 3, 4].into_iter().all(newer));
-            back.push(resumed.elapsed());
-            // Whoever took the old reign up again would say so.
-            let named_old = |id: u32, mark: usize| {
-                let since = cluster.log(id).since(mark);
-                since.iter().filter(|told| told.is("leader") && told.number("epoch") <= reign).count()
-            };
-            old += others.iter().zip(&mark[1..]).map(|(&id, &mark)| named_old(id, mark)).sum::<usize>();
+            back.push(named(&cluster, &others, &marks, 1).duration_since(resumed));
         } else {
             sleep(Duration::from_secs(2));
             cluster.wait_for_leader(1, &[1, 2, 3, 4]);
         }
-        stale += cluster.log(1).since(mark[0]).iter().filter(|told| told.event["status"] == "stale").count();
+        stale += cluster.log(1).since(mark).iter().filter(|told| told.event["status"] == "stale").count();
         cluster.check();
         cluster.check_heights();
     }
     println!(
-        "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; old reigns taken up: {old}; nobody was set back to an older block within a reign; its solutions that the source refused as stale: {stale}"
+        "leaders paused for up to {longest} s that came back: {times}, of which {replaced} had been replaced; nobody was set back to an older block under one leader; its solutions that the source refused as stale: {stale}"
     );
     if !back.is_empty() {
         print("from SIGCONT until all name it again", back, None);
@@ -318,9 +335,10 @@ fn main() {
         }
     }
     if wanted("hashes") {
-        hashes("500ms", if test { 1 } else { 2 }, if test { 3 } else { 60 });
+        let (quiet, seconds) = if test { (2, 3) } else { (20, 60) };
+        hashes("500ms", quiet, seconds);
         if !test {
-            hashes("5s", 1, 60);
+            hashes("5s", quiet, seconds);
         }
     }
     if wanted("goodbye") {

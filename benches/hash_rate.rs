@@ -15,7 +15,7 @@ use headframe::work::{
 
 /// A target that next to nothing meets, so that hashing is all that is measured.
 fn job(puzzle: Puzzle) -> Job {
-    Job { height: 0, puzzle, target: Target::from_zeros(60, ZeroUnit::Bits).expect("0 to 256"), search: Search::Every }
+    Job::new(puzzle, Target::from_zeros(60, ZeroUnit::Bits).expect("0 to 256"), Search::Every)
 }
 
 fn header(version_mask: u32) -> Puzzle {
@@ -33,7 +33,7 @@ fn header(version_mask: u32) -> Puzzle {
 fn puzzles() -> [(&'static str, Job); 3] {
     let text = TextPuzzle {
         prev: Digest([0x5a; 32]),
-        timestamp: Timestamp::from_seconds(1_795_342_329),
+        timestamp: Timestamp::from_number(1_795_342_329),
         hashing: Hashing::Double,
     };
     [("header", job(header(0))), ("rolled", job(header(0x1fff_e000))), ("text", job(Puzzle::Text(text)))]

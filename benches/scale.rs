@@ -1,6 +1,6 @@
 //! What a large cluster costs one of its nodes: a node in a process of its own, with the real rules over real QUIC on loopback, and all
-//! others in this process, which speak with each other through memory: so one small machine does. A second's hashing takes 50 µs, so that
-//! a lease of 1000 nonces lasts a heartbeat; its shares are real ones.
+//! others in this process, which speak with each other through memory: so one small machine does. A second's hashing takes 50 µs: a node
+//! holds leases for up to four heartbeats, as in the program, with real witnesses. No block is found.
 //!
 //! `cargo bench --bench scale` prints, for several sizes, what the node takes of a core, its resident memory and its messages, as the leader,
 //! as the next one to lead and as the last, with heartbeats from everyone to everyone and to the next candidates only; `-- 300 1000` asks for
@@ -8,25 +8,28 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{BufRead, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use headframe::cluster::{CANDIDATES, Cluster, Config, NodeId, Output, Ticket};
-use headframe::transport::Transport;
+use headframe::cluster::{CANDIDATES, Cluster, Config, Message, NodeId, Output, Ticket};
+use headframe::transport::files::create_cluster;
+use headframe::transport::identity::Identity;
 use headframe::transport::memory::{MemoryNetwork, MemoryTransport};
-use headframe::transport::quic::files::create_cluster;
-use headframe::transport::quic::{Identity, QuicTransport};
-use headframe::work::{Digest, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, ShareBits, Target, ZeroUnit};
+use headframe::transport::quic::QuicTransport;
+use headframe::transport::{Member, Transport};
+use headframe::work::{
+    BlockId, Blueprint, Digest, Goal, Hashing, Job, NonceRange, RoundId, Run, Search, Target, Template, WitnessBits,
+    ZeroUnit,
+};
 use tokio::time::{sleep, sleep_until};
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// The ledger's grain: as in the program, a node's lease is a few of them at least.
+/// Nonces of which leases are made: as in the program, a heartbeat's work is a few of them at least.
 const UNIT: u64 = 200;
 
 /// Nonces per second.
@@ -42,29 +45,49 @@ fn id(id: u32) -> NodeId {
     NodeId::try_from(id).unwrap()
 }
 
-fn job(time: u32) -> Job {
-    let header = Header {
-        version: 0x2000_0000,
-        prev_blockhash: Digest([1; 32]),
-        merkle_root: Digest([2; 32]),
-        time,
-        bits: 0x207f_ffff,
-        nonce: 0,
-    };
-    Job {
-        height: 1,
-        puzzle: Puzzle::Header(HeaderPuzzle { header, version_mask: 0 }),
-        target: Target::from_zeros(250, ZeroUnit::Bits).unwrap(),
-        search: Search::First,
+/// A block that nobody finds.
+fn template() -> Template {
+    let target = Target::from_zeros(250, ZeroUnit::Bits).unwrap();
+    Template {
+        round: RoundId { block: BlockId { height: 7, hash: Digest([1; 32]) }, generation: 0 },
+        goal: Goal { block: target, report: target, search: Search::First },
+        puzzle: Blueprint::Text { hashing: Hashing::Double },
+        tag: 1,
     }
 }
 
-/// A range under scan.
+/// A range that is to be scanned or under scan.
 struct Scan {
     ticket: Ticket,
-    job: Job,
-    bits: ShareBits,
     range: NonceRange,
+    witnesses: Vec<u64>,
+    /// When it began; before that, the ranges before it are scanned.
+    began: Option<Instant>,
+}
+
+impl Scan {
+    fn new(ticket: Ticket, job: &Job, range: NonceRange, bits: WitnessBits) -> Self {
+        let is_witness = |nonce: &u64| bits.check(&job.puzzle, *nonce).is_some();
+        let witnesses = (range.start..range.end).filter(is_witness).collect();
+        Self { ticket, range, witnesses, began: None }
+    }
+
+    /// Everything before this nonce is searched by now.
+    fn to(&self, now: Instant) -> u64 {
+        let time = self.began.map_or(Duration::ZERO, |began| now - began);
+        let searched = (time.as_secs_f64() * RATE as f64) as u64;
+        self.range.end.min(self.range.start + searched)
+    }
+
+    /// When it will be searched to its end.
+    fn end(&self) -> Option<Instant> {
+        Some(self.began? + Duration::from_secs_f64((self.range.len() + 1) as f64 / RATE as f64))
+    }
+
+    /// The witnesses before this nonce.
+    fn shown(&self, to: u64) -> &[u64] {
+        &self.witnesses[..self.witnesses.partition_point(|&witness| witness < to)]
+    }
 }
 
 struct Node {
@@ -75,9 +98,6 @@ struct Node {
     memory: MemoryTransport,
     measured: NodeId,
     scans: VecDeque<Scan>,
-    /// When the first scan ends.
-    end: Option<Instant>,
-    jobs: u32,
 }
 
 impl Node {
@@ -86,54 +106,67 @@ impl Node {
         let quic = QuicTransport::bind(&identity, "127.0.0.1:0".parse().unwrap(), HEARTBEAT).unwrap();
         let config = Config {
             id: id(number),
-            incarnation: 1,
+            run: Run(number.into()),
+            since_1970: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap(),
             heartbeat: HEARTBEAT,
             unit: UNIT,
             all_to_all,
             candidates: CANDIDATES,
         };
         let mut cluster = Cluster::new(config, Instant::now());
-        // A little apart, so that leases do not end together.
-        cluster.set_rate(RATE + u64::from(number) * 37 % 20);
-        let memory = network.join(id(number));
-        Self { cluster, quic, memory, measured: id(measured), scans: VecDeque::new(), end: None, jobs: 0 }
+        cluster.set_speed(RATE);
+        Self { cluster, quic, memory: network.join(id(number)), measured: id(measured), scans: VecDeque::new() }
     }
 
-    async fn run(mut self, peers: BTreeMap<NodeId, SocketAddr>) {
+    async fn run(mut self, members: Vec<Member>) {
         let is_measured = self.cluster.id() == self.measured;
-        self.quic.set_peers(&peers.iter().filter(|(id, _)| is_measured || **id == self.measured).map(pair).collect());
-        self.memory.set_peers(&peers);
-        self.cluster.set_peers(Instant::now(), &peers.keys().copied().collect::<Vec<_>>());
+        let over_quic = members.iter().filter(|member| is_measured || member.id == self.measured);
+        self.quic.set_peers(&over_quic.copied().collect::<Vec<_>>());
+        self.memory.set_peers(&members);
+        let all: Vec<_> = members.iter().map(|member| (member.id, member.proves)).collect();
+        self.cluster.set_peers(Instant::now(), &all);
         loop {
             self.drain();
-            let far = Instant::now() + HEARTBEAT;
-            let due = self.cluster.poll_timeout().unwrap_or(far).min(self.end.unwrap_or(far));
+            let now = Instant::now();
+            let end = self.scans.front().and_then(Scan::end);
+            let due = [self.cluster.poll_timeout(), end].into_iter().flatten().min().unwrap_or(now + HEARTBEAT);
             tokio::select! {
                 () = sleep_until(due.into()) => {
                     let now = Instant::now();
-                    while self.end.is_some_and(|end| end <= now) {
-                        let Scan { ticket, job, bits, range } = self.scans.pop_front().unwrap();
-                        self.next();
-                        let is_share = |nonce: &u64| bits.check(&job.puzzle, *nonce).is_some();
-                        self.cluster.handle_searched(now, ticket, (range.start..range.end).filter(is_share).collect());
-                        self.drain();
-                    }
+                    self.look_at_scans(now);
                     self.cluster.handle_timeout(now);
                 }
                 Some((from, message)) = self.quic.recv() => {
                     MESSAGES.fetch_add(1, Ordering::Relaxed);
-                    self.cluster.handle_message(Instant::now(), from, message);
+                    self.hear(from, message);
                 }
-                Some((from, message)) = self.memory.recv() => {
-                    self.cluster.handle_message(Instant::now(), from, message);
-                }
+                Some((from, message)) = self.memory.recv() => self.hear(from, message),
             }
         }
     }
 
-    fn next(&mut self) {
-        let time = |scan: &Scan| Duration::from_secs_f64(scan.range.len() as f64 / RATE as f64);
-        self.end = self.scans.front().map(|scan| Instant::now() + time(scan));
+    fn hear(&mut self, from: NodeId, message: Message) {
+        let now = Instant::now();
+        if matches!(message, Message::HeartbeatRequest(_)) {
+            self.look_at_scans(now); // the answer may carry a report
+        }
+        self.cluster.handle_message(now, from, message);
+    }
+
+    /// Tells the rules how far the scans are.
+    fn look_at_scans(&mut self, now: Instant) {
+        while let Some(scan) = self.scans.front() {
+            let (ticket, to) = (scan.ticket, scan.to(now));
+            if to < scan.range.end {
+                return self.cluster.handle_progress(ticket, to, scan.shown(to));
+            }
+            let (end, done) = (scan.end(), self.scans.pop_front().unwrap());
+            if let Some(next) = self.scans.front_mut() {
+                next.began = end;
+            }
+            self.cluster.handle_searched(now, ticket, to, &done.witnesses);
+            self.drain();
+        }
     }
 
     fn drain(&mut self) {
@@ -145,28 +178,29 @@ impl Node {
                 }
                 Output::Send { to, message } => self.memory.send(to, message),
                 Output::Scan { ticket, job, range, bits } => {
-                    self.scans.push_back(Scan { ticket, job, bits, range });
-                    if self.scans.len() == 1 {
-                        self.next();
-                    }
+                    self.scans.push_back(Scan::new(ticket, &job, range, bits));
+                    self.go_on();
                 }
                 Output::Stop { ticket } => {
                     self.scans.retain(|scan| scan.ticket != ticket);
-                    self.next();
+                    self.go_on();
                 }
-                Output::NeedJob => {
-                    self.jobs += 1;
-                    self.cluster.handle_job(Instant::now(), job(self.jobs));
+                Output::Ask => {
+                    let now = Instant::now();
+                    self.cluster.handle_template(now, template(), now);
                 }
                 Output::Distrusted { node } => panic!("{node} is not believed"),
                 _ => {}
             }
         }
     }
-}
 
-fn pair((id, address): (&NodeId, &SocketAddr)) -> (NodeId, SocketAddr) {
-    (*id, *address)
+    /// The first scan is under way.
+    fn go_on(&mut self) {
+        if let Some(scan) = self.scans.front_mut() {
+            scan.began.get_or_insert_with(Instant::now);
+        }
+    }
 }
 
 /// `node FILES NUMBER ALL_TO_ALL`: one node; it says its address, and reads those of all. To each further line it answers with its messages.
@@ -181,11 +215,13 @@ async fn node(words: &[String]) {
             println!("{}", MESSAGES.load(Ordering::Relaxed));
         }
     });
-    node.run(addresses(&line)).await;
+    node.run(members(&line)).await;
 }
 
-fn addresses(line: &str) -> BTreeMap<NodeId, SocketAddr> {
-    let entry = |word: &str| word.split_once('=').map(|(node, at)| (node.parse().unwrap(), at.parse().unwrap()));
+fn members(line: &str) -> Vec<Member> {
+    let entry = |word: &str| {
+        word.split_once('=').map(|(node, at)| Member::headframe(node.parse().unwrap(), at.parse().unwrap()))
+    };
     line.split_whitespace().filter_map(entry).collect()
 }
 
@@ -240,9 +276,9 @@ async fn measure(nodes: u32, number: u32, all_to_all: usize, settle: Duration, t
     let bind = |other| Node::bind(files.path(), other, all_to_all, number, &network);
     let others = (1..=nodes).filter(|other| *other != number);
     let others: Vec<_> = others.map(|other| (id(other), bind(other))).collect();
-    let mut all: BTreeMap<_, _> = others.iter().map(|(id, node)| (*id, node.quic.local_address())).collect();
-    all.insert(id(number), address.trim().parse().unwrap());
-    let list: Vec<_> = all.iter().map(|(id, address)| format!("{id}={address}")).collect();
+    let mut all: Vec<_> = others.iter().map(|(id, node)| Member::headframe(*id, node.quic.local_address())).collect();
+    all.push(Member::headframe(id(number), address.trim().parse().unwrap()));
+    let list: Vec<_> = all.iter().map(|member| format!("{}={}", member.id, member.address)).collect();
     writeln!(measured.questions, "{}", list.join(" ")).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for (_, node) in others {
@@ -277,7 +313,7 @@ fn main() {
                 continue;
             }
             for number in [1, 2, nodes] {
-                // Long enough that the account is as long as it gets.
+                // Long enough that the leases are as large as they get.
                 let settle = Duration::from_secs(if is_test { 4 } else { 20 + u64::from(nodes) / 20 });
                 let time = HEARTBEAT * if is_test { 1 } else { 4 };
                 let [core, messages, memory] = runtime().block_on(measure(nodes, number, all_to_all, settle, time));

@@ -1,4 +1,4 @@
-//! The scanner around the kernel: what share of the kernel's speed is left of it, and how soon it stops.
+//! The scanner around the kernel: what part of the kernel's speed is left of it, and how soon it stops.
 
 #![allow(clippy::disallowed_methods)] // measuring time is what this is for
 
@@ -10,16 +10,16 @@ use crossbeam::channel::{Receiver, unbounded};
 use headframe::kernel::{Kernel, Prepared, available};
 use headframe::scan::{Event, Scanner};
 use headframe::work::{
-    Digest, Hashing, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, Timestamp, ZeroUnit,
+    Digest, Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, WitnessBits, ZeroUnit,
 };
 
 fn job() -> Job {
     let puzzle = Puzzle::Text(TextPuzzle {
         prev: Digest([0x5a; 32]),
-        timestamp: Timestamp::from_seconds(1_795_342_329),
+        timestamp: Timestamp::from_number(1_795_342_329),
         hashing: Hashing::Double,
     });
-    Job { height: 0, puzzle, target: Target::from_zeros(64, ZeroUnit::Hex).expect("0 to 64"), search: Search::Every }
+    Job::new(puzzle, Target::from_zeros(64, ZeroUnit::Hex).expect("0 to 64"), Search::Every)
 }
 
 fn scanner(kernel: &'static dyn Kernel, threads: NonZeroUsize) -> (Scanner, Receiver<Event>) {
@@ -40,13 +40,13 @@ fn efficiency(criterion: &mut Criterion) {
     let start = 1_000_000_000;
     group.bench_function("bare kernel", |bencher| {
         bencher.iter_custom(|leases| {
-            let share = leases * lease / threads.get() as u64;
+            let part = leases * lease / threads.get() as u64;
             let begin = Instant::now();
             std::thread::scope(|scope| {
                 for thread in 0..threads.get() as u64 {
                     scope.spawn(move || {
                         let prepared = Prepared::new(kernel, job());
-                        let mut rest = NonceRange::new(start, start + share);
+                        let mut rest = NonceRange::new(start, start + part);
                         while !rest.is_empty() {
                             assert!(prepared.scan(rest.take_front(kernel.batch())).is_empty(), "thread {thread}");
                         }
@@ -56,15 +56,15 @@ fn efficiency(criterion: &mut Criterion) {
             begin.elapsed()
         });
     });
-    let shares = ShareBits::for_job(&job(), lease);
-    for (name, shares) in [("scanner, lease after lease", None), ("scanner, with shares", Some(shares))] {
+    let witnesses = WitnessBits::for_job(&job(), lease);
+    for (name, witnesses) in [("scanner, lease after lease", None), ("scanner, with witnesses", Some(witnesses))] {
         group.bench_function(name, |bencher| {
             let (scanner, events) = scanner(kernel, threads);
             bencher.iter_custom(|leases| {
                 let begin = Instant::now();
                 for ticket in 0..leases {
                     let from = start + ticket * lease % 900_000_000;
-                    scanner.push(ticket, job(), NonceRange::new(from, from + lease), shares);
+                    scanner.push(ticket, job(), NonceRange::new(from, from + lease), witnesses);
                 }
                 let ended = events.iter().take(leases as usize).count();
                 assert_eq!(ended as u64, leases);

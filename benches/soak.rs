@@ -7,9 +7,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-#[path = "../tests/cluster/mod.rs"]
+#[path = "../tests/suite/cluster/mod.rs"]
 mod cluster;
-#[path = "../tests/process/mod.rs"]
+#[path = "../tests/suite/process/mod.rs"]
 mod process;
 
 use std::collections::BTreeMap;

@@ -8,31 +8,67 @@
 //!                       everything <- node <- cli
 //! ```
 //!
+//! `work`, `kernel` and `scan` are always there; each other layer is a feature of its name, and `cli` with all of them is the
+//! default. The feature `priority`, which `node` brings, keeps hashing threads below ordinary priority and lets them be pinned.
+//!
 //! # As a library
+//! Two calls do what is wanted most often, on all cores and with the kernel that is fastest on this CPU:
+//! ```
+//! // A block header, whose own bits are its target. This is Bitcoin's first block with regtest's bits.
+//! let header: headframe::work::Header = "01000000000000000000000000000000000000000000000000000000000000000000\
+//!     00003ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff7f2000000000"
+//!     .parse()?;
+//! let solved = headframe::solve_header(&header)?.expect("one of 2^32 nonces");
+//! println!("nonce {} gives {}", solved.nonce, solved.hash());
+//!
+//! // A text: the previous hash, a nonce and a timestamp, hashed twice, are to begin with three zero digits.
+//! let prev = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse()?;
+//! assert_eq!(headframe::solve_text(prev, "1550766000000".parse()?, 3)?, Some(4750));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A level below, the caller chooses the kernel, the threads, the target and the nonces, and gets every solution:
 //! ```
 //! use std::num::NonZeroUsize;
+//! use std::time::Instant;
 //!
 //! use headframe::kernel;
 //! use headframe::scan::Solutions;
-//! use headframe::work::{Hashing, Job, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
+//! use headframe::work::{Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
 //!
 //! let puzzle = Puzzle::Text(TextPuzzle {
 //!     prev: "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse()?,
 //!     timestamp: "1550766000000".parse()?,
 //!     hashing: Hashing::Double,
 //! });
-//! let job = Job { height: 0, puzzle, target: Target::from_zeros(3, ZeroUnit::Hex)?, search: Search::First };
-//! let mut solutions = Solutions::start(kernel::available()[0], NonZeroUsize::MIN, job, job.space())?;
-//! assert_eq!(solutions.next(), Some(4750));
+//! let job = Job::new(puzzle, Target::from_zeros(3, ZeroUnit::Hex)?, Search::Every);
+//!
+//! let begin = Instant::now();
+//! let choice = kernel::choose(None, &|| begin.elapsed())?;
+//! println!("{choice}");
+//! let solutions = Solutions::start(choice.kernel, NonZeroUsize::MIN, job, NonceRange::new(1, 10_000))?;
+//! assert_eq!(solutions.collect::<Vec<_>>(), [4750, 4902]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`scan::Scanner`] searches one range after another without a gap and can be stopped; [`kernel::Prepared`] hashes on the calling
+//! thread.
 
+#[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod kernel;
+#[cfg(feature = "node")]
 pub mod node;
 pub mod scan;
+#[cfg(feature = "service")]
 pub mod service;
+mod solve;
+#[cfg(feature = "source")]
 pub mod source;
+#[cfg(feature = "transport")]
 pub mod transport;
 pub mod work;
+
+pub use solve::{SolveError, solve, solve_header, solve_text};

@@ -2,30 +2,26 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::io::Write as _;
+
 use headframe::kernel::{Hits, Kernel, Prepared, available, available_variants};
 use headframe::work::{
-    Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, ShareBits, Target, TextPuzzle, ZeroUnit,
+    Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, WitnessBits, ZeroUnit,
 };
 
-/// Bitcoin's first block.
-const GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e67768f61\
-    7fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff001d1dac2b7c";
+/// The unit tests' inputs; not all of them are needed here.
+#[allow(dead_code)]
+#[path = "../src/work/fixtures.rs"]
+mod fixtures;
+
+use fixtures::{GENESIS, TIMESTAMP, check_text, header, text};
 
 /// The widest kernel's lanes, and the most batches that are on their way at once.
 const LANES: u64 = 16;
 const STAGES: u64 = 4;
 
 fn job(puzzle: Puzzle, zero_bits: i64) -> Job {
-    Job { height: 0, puzzle, target: Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap(), search: Search::Every }
-}
-
-fn header(version_mask: u32) -> Puzzle {
-    Puzzle::Header(HeaderPuzzle { header: GENESIS.parse().unwrap(), version_mask })
-}
-
-fn text(timestamp: &str, hashing: Hashing) -> Puzzle {
-    let prev = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap();
-    Puzzle::Text(TextPuzzle { prev, timestamp: timestamp.parse().unwrap(), hashing })
+    Job::new(puzzle, Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap(), Search::Every)
 }
 
 /// Every form of puzzle, and a place in its nonces where the fast path runs.
@@ -35,8 +31,8 @@ fn puzzles() -> Vec<(Puzzle, u64)> {
         (header(1 << 13), 1 << 20),
         (header(0x6000), 1 << 20),
         (header(0x1fff_e000), 1 << 20),
-        (text("1550766000000", Hashing::Double), 20_000_000),
-        (text("1550766000000", Hashing::Single), 20_000_000),
+        (check_text(), 20_000_000),
+        (text(TIMESTAMP, Hashing::Single), 20_000_000),
         (text("1550766000", Hashing::Double), 200_000_000),
         (text("20190221160000", Hashing::Double), 1_200_000_000),
     ]
@@ -56,17 +52,34 @@ fn check(job: Job, range: NonceRange) -> usize {
     expected.len()
 }
 
-#[test]
-fn kernels_that_this_cpu_lacks_are_named() {
-    let there: Vec<_> = available().iter().map(|kernel| kernel.name()).collect();
-    for name in ["avx512", "sha-ni", "avx2", "portable"] {
-        if !there.contains(&name) {
-            println!("SKIPPED: this CPU has no {name}; its kernel is not tested here");
-        }
-    }
-    assert_eq!(there.last(), Some(&"portable"));
+/// Every kernel, what it needs of the CPU, and whether this one has it.
+fn every_kernel() -> Vec<(&'static str, &'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    let of_the_cpu = [
+        ("avx512", "AVX-512F", is_x86_feature_detected!("avx512f")),
+        ("sha-ni", "SHA extensions with AVX", is_x86_feature_detected!("sha") && is_x86_feature_detected!("avx")),
+        ("avx2", "AVX2", is_x86_feature_detected!("avx2")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let of_the_cpu = [("avx512", "x86-64", false), ("sha-ni", "x86-64", false), ("avx2", "x86-64", false)];
+    of_the_cpu.into_iter().chain([("portable", "nothing", true)]).collect()
 }
 
+/// Says which kernels this suite runs and which it cannot. The test runner shows what a test prints only if it fails, so this goes
+/// around it.
+#[test]
+fn every_kernel_is_tested_or_named_as_skipped() {
+    let there: Vec<_> = available().iter().map(|kernel| kernel.name()).collect();
+    let line = |(name, needs, _): (_, _, bool)| match there.contains(&name) {
+        true => format!("tested: {name}\n"),
+        false => format!("SKIPPED: {name} (this CPU has no {needs})\n"),
+    };
+    let lines: String = every_kernel().into_iter().map(line).collect();
+    std::io::stderr().write_all(lines.as_bytes()).unwrap();
+    let expected: Vec<_> =
+        every_kernel().into_iter().filter(|(.., is_there)| *is_there).map(|(name, ..)| name).collect();
+    assert_eq!(there, expected, "kernels that this CPU has, or that are missing in this list");
+}
 #[test]
 fn ranges_of_any_length_from_any_lane() {
     for (puzzle, place) in puzzles() {
@@ -99,7 +112,7 @@ fn targets_that_are_no_power_of_two() {
         for high in [0xffff_fffe, 0x8000_0000, 0x7fff_fffe, 0x0123_4567, 0x0080_0000] {
             let mut bytes = [0x37; 32];
             bytes[..4].copy_from_slice(&u32::to_be_bytes(high));
-            let job = Job { target: Target::from_be_bytes(bytes), ..job(puzzle, 0) };
+            let job = job(puzzle, 0).with_target(Target::from_be_bytes(bytes));
             check(job, NonceRange::new(place, place + 300));
         }
     }
@@ -130,7 +143,7 @@ fn where_the_versions_above_the_nonce_field_change() {
 
 #[test]
 fn where_the_number_of_digits_changes() {
-    for timestamp in ["7", "1550766000", "1550766000000", "20190221160000", "99999999999999999999"] {
+    for timestamp in ["7", "1550766000", TIMESTAMP, "20190221160000", "99999999999999999999"] {
         for hashing in [Hashing::Single, Hashing::Double] {
             for digits in 1..=9 {
                 let first = 10u64.pow(digits);
@@ -144,8 +157,8 @@ fn where_the_number_of_digits_changes() {
 #[test]
 fn where_the_higher_digits_change() {
     for first in [10_010_000, 12_350_000, 100_160_000, 999_990_000, 1_999_990_000u64] {
-        check(job(text("1550766000000", Hashing::Double), 4), NonceRange::new(first - 50, first + 50));
-        check(job(text("1550766000000", Hashing::Double), 7), NonceRange::new(first - 5, first + 10_005));
+        check(job(check_text(), 4), NonceRange::new(first - 50, first + 50));
+        check(job(check_text(), 7), NonceRange::new(first - 5, first + 10_005));
     }
 }
 
@@ -215,15 +228,15 @@ fn random_pair(numbers: &mut Numbers, most: u64) -> u64 {
 #[test]
 fn long_ranges() {
     for (puzzle, place) in puzzles() {
-        let (job, bits) = (job(puzzle, 14), ShareBits::new(11).unwrap());
+        let (job, bits) = (job(puzzle, 14), WitnessBits::new(11).unwrap());
         let range = NonceRange::new(place + 3, place + 400_003);
         let hits = |kernel| {
-            let hits = Prepared::with_shares(kernel, job, bits).hits(range);
+            let hits = Prepared::with_witnesses(kernel, job, bits).hits(range);
             assert_eq!(Prepared::new(kernel, job).scan(range), hits.solutions, "{kernel:?}, {puzzle:?}");
             hits
         };
         let results: Vec<_> = kernels().map(hits).collect();
-        assert!(results[0].solutions.len() > 5 && results[0].shares.len() > 100, "{puzzle:?}");
+        assert!(results[0].solutions.len() > 5 && results[0].witnesses.len() > 100, "{puzzle:?}");
         for result in &results {
             assert_eq!(result, results.last().unwrap(), "{puzzle:?}");
         }
@@ -249,67 +262,68 @@ fn a_range_scanned_in_parts_gives_the_same() {
     }
 }
 
-/// Every kernel finds the solutions and the shares that the reference path finds. Gives how many shares there were.
-fn check_shares(job: Job, bits: u8, range: NonceRange) -> usize {
-    let bits = ShareBits::new(bits).unwrap();
+/// Every kernel finds the solutions and the witnesses that the reference path finds. Gives how many witnesses there were.
+fn check_witnesses(job: Job, bits: u8, range: NonceRange) -> usize {
+    let bits = WitnessBits::new(bits).unwrap();
     let mut expected = Hits::default();
     for nonce in range.start..range.end {
         if bits.check(&job.puzzle, nonce).is_some() {
-            expected.shares.push(nonce);
+            expected.witnesses.push(nonce);
         }
         if job.check(nonce).is_some() {
             expected.solutions.push(nonce);
-            if job.search == Search::First {
+            if job.goal.search == Search::First {
                 break;
             }
         }
     }
     for kernel in kernels() {
-        let prepared = Prepared::with_shares(kernel, job, bits);
+        let prepared = Prepared::with_witnesses(kernel, job, bits);
         assert_eq!(prepared.hits(range), expected, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
         assert_eq!(prepared.scan(range), expected.solutions, "{kernel:?}, {job:?}, {bits:?}, {range:?}");
     }
-    expected.shares.len()
+    expected.witnesses.len()
 }
 
 #[test]
-fn shares_of_ranges_of_any_length_from_any_lane() {
+fn witnesses_of_ranges_of_any_length_from_any_lane() {
     for (puzzle, place) in puzzles() {
         for (start, bits) in [(0, 0), (1, 1), (LANES - 1, 2), (LANES, 3), (LANES + 1, 4)] {
             for length in [0, 1, LANES - 1, LANES, LANES + 1, STAGES * LANES - 1, STAGES * LANES + 1, 8 * LANES + 1] {
-                check_shares(job(puzzle, 60), bits, NonceRange::new(place + start, place + start + length));
+                check_witnesses(job(puzzle, 60), bits, NonceRange::new(place + start, place + start + length));
             }
         }
     }
 }
 
 #[test]
-fn shares_may_be_rarer_or_more_frequent_than_solutions() {
+fn witnesses_may_be_rarer_or_more_frequent_than_solutions() {
     for (puzzle, place) in puzzles() {
         let range = NonceRange::new(place + 3, place + 6003);
         for (zeros, bits) in [(256, 7), (60, 7), (9, 7), (7, 7), (5, 7), (0, 7), (3, 40)] {
-            let shares = check_shares(job(puzzle, zeros), bits, range);
-            assert_eq!(shares > 0, bits == 7, "{puzzle:?}");
-            // Where a solution ends the search, no share behind it is looked for.
-            let first = Job { search: Search::First, ..job(puzzle, zeros) };
-            let before = check_shares(first, bits, range);
-            assert_eq!(before < shares, zeros <= 9 && bits == 7, "{puzzle:?}, {zeros}");
+            let witnesses = check_witnesses(job(puzzle, zeros), bits, range);
+            assert_eq!(witnesses > 0, bits == 7, "{puzzle:?}");
+            // Where a solution ends the search, no witness behind it is looked for.
+            let every = job(puzzle, zeros);
+            let first = Job::new(puzzle, every.target(), Search::First);
+            let before = check_witnesses(first, bits, range);
+            assert_eq!(before < witnesses, zeros <= 9 && bits == 7, "{puzzle:?}, {zeros}");
         }
     }
 }
 
 #[test]
-fn shares_where_digits_and_versions_change() {
+fn witnesses_where_digits_and_versions_change() {
     for digits in 1..=9 {
         let first = 10u64.pow(digits);
-        let puzzle = text("1550766000000", Hashing::Double);
-        check_shares(job(puzzle, 60), 3, NonceRange::new(first - 40.min(first - 1), first + 70));
+        let puzzle = check_text();
+        check_witnesses(job(puzzle, 60), 3, NonceRange::new(first - 40.min(first - 1), first + 70));
     }
     for (mask, group_bits) in [(0x1fff_e000, 3), (0x6000, 2), (0x8000_0001, 2)] {
         let next = 1 << (32 + group_bits);
         let puzzle = header(mask);
         let range = NonceRange::new(next - 300, next + 300).intersection(&puzzle.space());
-        assert!(check_shares(job(puzzle, 60), 4, range) > 0);
+        assert!(check_witnesses(job(puzzle, 60), 4, range) > 0);
     }
 }
 
@@ -344,7 +358,7 @@ fn bitcoins_own_nonces_are_found() {
     for text in REAL.into_iter().chain([GENESIS]) {
         let header: Header = text.parse().unwrap();
         let puzzle = Puzzle::Header(HeaderPuzzle { header, version_mask: 0 });
-        let job = Job { target: Target::from_bits(header.bits).unwrap(), ..job(puzzle, 0) };
+        let job = job(puzzle, 0).with_target(Target::from_bits(header.bits).unwrap());
         let nonce = u64::from(header.nonce);
         let range = NonceRange::new(nonce.saturating_sub(10_000), nonce + 10_000);
         for kernel in kernels() {

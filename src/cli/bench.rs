@@ -3,7 +3,7 @@
 //! The machine may be shared and noisy, so kernels alternate in slices of about 2 ms on every thread: whatever disturbs one
 //! disturbs all. Of each kernel's slices the 5th percentile says what it does undisturbed, the median what to expect.
 //!
-//! One more takes its turns with them, the yardstick: headers hashed with `sha2` on a midstate, one after another.
+//! One more takes its turns with them, the baseline: headers hashed with `sha2` on a midstate, one after another.
 
 #![allow(clippy::disallowed_methods)] // measuring time is what this is for
 
@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::args::{self, BenchPuzzle};
 use super::view::hash_rate;
 use super::{Outcome, hashing, print, usage};
-use crate::kernel::{Kernel, Prepared, available, self_test, yardstick};
+use crate::kernel::{Kernel, Prepared, available, baseline, self_test};
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
@@ -52,7 +52,7 @@ struct Report {
     best_hashes_per_second: f64,
     /// At the best rate; nothing where the clock cannot be worked out.
     cycles_per_hash: Option<f64>,
-    /// The best rate as a multiple of the yardstick's.
+    /// The best rate as a multiple of the baseline's.
     times_sha2: f64,
     #[serde(flatten)]
     sample: Sample,
@@ -112,11 +112,11 @@ fn job(puzzle: BenchPuzzle) -> Job {
         BenchPuzzle::Rolled => Puzzle::Header(header(0x1fff_e000)),
         BenchPuzzle::Text => Puzzle::Text(TextPuzzle {
             prev: Digest([0x5a; 32]),
-            timestamp: Timestamp::from_seconds(1_795_342_329),
+            timestamp: Timestamp::from_number(1_795_342_329),
             hashing: Hashing::Double,
         }),
     };
-    Job { height: 0, puzzle, target: zero_bits(ZERO_BITS), search: Search::Every }
+    Job::new(puzzle, zero_bits(ZERO_BITS), Search::Every)
 }
 
 fn header(version_mask: u32) -> HeaderPuzzle {
@@ -140,7 +140,7 @@ fn zero_bits(bits: i64) -> Target {
 /// # Errors
 /// When they do not find the same.
 fn sample(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Sample> {
-    let job = Job { target: zero_bits(SAMPLE_ZERO_BITS), ..job(puzzle) };
+    let job = job(puzzle).with_target(zero_bits(SAMPLE_ZERO_BITS));
     let sample = |kernel: &&'static dyn Kernel| {
         let found = Prepared::new(*kernel, job).scan(SAMPLE);
         Sample { found: found.len(), checksum: found.iter().sum() }
@@ -170,7 +170,7 @@ fn measure(
     });
     let mut clocks: Vec<_> = threads_runs.iter().flat_map(|runs: &Runs| runs.clocks.clone()).collect();
     let clock = (!clocks.is_empty()).then(|| percentile(&mut clocks, BEST));
-    let yardstick: f64 = threads_runs.iter().map(|runs| runs.yardstick.percentile(BEST)).sum();
+    let baseline: f64 = threads_runs.iter().map(|runs| runs.baseline.percentile(BEST)).sum();
     let report = |(at, kernel): (usize, &&'static dyn Kernel)| {
         let sum = |of: fn(&Run) -> f64| threads_runs.iter().map(|runs| of(&runs.kernels[at])).sum::<f64>();
         let seconds = sum(Run::seconds) / threads.get() as f64;
@@ -190,7 +190,7 @@ fn measure(
             median_hashes_per_second: sum(|run| run.percentile(0.5)),
             best_hashes_per_second: best,
             cycles_per_hash: clock.map(|hertz| hertz * threads.get() as f64 / best),
-            times_sha2: best / yardstick,
+            times_sha2: best / baseline,
             sample,
         }
     };
@@ -200,7 +200,7 @@ fn measure(
 /// What one thread measures.
 struct Runs {
     kernels: Vec<Run>,
-    yardstick: Run,
+    baseline: Run,
     /// The core's clock in hertz, once after each round of slices.
     clocks: Vec<f64>,
 }
@@ -214,16 +214,16 @@ impl Runs {
         };
         let header = header(0);
         // Batches of 0.3 ms at the 12 MH/s of a Zen 5 core.
-        let scan = move |nonces| yardstick(&header, nonces);
-        let yardstick = Run::new(4096, Puzzle::Header(header).space(), thread, scan);
-        Self { kernels: kernels.iter().map(run).collect(), yardstick, clocks: Vec::new() }
+        let scan = move |nonces| baseline(&header, nonces);
+        let baseline = Run::new(4096, Puzzle::Header(header).space(), thread, scan);
+        Self { kernels: kernels.iter().map(run).collect(), baseline, clocks: Vec::new() }
     }
 
     /// Slices of all in turn for so long.
     fn alternate(mut self, time: Duration) -> Self {
         let end = Instant::now() + time;
         loop {
-            self.kernels.iter_mut().chain([&mut self.yardstick]).for_each(Run::slice);
+            self.kernels.iter_mut().chain([&mut self.baseline]).for_each(Run::slice);
             self.clocks.extend(hertz());
             if Instant::now() >= end {
                 return self;

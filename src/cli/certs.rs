@@ -2,7 +2,7 @@
 
 use super::{Outcome, args, print};
 use crate::cluster::NodeId;
-use crate::transport::quic::files::{add_node, create_cluster};
+use crate::transport::files::{add_node, create_cluster};
 
 #[allow(clippy::disallowed_methods)] // certificates begin to be valid now
 pub(super) fn run(args: &args::Certs) -> anyhow::Result<Outcome> {

@@ -7,7 +7,7 @@ use crate::work::{HeaderPuzzle, Job, Puzzle, Search, Target};
 pub(super) fn run(args: &args::Grind) -> anyhow::Result<Outcome> {
     let puzzle = HeaderPuzzle { header: args.header, version_mask: 0 };
     let target = Target::from_bits(args.header.bits).map_err(usage)?;
-    let job = Job { height: 0, puzzle: Puzzle::Header(puzzle), target, search: Search::First };
+    let job = Job::new(Puzzle::Header(puzzle), target, Search::First);
     let (choice, threads) = hashing::resolve(&args.hashing)?;
     match Solutions::start(choice.kernel, threads, job, job.space())?.next() {
         Some(nonce) => {

@@ -8,7 +8,8 @@ use super::view::View;
 use super::{Outcome, args, hashing};
 use crate::node::{Config, Peers, Registry, Store};
 use crate::transport::Transport;
-use crate::transport::quic::{Identity, QuicTransport};
+use crate::transport::identity::Identity;
+use crate::transport::quic::QuicTransport;
 
 pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
     let json = args.output.json;

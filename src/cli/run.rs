@@ -92,7 +92,7 @@ pub(super) async fn nodes(
         let mut shown = Ok(());
         // Ends when the last node has dropped its end.
         while let Some(event) = events.blocking_recv() {
-            if matches!(event, Event::Block { status: Outcome::Success, .. }) {
+            if matches!(event.event, Event::Block { status: Outcome::Success, .. }) {
                 accepted += 1;
                 if Some(accepted) == blocks {
                     stop.cancel();

@@ -8,12 +8,9 @@ pub(super) fn run(args: &args::Solve) -> anyhow::Result<Outcome> {
     if args.start > args.end {
         return Err(usage(format_args!("expected --start to be at most --end, got {} and {}", args.start, args.end)));
     }
-    let job = Job {
-        height: 0,
-        puzzle: Puzzle::Text(TextPuzzle { prev: args.prev, timestamp: args.timestamp, hashing: Hashing::Double }),
-        target: Target::from_zeros(args.zeros, ZeroUnit::Hex).map_err(usage)?,
-        search: if args.all { Search::Every } else { Search::First },
-    };
+    let puzzle = TextPuzzle { prev: args.prev, timestamp: args.timestamp, hashing: Hashing::Double };
+    let target = Target::from_zeros(args.zeros, ZeroUnit::Hex).map_err(usage)?;
+    let job = Job::new(Puzzle::Text(puzzle), target, if args.all { Search::Every } else { Search::First });
     let range = NonceRange::new(args.start, args.end + 1);
     let (choice, threads) = hashing::resolve(&args.hashing)?;
     let mut outcome = Outcome::Nothing;

@@ -27,7 +27,7 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
             print(format_args!("server {id}: {} threads, kernel {}", status.threads, status.choice))?;
             for other in &status.distrusted {
                 print(format_args!(
-                    "server {id} does not believe server {other}, which showed too few shares: restart it"
+                    "server {id} does not believe server {other}, which showed too few witnesses: restart it"
                 ))?;
             }
         }

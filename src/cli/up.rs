@@ -18,8 +18,9 @@ use crate::node::{Config, Peers, Registry};
 use crate::scan::Threads;
 use crate::service::{Service, ServiceConfig, ServiceError};
 use crate::transport::Transport;
+use crate::transport::identity::ClusterCa;
 use crate::transport::memory::MemoryNetwork;
-use crate::transport::quic::{ClusterCa, QuicTransport};
+use crate::transport::quic::QuicTransport;
 
 /// Where the embedded service listens if it can.
 const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8480);

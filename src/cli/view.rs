@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::print;
+use super::run::now;
 use crate::cluster::{NodeId, PeerState};
-use crate::node::{Event, Outcome};
+use crate::node::{Event, Outcome, TimedEvent};
 
 /// The picture's lines, where there is one; the log writes between them.
 static LIVE: OnceLock<MultiProgress> = OnceLock::new();
@@ -40,9 +41,10 @@ impl View {
     }
 
     /// Shows one event.
-    pub(super) fn show(&mut self, event: &Event) -> anyhow::Result<()> {
+    pub(super) fn show(&mut self, timed: &TimedEvent) -> anyhow::Result<()> {
+        let event = &timed.event;
         match self {
-            Self::Json => print(serde_json::to_string(event)?),
+            Self::Json => print(serde_json::to_string(timed)?),
             Self::Plain => line(event, 64).map_or(Ok(()), print),
             Self::Live(live) => {
                 live.update(event);
@@ -57,7 +59,10 @@ impl View {
     /// Shows where the embedded block service answers.
     pub(super) fn show_service(&mut self, address: std::net::SocketAddr) -> anyhow::Result<()> {
         match self {
-            Self::Json => print(serde_json::json!({"event": "service", "listen": address})),
+            Self::Json => {
+                let at = now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+                print(serde_json::json!({"event": "service", "listen": address, "at": at}))
+            }
             Self::Plain | Self::Live(_) => print(format_args!("block service at http://{address}")),
         }
     }
@@ -78,6 +83,7 @@ fn line(event: &Event, digits: usize) -> Option<String> {
             Some(format!("node {node} listens on {listen}, kernel {kernel}, {threads} thread{s}"))
         }
         Event::Peer { node, peer, state: PeerState::Down } => Some(format!("node {node}: node {peer} is down")),
+        Event::Peer { node, peer, state: PeerState::Left } => Some(format!("node {node}: node {peer} has left")),
         Event::Leader { node, leader, epoch } if node == leader => Some(format!("node {leader} leads (epoch {epoch})")),
         Event::Block { height, hash, nonce, zeros, found_by, status, .. } => Some(match status {
             Outcome::Success => {
@@ -92,7 +98,7 @@ fn line(event: &Event, digits: usize) -> Option<String> {
             }
         }),
         Event::Distrusted { node, peer } => Some(format!(
-            "node {node}: node {peer} shows too few shares for what it claims to have searched; it gets no more work until it is restarted"
+            "node {node}: node {peer} shows too few witnesses for what it claims to have searched; it gets no more work until it is restarted"
         )),
         Event::Refused { node, from, nonce } => {
             Some(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not"))
@@ -169,6 +175,7 @@ impl Live {
                         PeerState::Alive => "up",
                         PeerState::Suspect => "late",
                         PeerState::Down => "down",
+                        PeerState::Left => "left",
                     };
                 }
             }

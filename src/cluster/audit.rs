@@ -1,20 +1,20 @@
 //! Proof of scan: whether what a node shows is credible for what it claims to have searched.
 //!
-//! Searched nonces hold a number of shares that is known but for chance: Poisson, of a mean `e`. An [`Account`] weighs what was shown, `s`,
-//! against four ways to be wrong: that only 15/16, 3/4 or 1/4 of the shares appear, or twice as many. By each of these rates `r` what was
+//! Searched nonces hold a number of witnesses that is known but for chance: Poisson, of a mean `e`. An [`Account`] weighs what was shown, `s`,
+//! against four ways to be wrong: that only 15/16, 3/4 or 1/4 of the witnesses appear, or twice as many. By each of these rates `r` what was
 //! shown is `r^s exp(e (1 - r))` times as likely as by the truth. The logarithm of that is summed up over all claims, and begins anew from
 //! 0 whenever it falls below: what a node did well before it broke does not count for it (Page's cumulative sum test, which is
 //! the quickest there is for a given rate of false alarms; Moustakides 1986). No window, no clock, four numbers a node.
 //!
 //! **False alarms.** From one beginning the likelihood ratio of an honest node ever reaches `exp(20)` with a probability of `exp(-20)` at
-//! most (Ville's inequality: it is a martingale of mean 1; for a binomial number of shares a supermartingale). The beginnings that matter
-//! lie next to a share, so a lease has 64 of them on average or fewer, in however many claims it is told: at most 4 · 64 · `exp(-20)`, five
+//! most (Ville's inequality: it is a martingale of mean 1; for a binomial number of witnesses a supermartingale). The beginnings that matter
+//! lie next to a witness, so a lease has 64 of them on average or fewer, in however many claims it is told: at most 4 · 64 · `exp(-20)`, five
 //! false alarms in ten million leases. In truth there are far fewer, since beginnings that are near each other do not alarm apart.
 //!
-//! **How soon.** By a node that shows the part `p` of the shares, a sum grows by `p ln r + 1 - r` for each one expected. In leases of
-//! 32 to 63 expected shares, by the simulation in the tests:
+//! **How soon.** By a node that shows the part `p` of the witnesses, a sum grows by `p ln r + 1 - r` for each one expected. In leases of
+//! 32 to 63 expected witnesses, by the simulation in the tests:
 //!
-//! | the node | expected shares | leases, mean | longest of 200 |
+//! | the node | expected witnesses | leases, mean | longest of 200 |
 //! |---|---|---|---|
 //! | shows none | 27 | 1 | 1 |
 //! | searches half | 190 | 4.3 | 6 |
@@ -25,9 +25,9 @@
 //!
 //! A node that misses less than a thirtieth is not found.
 
-use crate::work::{Job, MAX_SHARES, NonceRange, Search, ShareBits};
+use crate::work::{Job, MAX_WITNESSES, NonceRange, Search, WitnessBits};
 
-/// The rates of shares, by the true one, that an account holds against a node.
+/// The rates of witnesses, by the true one, that an account holds against a node.
 const WRONG_RATES: [f64; 4] = [15.0 / 16.0, 0.75, 0.25, 2.0];
 
 /// How many times as likely as the truth a wrong rate has to be: `exp(20)`, or 500,000,000.
@@ -41,7 +41,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// A claim: so many shares that there must be, and those that were shown and [`verified`]. Each nonce must be claimed once only.
+    /// A claim: so many witnesses that there must be, and those that were shown and [`verified`]. Each nonce must be claimed once only.
     pub(super) fn add(&mut self, expected: f64, shown: u64) {
         for (sum, rate) in self.sums.iter_mut().zip(WRONG_RATES) {
             *sum = (*sum + shown as f64 * rate.ln() + expected * (1.0 - rate)).max(0.0);
@@ -58,29 +58,29 @@ impl Account {
     }
 }
 
-/// How many shares so many searched nonces of `job` hold on average. In a job that ends with its first solution, a solution is not among
-/// what was searched, be it a share or not.
-pub(super) fn expected(job: &Job, bits: ShareBits, nonces: u64) -> f64 {
-    match job.search {
+/// How many witnesses so many searched nonces of `job` hold on average. In a job that ends with its first solution, a solution is not among
+/// what was searched, be it a witness or not.
+pub(super) fn expected(job: &Job, bits: WitnessBits, nonces: u64) -> f64 {
+    match job.goal.search {
         Search::First => {
-            let (share, solution) = (bits.target().probability(), job.target.probability());
+            let (witness, solution) = (bits.target().probability(), job.target().probability());
             // Of nonces that are no solutions; where all are, nothing is expected of those that were searched.
-            if solution < 1.0 { nonces as f64 * (share - solution).max(0.0) / (1.0 - solution) } else { 0.0 }
+            if solution < 1.0 { nonces as f64 * (witness - solution).max(0.0) / (1.0 - solution) } else { 0.0 }
         }
         Search::Every => bits.expected(nonces),
     }
 }
 
-/// How many shares there are, if they are what a node says that has searched `range`: nonces of it in ascending order, each a share by
+/// How many witnesses there are, if they are what a node says that has searched `range`: nonces of it in ascending order, each a witness by
 /// the reference path (a quarter of a microsecond each). `None` if they are not.
-pub(super) fn verified(job: &Job, bits: ShareBits, range: NonceRange, shares: &[u64]) -> Option<u64> {
-    let ascend = shares.is_sorted_by(|share, next| share < next);
-    let are_inside = shares.iter().all(|&share| range.contains(share));
-    if shares.len() > MAX_SHARES || !ascend || !are_inside || !job.space().covers(&range) {
+pub(super) fn verified(job: &Job, bits: WitnessBits, range: NonceRange, witnesses: &[u64]) -> Option<u64> {
+    let ascend = witnesses.is_sorted_by(|witness, next| witness < next);
+    let are_inside = witnesses.iter().all(|&witness| range.contains(witness));
+    if witnesses.len() > MAX_WITNESSES || !ascend || !are_inside || !job.space().covers(&range) {
         return None;
     }
-    let are_shares = shares.iter().all(|&share| bits.check(&job.puzzle, share).is_some());
-    are_shares.then_some(shares.len() as u64)
+    let are_witnesses = witnesses.iter().all(|&witness| bits.check(&job.puzzle, witness).is_some());
+    are_witnesses.then_some(witnesses.len() as u64)
 }
 
 #[cfg(test)]
@@ -129,10 +129,10 @@ mod tests {
         }
     }
 
-    /// A lease's expected shares: ranges have any length, so each number is as likely.
+    /// A lease's expected witnesses: ranges have any length, so each number is as likely.
     const LEASES: std::ops::Range<u64> = 32..64;
 
-    /// What is shown for each of these by a node that shows this part of the shares.
+    /// What is shown for each of these by a node that shows this part of the witnesses.
     fn nodes(part: f64) -> Vec<Poisson> {
         LEASES.map(|mean| Poisson::new(mean as f64 * part)).collect()
     }
@@ -228,12 +228,12 @@ mod tests {
             timestamp: "1550766000000".parse().unwrap(),
             hashing: Hashing::Double,
         });
-        Job { height: 0, puzzle, target: Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap(), search }
+        Job::new(puzzle, Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap(), search)
     }
 
     #[test]
     fn what_is_expected_is_what_searches_meet() {
-        let bits = ShareBits::new(6).unwrap();
+        let bits = WitnessBits::new(6).unwrap();
         for (zero_bits, search) in
             [(60, Search::First), (9, Search::First), (7, Search::First), (5, Search::First), (7, Search::Every)]
         {
@@ -247,40 +247,40 @@ mod tests {
                     Search::Every => None,
                 };
                 let searched = NonceRange::new(nonce, end.unwrap_or(nonce + 5000));
-                let shares: Vec<_> =
+                let witnesses: Vec<_> =
                     (searched.start..searched.end).filter(|&n| bits.check(&job.puzzle, n).is_some()).collect();
-                shown += verified(&job, bits, searched, &shares).unwrap();
+                shown += verified(&job, bits, searched, &witnesses).unwrap();
                 must += expected(&job, bits, searched.len());
                 nonce = searched.end + 1;
             }
             assert!((shown as f64 - must).abs() <= 4.0 * must.sqrt(), "{zero_bits} {search:?}: {shown} of {must}");
-            assert_eq!(shown == 0, zero_bits <= 6, "solutions are easier than shares");
+            assert_eq!(shown == 0, zero_bits <= 6, "solutions are easier than witnesses");
         }
     }
 
     #[test]
-    fn only_true_shares_are_counted() {
-        let (job, bits, range) = (job(60, Search::First), ShareBits::new(6).unwrap(), NonceRange::new(1000, 4000));
-        let shares: Vec<_> = (1000..4000).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
-        let count = shares.len();
+    fn only_true_witnesses_are_counted() {
+        let (job, bits, range) = (job(60, Search::First), WitnessBits::new(6).unwrap(), NonceRange::new(1000, 4000));
+        let witnesses: Vec<_> = (1000..4000).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
+        let count = witnesses.len();
         assert!(count > 10);
-        assert_eq!(verified(&job, bits, range, &shares), Some(count as u64));
+        assert_eq!(verified(&job, bits, range, &witnesses), Some(count as u64));
         assert_eq!(verified(&job, bits, range, &[]), Some(0));
         let claim = |change: &dyn Fn(&mut Vec<u64>)| {
-            let mut shares = shares.clone();
-            change(&mut shares);
-            verified(&job, bits, range, &shares)
+            let mut witnesses = witnesses.clone();
+            change(&mut witnesses);
+            verified(&job, bits, range, &witnesses)
         };
-        assert_eq!(claim(&|shares| shares.swap(3, 4)), None);
-        assert_eq!(claim(&|shares| shares[4] = shares[3]), None);
+        assert_eq!(claim(&|witnesses| witnesses.swap(3, 4)), None);
+        assert_eq!(claim(&|witnesses| witnesses[4] = witnesses[3]), None);
         // The last one is checked like the others.
-        let no_share = (shares[count - 1] + 1..4000).find(|&nonce| bits.check(&job.puzzle, nonce).is_none());
-        assert_eq!(claim(&|shares| shares.extend(no_share)), None);
-        assert_eq!(verified(&job, bits, NonceRange::new(1000, shares[count - 1]), &shares), None);
-        assert_eq!(verified(&job, bits, NonceRange::new(shares[0] + 1, 4000), &shares), None);
-        assert_eq!(verified(&job, bits, NonceRange::new(0, 4000), &shares), None, "no nonce of the job");
-        // With 0 bits every nonce is a share, but no more than are kept can be told.
-        let (all, most) = (ShareBits::new(0).unwrap(), MAX_SHARES as u64);
+        let no_witness = (witnesses[count - 1] + 1..4000).find(|&nonce| bits.check(&job.puzzle, nonce).is_none());
+        assert_eq!(claim(&|witnesses| witnesses.extend(no_witness)), None);
+        assert_eq!(verified(&job, bits, NonceRange::new(1000, witnesses[count - 1]), &witnesses), None);
+        assert_eq!(verified(&job, bits, NonceRange::new(witnesses[0] + 1, 4000), &witnesses), None);
+        assert_eq!(verified(&job, bits, NonceRange::new(0, 4000), &witnesses), None, "no nonce of the job");
+        // With 0 bits every nonce is a witness, but no more than are kept can be told.
+        let (all, most) = (WitnessBits::new(0).unwrap(), MAX_WITNESSES as u64);
         let nonces: Vec<_> = (1..=most + 1).collect();
         assert_eq!(verified(&job, all, NonceRange::new(1, most + 2), &nonces[1..]), Some(most));
         assert_eq!(verified(&job, all, NonceRange::new(1, most + 2), &nonces), None);

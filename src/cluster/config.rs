@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::NodeId;
+use crate::work::Run;
 
 /// With more peers than that, nodes heartbeat the next [`CANDIDATES`] only. With 33 nodes, heartbeats to all cost each 0.15 % of a core and
 /// 2 MiB; with 100, 0.4 % and 8 MiB (`benches/record/2026-11-24-scale-zen4-2-cores.md`).
@@ -16,11 +17,13 @@ pub const CANDIDATES: usize = 5;
 pub struct Config {
     /// This node.
     pub id: NodeId,
-    /// A number that no earlier run of this node had.
-    pub incarnation: u64,
+    /// The run of this process: a random number.
+    pub run: Run,
+    /// The time since 1970 at the moment that is handed to [`Cluster::new`](super::Cluster::new). A clock that is set later changes nothing.
+    pub since_1970: Duration,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
-    /// Nonces of the ledger's grain: [`UNIT`](crate::work::UNIT), but where a test's nodes hash so slowly that it would last too long.
+    /// Nonces of which leases are made: [`UNIT`](crate::work::UNIT), but where a test's nodes hash so slowly that it would last too long.
     pub unit: u64,
     /// Up to so many peers, everyone heartbeats everyone: [`ALL_TO_ALL`], but where a test wants a large cluster's ways in a small one.
     pub all_to_all: usize,
@@ -28,6 +31,7 @@ pub struct Config {
     pub candidates: usize,
 }
 
+/// The table of timers. All follow from the heartbeat.
 impl Config {
     /// A peer that has not answered for so long is suspect.
     pub(super) fn suspect_after(&self) -> Duration {
@@ -40,40 +44,39 @@ impl Config {
         self.heartbeat * 2 + self.answer_time()
     }
 
-    /// How long an answer may take.
+    /// The time of one answer. A starting node waits so long for lower ids.
     pub(super) fn answer_time(&self) -> Duration {
         (self.heartbeat / 4).min(Duration::from_millis(750))
     }
 
-    /// A starting node hears its peers out for so long before it leads or follows without them.
-    pub(super) fn listen_time(&self) -> Duration {
-        self.heartbeat.min(Duration::from_secs(1))
+    /// Who leads, and whether there is work enough, is looked at so often.
+    pub(super) fn tick(&self) -> Duration {
+        self.heartbeat / 4
     }
 
-    /// A new leader waits so long for what the others hold: they have to find out first that the last leader is gone.
-    pub(super) fn gather_time(&self) -> Duration {
-        self.answer_time() * 2
+    /// A share waits so long for others to travel with.
+    pub(super) fn share_delay(&self) -> Duration {
+        self.heartbeat / 20
     }
 
-    /// A lease lasts about so long.
-    pub(super) fn lease_time(&self) -> Duration {
-        self.heartbeat
+    /// A solution that got no answer from the source is submitted again after so long.
+    pub(super) fn submit_again(&self) -> Duration {
+        (self.heartbeat / 10).min(Duration::from_millis(500))
     }
 
-    /// A node has leases for so long in hand. At worst it has used one heartbeat of that when its leader dies, and what is left
-    /// outlasts `down_after` and the first grants of the next leader.
-    pub(super) fn lease_depth(&self) -> Duration {
-        self.heartbeat * 4
+    /// A node that is assigned nothing for so long by a leader that answers leads itself.
+    pub(super) fn patience(&self) -> Duration {
+        self.heartbeat * 2
     }
 
-    /// A lease that its node has not mentioned for so long goes to another.
-    pub(super) fn lease_expiry(&self) -> Duration {
-        self.heartbeat * 4
+    /// So long nodes may still search the jobs of a leader that has stepped down: they have four heartbeats of work, and two pass until they
+    /// hear of another leader.
+    pub(super) fn jobs_outlast(&self) -> Duration {
+        self.heartbeat * 8
     }
 
-    /// So does what is left of a lease after this, four times the depth, whatever its node says: it has become more than four times slower
-    /// than it was when it got it, or hoards.
-    pub(super) fn lease_age(&self) -> Duration {
-        self.heartbeat * 16
+    /// So many nonces at this speed (nonces per second) take one heartbeat.
+    pub(super) fn beat_of(&self, speed: u64) -> u64 {
+        (u128::from(speed) * self.heartbeat.as_millis() / 1000).try_into().unwrap_or(u64::MAX)
     }
 }

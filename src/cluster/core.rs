@@ -1,53 +1,72 @@
-//! One node's state machine.
+//! One node's state machine: its life, its leader, its work.
 
-mod hearing;
-mod reign;
-mod telling;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
-
-use self::hearing::Rumours;
-use self::telling::Told;
-use super::board::Board;
-use super::leading::{Leading, Legacy};
-use super::liveness::{Answered, Peers};
-use super::outbox::Outbox;
-use super::planted::{Bug, planted};
+use super::blocks::{Block, Blocks, Order};
+use super::leading::{Leading, Maker, ends_with_first};
+use super::liveness::Peers;
+use super::probe::probe;
+use super::shares::{OwnShares, TakenShares};
+use super::solutions::Sessions;
+use super::trust::Trust;
 use super::worker::Worker;
-use super::{Config, Epoch, Heartbeat, JobDone, Message, NodeId, Output, PeerState, Ticket, board};
-use crate::work::{Job, Solution};
+use super::{
+    Assign, Config, Current, Heartbeat, Leads, Message, NodeId, Output, PeerState, Reign, Report, Stamp, Ticket,
+};
+use crate::work::{Job, RoundId, Search, Solution, Template};
+
+/// The most solutions that a node keeps for a store.
+pub const MAX_KEPT: usize = 64;
 
 /// One node's part of the cluster. See the [module](super) for how to drive it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
-    config: Config,
-    peers: Peers,
-    /// The newest epoch seen, one's own included.
-    epoch: Option<Epoch>,
-    /// The one before this node's own.
-    predecessor: Option<Epoch>,
+    pub(super) config: Config,
+    /// Counts the requests, answers and reports of this run.
+    sent: u64,
+    pub(super) peers: Peers,
     /// Who leads, by this node's own count.
-    leader: Option<NodeId>,
-    /// Present while this node leads.
-    leading: Option<Leading>,
-    worker: Worker,
-    /// What it would go on from if it led next.
-    legacy: Legacy,
-    /// What this node last told everyone as leader, until it hears of a newer reign: whoever leads next may not have heard it. It tells
-    /// nobody more than that, so that what one node knows to be done, the next leader knows too.
-    standing: Option<Told>,
-    /// What was done by the last word of this epoch's leader. By the one after it, other nodes know it too.
-    last_word: Option<(Epoch, u64, Board)>,
-    /// Heartbeats of this node.
-    beats: u64,
-    rumours: Rumours,
-    /// The leader and epoch last put out.
-    announced: Option<(NodeId, Epoch)>,
-    started: Instant,
-    next_heartbeat: Instant,
+    pub(super) leader: Option<NodeId>,
+    /// Whether it leads itself though its leader answers, since that assigns nothing (rule 5).
+    leads_itself: bool,
+    /// What had been sent when this node began to follow its leader or to lead: assignments must answer a later report.
+    followed_from: u64,
+    last_assigned: Instant,
+    /// Counts this run's reigns (rule 2).
+    reigns: u64,
+    pub(super) leading: Option<Leading>,
+    /// When this node last led with jobs that only its own session can submit.
+    led: Option<Instant>,
+    maker: Maker,
+    pub(super) trust: Trust,
+    pub(super) worker: Worker,
+    pub(super) blocks: Blocks,
+    pub(super) own_shares: OwnShares,
+    pub(super) taken_shares: TakenShares,
+    /// What this node's own session has named.
+    pub(super) sessions: Sessions,
+    /// What the leader searches, by its last word.
+    pub(super) current: Option<Current>,
+    next_tick: Instant,
+    ticks: u64,
+    /// When shares are reported at the latest.
+    share_due: Option<Instant>,
+    /// When solutions that got no answer are submitted again.
+    pub(super) submit_again: Option<Instant>,
     left: bool,
-    out: Outbox,
+    pub(super) out: VecDeque<Output>,
+}
+
+/// Why a node reports: it decides under which of the exercise's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// It wants work, or has shares.
+    Asks,
+    /// A lease is searched to its end.
+    No,
+    /// It has found a block.
+    Yes,
 }
 
 impl Cluster {
@@ -55,22 +74,29 @@ impl Cluster {
     pub fn new(config: Config, now: Instant) -> Self {
         Self {
             config,
+            sent: 0,
             peers: Peers::new(config),
-            epoch: None,
-            predecessor: None,
             leader: None,
+            leads_itself: false,
+            followed_from: 0,
+            last_assigned: now,
+            reigns: 0,
             leading: None,
+            led: None,
+            maker: Maker::new(&config, now),
+            trust: Trust::default(),
             worker: Worker::default(),
-            legacy: Legacy::default(),
-            standing: None,
-            last_word: None,
-            beats: 0,
-            rumours: Rumours::default(),
-            announced: None,
-            started: now,
-            next_heartbeat: now,
+            blocks: Blocks::default(),
+            own_shares: OwnShares::default(),
+            taken_shares: TakenShares::default(),
+            sessions: Sessions::default(),
+            current: None,
+            next_tick: now,
+            ticks: 0,
+            share_due: None,
+            submit_again: None,
             left: false,
-            out: Outbox::new(config.id),
+            out: VecDeque::new(),
         }
     }
 
@@ -81,19 +107,26 @@ impl Cluster {
         self.config.id
     }
 
-    /// The newest epoch seen.
-    pub fn epoch(&self) -> Option<Epoch> {
-        self.epoch
-    }
-
-    /// Who leads as far as this node knows. `None` while it is still listening.
+    /// Who leads as far as this node knows. `None` while it waits for lower ids to answer.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
+    }
+
+    /// This node's reign, while it leads.
+    pub fn reign(&self) -> Option<Reign> {
+        self.leading.as_ref().map(|leading| leading.reign)
     }
 
     /// Whether this node leads.
     pub fn is_leading(&self) -> bool {
         self.leading.is_some()
+    }
+
+    /// Whether a session is of use: this node leads, or only its own session can submit blocks that it knows of or that may still be found
+    /// in its jobs.
+    pub fn wants_session(&self, now: Instant) -> bool {
+        let may_be_found = self.led.is_some_and(|led| now < led + self.config.jobs_outlast());
+        self.is_leading() || may_be_found || self.blocks.iter().any(|block| self.made(block))
     }
 
     /// The peers and their states.
@@ -107,311 +140,477 @@ impl Cluster {
     }
 
     /// As a leader: the nodes at work and their speed in nonces per second.
-    pub fn rates(&self) -> BTreeMap<NodeId, u64> {
-        self.leading.as_ref().map(|leading| leading.rates().clone()).unwrap_or_default()
+    pub fn speeds(&self) -> BTreeMap<NodeId, u64> {
+        self.leading.as_ref().map(Leading::speeds).unwrap_or_default()
     }
 
-    /// Nodes that are not believed, as far as this node knows: they cannot have searched what they claimed.
+    /// Nodes that get no work from this process, since they cannot have searched what they reported.
     pub fn distrusted(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.leading.as_ref().map_or(&self.legacy.distrusted, Leading::distrusted).keys().copied()
+        self.trust.refused()
     }
 
-    /// What is done of the jobs under way, as far as this node knows.
-    pub fn done(&self) -> Vec<JobDone> {
-        match &self.leading {
-            Some(leading) => leading.done(),
-            None => board::in_full(self.legacy.board.jobs().iter().map(|(job, done)| (job, done))),
-        }
+    /// Shares found here that are not settled.
+    pub fn pending_shares(&self) -> usize {
+        self.own_shares.len()
     }
 
-    /// What this node must not forget when it is killed: the solutions that it has found and whose settlement it has not heard of, oldest
-    /// first, [`MAX_PENDING`](super::MAX_PENDING) at most, and then those that it is handing in as leader.
-    pub fn kept<'a>(&self, handed_in: impl IntoIterator<Item = &'a Solution>) -> Vec<Solution> {
-        let mut kept: Vec<_> = self.worker.pending().collect();
-        for solution in handed_in {
-            if !kept.contains(solution) {
-                kept.push(*solution);
-            }
-        }
-        kept
+    /// What this node must not forget when it is killed: the unsettled blocks that it knows of, those first that it has found itself, at
+    /// most 64.
+    pub fn kept(&self) -> Vec<Solution> {
+        let (own, others): (Vec<&Block>, Vec<&Block>) = self.blocks.iter().partition(|block| block.is_own);
+        own.into_iter().chain(others).take(MAX_KEPT).map(|block| block.solution).collect()
     }
 
-    #[cfg(test)]
-    pub(super) fn leading(&self) -> Option<&Leading> {
-        self.leading.as_ref()
+    /// The assignment that this node holds.
+    pub fn held(&self) -> Option<(Reign, u64)> {
+        self.worker.held
     }
 
-    #[cfg(test)]
-    pub(super) fn next_heartbeat(&self) -> Instant {
-        self.next_heartbeat
-    }
-
-    #[cfg(test)]
-    pub(super) fn worker(&self) -> &Worker {
-        &self.worker
+    /// As a leader: the round that is searched.
+    pub fn round(&self) -> Option<RoundId> {
+        self.leading.as_ref().and_then(Leading::template).map(|template| template.round)
     }
 
     // ---- events
 
     /// A message from another node has arrived.
     pub fn handle_message(&mut self, now: Instant, from: NodeId, message: Message) {
-        if !self.left && self.peers.contains(from) {
-            self.apply(now, from, message);
-            self.settle(now);
+        if self.left || self.peers.get(from).is_none() {
+            return;
         }
+        // After a pause of our own, the timers that are late come first: they know that nobody else is to blame.
+        if self.poll_timeout().is_some_and(|due| now > due + self.config.answer_time()) {
+            probe!(PauseMetByMessage);
+            self.handle_timeout(now);
+        }
+        match message {
+            Message::HeartbeatRequest(heartbeat) => self.hear_request(now, from, &heartbeat),
+            Message::HeartbeatReply(heartbeat, report) => self.hear_reply(now, from, &heartbeat, report),
+            Message::ProcessRequest(report) | Message::ProcessAnswerNo(report) | Message::ProcessAnswerYes(report) => {
+                self.hear_report(now, from, &report)
+            }
+            Message::Process(assign) | Message::ProcessInterrupt(assign) => self.hear_assign(now, from, &assign),
+            Message::Leave(heartbeat, report) => self.hear_leave(now, from, &heartbeat, report),
+        }
+        self.settle(now);
     }
 
     /// The time that [`Cluster::poll_timeout`] named has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.left {
-            return;
-        }
         let Some(due) = self.poll_timeout().filter(|&due| due <= now) else { return };
         // A timer that fires late means that this node was slow, not that its peers are gone.
         let late = now - due;
         if late > self.config.answer_time() {
-            if !planted(Bug::PausesCount) {
-                self.peers.excuse(late, now);
-            }
-            if let Some(leading) = &mut self.leading {
-                leading.excuse(late, now);
-            }
+            probe!(PauseExcused);
+            self.peers.excuse(late, now);
+            self.last_assigned = (self.last_assigned + late).min(now);
         }
-        for (peer, state) in self.peers.expire(now) {
-            self.peer_changed(now, peer, state);
-            if state == PeerState::Down {
-                self.send_heartbeat(now, peer); // it may run anew with a clock that was set back, and is believed from now on
-            }
+        self.look_at_peers(now);
+        if self.share_due.is_some_and(|due| due <= now) {
+            self.send_report(now, Reason::Asks);
         }
-        if let Some(leading) = &mut self.leading {
-            leading.handle_timeout(now, &mut self.out);
+        if self.submit_again.is_some_and(|due| due <= now) {
+            self.submit_again = None;
+            self.judge(now);
+            self.resubmit_shares();
         }
-        if now >= self.next_heartbeat {
-            self.next_heartbeat = now + self.config.heartbeat;
-            let begins_anew = self.hear_rumour(now); // in a moment, and then all hear of it
-            if !begins_anew {
-                self.beat(now);
-            }
+        if self.next_tick <= now {
+            self.next_tick = now + self.config.tick();
+            self.tick(now);
         }
         self.settle(now);
     }
 
-    /// A job to lead the search for: the answer to [`Output::NeedJob`], or news from the source.
-    pub fn handle_job(&mut self, now: Instant, job: Job) {
-        if let Some(leading) = &mut self.leading {
-            leading.handle_job(now, job, &mut self.out);
-            self.settle(now);
-        }
-    }
-
-    /// The source has said its final word on a solution that [`Output::Submit`] named.
-    pub fn handle_settled(&mut self, now: Instant, solution: &Solution) {
-        if let Some(leading) = &mut self.leading {
-            leading.handle_settled(solution, &mut self.out);
-            self.settle(now);
-        }
-    }
-
-    /// A scan has met a nonce that solves its job.
+    /// A scan has met a nonce that is to be reported.
     pub fn handle_found(&mut self, now: Instant, ticket: Ticket, nonce: u64) {
-        self.worker.handle_found(ticket, nonce, self.leader, &mut self.out);
-        self.settle(now);
+        let Some(solution) = self.worker.solution(ticket, nonce) else { return };
+        if !solution.is_block() {
+            if self.own_shares.add(solution, self.leader.unwrap_or(self.config.id)) {
+                self.out.push_back(Output::SharesLost { count: 1 });
+            }
+            self.share_due.get_or_insert(now + self.config.share_delay());
+            return;
+        }
+        // The bounds of what is found here are those of the leader whose lease it was found in (rule 6).
+        self.blocks.add(solution, self.leader.unwrap_or(self.config.id), true, self.order(), now);
+        if solution.job.goal.search == Search::First {
+            self.worker.stop(solution.job.round, self.sent + 1, &mut self.out);
+        }
+        self.send_report(now, Reason::Yes);
+        self.judge(now);
+        self.tell_makers(Some(&solution));
     }
 
-    /// A scan has searched everything before the nonce `to`, and met these shares there.
-    pub fn handle_progress(&mut self, ticket: Ticket, to: u64, shares: Vec<u64>) {
-        self.worker.handle_progress(ticket, to, shares);
+    /// A scan has searched everything before the nonce `to`, and met these witnesses there, ascending.
+    pub fn handle_progress(&mut self, ticket: Ticket, to: u64, witnesses: &[u64]) {
+        self.worker.handle_progress(ticket, to, witnesses);
     }
 
-    /// A scan has searched its whole range, and met these shares.
-    pub fn handle_searched(&mut self, now: Instant, ticket: Ticket, shares: Vec<u64>) {
-        self.worker.handle_searched(ticket, shares, self.leader, &mut self.out);
-        self.settle(now);
+    /// A scan has ended after searching everything before the nonce `to`, and met these witnesses there, ascending.
+    pub fn handle_searched(&mut self, now: Instant, ticket: Ticket, to: u64, witnesses: &[u64]) {
+        if self.worker.handle_searched(ticket, to, witnesses) {
+            self.send_report(now, Reason::No);
+        }
+    }
+
+    /// A peer is reached at another address from now on. It is asked at once, since what it was asked at the old one is lost.
+    pub fn handle_moved(&mut self, now: Instant, peer: NodeId) {
+        if !self.left && self.peers.get(peer).is_some() {
+            self.request(now, peer);
+        }
     }
 
     // ---- commands
 
-    /// Solutions of this node's earlier run that were not settled: offered to every leader until they are, as if found now. Call it before
+    /// Blocks of this node's earlier run that were not settled: reported to every leader until they are. Call it before
     /// [`Cluster::set_peers`], with solutions that verify.
-    pub fn restore(&mut self, solutions: impl IntoIterator<Item = Solution>) {
-        self.worker.restore(self.first_epoch(), solutions);
+    pub fn restore(&mut self, now: Instant, solutions: impl IntoIterator<Item = Solution>) {
+        for solution in solutions.into_iter().take(MAX_KEPT) {
+            self.blocks.restore(solution, self.config.id, now);
+        }
     }
 
-    /// Who the others are (this node may be among them). Call it once to start, and whenever the list changes.
-    pub fn set_peers(&mut self, now: Instant, ids: &[NodeId]) {
-        let gone: Vec<_> = self.peers.ids().filter(|id| !ids.contains(id)).collect();
-        let fresh = self.peers.set(ids, now);
-        if let Some(leading) = &mut self.leading {
-            gone.into_iter().for_each(|id| leading.remove(now, id, &mut self.out));
+    /// Who the others are (this node may be among them), and whether each shows witnesses for its work. Call it once to start, and
+    /// whenever the list changes.
+    pub fn set_peers(&mut self, now: Instant, members: &[(NodeId, bool)]) {
+        let gone: Vec<_> = self.peers.states().map(|(id, _)| id).collect();
+        self.peers.set(members);
+        for id in gone.into_iter().filter(|id| self.peers.get(*id).is_none()) {
+            self.leading.iter_mut().for_each(|leading| leading.forget(id));
+            self.trust.forget(id);
+            self.blocks.forget_finals(id);
+            self.taken_shares.forget(id);
         }
-        self.send_heartbeats(now, fresh);
         self.settle(now);
     }
 
     /// This node's measured speed in nonces per second.
-    pub fn set_rate(&mut self, rate: u64) {
-        self.worker.rate = rate;
+    pub fn set_speed(&mut self, speed: u64) {
+        self.worker.speed = speed;
     }
 
     /// Stops all scans, hands everything back and says goodbye. Nothing is done afterwards.
-    pub fn leave(&mut self, now: Instant) {
-        if self.left {
+    pub fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
             return;
         }
-        let request = self.request();
-        if let (Some(leading), Some(request)) = (&mut self.leading, request.clone()) {
-            leading.handle_leave(now, self.config.id, request, &mut self.out);
-            self.standing = Some(Told::by(leading, self.beats)); // its last word
-        }
-        self.worker.stop_all(&mut self.out);
-        if let Some(leader) = self.leader {
-            self.worker.offer_pending(leader, &mut self.out);
-        }
-        // Whoever may watch it hears of it.
-        let peers = match self.leading.is_some() || self.peers.is_candidate(self.config.id) {
-            true => self.peers.ids().collect(),
+        let report = self.report(self.leader);
+        let peers = match self.is_leading() || self.peers.is_candidate(self.config.id) {
+            true => self.peers.states().map(|(id, _)| id).collect(),
             false => self.peers.audience(),
         };
         for peer in peers {
-            let request = request.clone().filter(|_| Some(peer) == self.leader);
-            self.out.send(peer, Message::Leave(self.heartbeat(now, peer), request));
+            let heartbeat = self.heartbeat(None);
+            self.send(peer, Message::Leave(heartbeat, Some(report.clone())));
         }
-        (self.leading, self.standing) = (None, None);
-        self.left = true;
+        self.worker.stop_all(&mut self.out);
+        self.leading = None;
     }
 
     // ---- polls
 
     /// The next thing to do, if there is any.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.outputs.pop_front()
+        self.out.pop_front()
     }
 
     /// When [`Cluster::handle_timeout`] has to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let leading = self.leading.as_ref().and_then(Leading::next_timeout);
-        let due = self.peers.next_change().into_iter().chain(leading).chain([self.next_heartbeat]).min();
-        due.filter(|_| !self.left)
+        let due = [Some(self.next_tick), self.share_due, self.submit_again, self.peers.next_change()];
+        due.into_iter().flatten().min().filter(|_| !self.left)
     }
 
     // ---- the rest, top down
 
-    fn apply(&mut self, now: Instant, from: NodeId, message: Message) {
-        match message {
-            Message::HeartbeatRequest(heartbeat) => {
-                let is_alive = self.peers.is_alive(from, heartbeat.incarnation);
-                let echo = Some(heartbeat.sent);
-                self.hear(now, from, heartbeat);
-                let request = self.request().filter(|_| self.leader == Some(from));
-                self.out.send(from, Message::HeartbeatReply(Heartbeat { echo, ..self.heartbeat(now, from) }, request));
-                if !is_alive && self.peers.wants(from) {
-                    self.send_heartbeat(now, from); // it is there: find out at once whether it hears this node too
-                }
-            }
-            Message::HeartbeatReply(heartbeat, request) => {
-                let asked = self.started + Duration::from_millis(heartbeat.echo.unwrap_or(0).min(self.uptime(now)));
-                match self.peers.answered(from, heartbeat.incarnation, asked, now) {
-                    Answered::Late => return,
-                    Answered::Alive { news, restarted } => {
-                        if let Some(leading) = &mut self.leading {
-                            leading.meet(from, heartbeat.incarnation);
-                            if restarted {
-                                leading.forget(now, from, &mut self.out);
-                            }
-                        }
-                        if news {
-                            self.peer_changed(now, from, PeerState::Alive);
-                            if self.leader.is_some() {
-                                self.elect(now); // whom it names counts if it leads now
-                            } // else what it says comes first: this node may be about to lead
-                        }
-                    }
-                }
-                self.hear(now, from, heartbeat);
-                if let (Some(leading), Some(request)) = (&mut self.leading, request) {
-                    leading.handle_request(now, from, request, &mut self.out);
-                }
-            }
-            Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) if self.peers.is_mute(from) => {} // late mail
-            Message::ProcessRequest(request) => {
-                if let Some(leading) = &mut self.leading {
-                    leading.handle_request(now, from, request, &mut self.out);
-                }
-            }
-            Message::Process(process) => {
-                if self.obeys(from, process.epoch) {
-                    self.see_epoch(from, process.epoch);
-                    self.worker.handle_process(process, &mut self.out);
-                }
-            }
-            Message::ProcessAnswerNo(answer) => {
-                if let Some(leading) = &mut self.leading {
-                    leading.handle_answer_no(now, from, answer, &mut self.out);
-                }
-            }
-            Message::ProcessAnswerYes(answer) => {
-                if let Some(leading) = &mut self.leading {
-                    leading.handle_solution(from, answer.solution, &mut self.out);
-                }
-            }
-            Message::ProcessInterrupt(interrupt) => {
-                if self.obeys(from, interrupt.epoch) {
-                    self.see_epoch(from, interrupt.epoch);
-                    if self.worker.handle_interrupt(interrupt, &mut self.out) {
-                        self.ask(self.leader);
-                    }
-                }
-            }
-            Message::Leave(heartbeat, request) => {
-                let incarnation = heartbeat.incarnation;
-                self.hear(now, from, heartbeat);
-                if planted(Bug::GoodbyesUnheard) {
-                    return;
-                }
-                if let Some(state) = self.peers.left(from, incarnation, now) {
-                    if let (Some(leading), Some(request)) = (&mut self.leading, request) {
-                        leading.handle_leave(now, from, request, &mut self.out);
-                    }
-                    self.peer_changed(now, from, state);
-                }
-            }
-        }
-    }
-
-    /// Takes in what this node has told itself.
-    fn hear_itself(&mut self, now: Instant) {
-        while let Some(message) = self.out.to_self.pop_front() {
-            self.apply(now, self.config.id, message);
-        }
-    }
-
-    fn peer_changed(&mut self, now: Instant, peer: NodeId, state: PeerState) {
-        self.out.push(Output::Peer { peer, state });
-        match state {
-            PeerState::Unknown | PeerState::Alive => {}
-            // One more chance before it counts as down.
-            PeerState::Suspect => self.send_heartbeat(now, peer),
-            PeerState::Down => {
-                if let Some(leading) = &mut self.leading
-                    && !planted(Bug::DeadKeepLeases)
-                {
-                    leading.forget(now, peer, &mut self.out);
-                }
-            }
-        }
-    }
-
-    /// After every event: who leads now? And whatever this node has told itself, and what others should not wait for.
+    /// After whatever may have changed a peer's state: who leads now, and who is to be watched?
     fn settle(&mut self, now: Instant) {
-        if self.left {
-            return;
-        }
-        let fresh = self.peers.refresh(now);
-        self.send_heartbeats(now, fresh);
+        self.watch(now);
         self.elect(now);
-        self.hear_itself(now);
-        if self.leading.as_mut().is_some_and(Leading::take_news) {
-            self.tell(now);
+        self.watch(now);
+    }
+
+    /// Four times in a heartbeat: who leads, is there work, is there something to say again?
+    fn tick(&mut self, now: Instant) {
+        self.elect(now);
+        let is_beat = self.ticks.is_multiple_of(4);
+        self.ticks += 1;
+        if is_beat {
+            self.peers.begin_beat();
+            for peer in self.peers.audience() {
+                self.request(now, peer);
+            }
+            self.tell_makers(None);
         }
+        let follows = self.leader.is_some_and(|leader| leader != self.config.id);
+        // Rule 5: a leader that answers and assigns nothing is as good as none.
+        let is_idle = now.saturating_duration_since(self.last_assigned) > self.config.patience();
+        let answers = self.leader.is_some_and(|leader| self.peers.state(leader) == PeerState::Alive);
+        if follows && !self.leads_itself && is_idle && answers {
+            probe!(SelfLeadingBegins);
+            self.leads_itself = true;
+            self.begin(now);
+        }
+        let has_little = self.worker.work() < self.config.beat_of(self.worker.speed).max(self.config.unit);
+        self.judge(now);
+        self.ask_if_idle();
+        if has_little || self.leads_itself {
+            self.send_report(now, Reason::Asks);
+        }
+    }
+
+    /// Works out who leads (rule 1), and begins to follow or to lead.
+    pub(super) fn elect(&mut self, now: Instant) {
+        let Some(leader) = self.peers.leader(now).filter(|&leader| Some(leader) != self.leader) else { return };
+        self.leader = Some(leader);
+        (self.last_assigned, self.leads_itself) = (now, false);
+        self.step_down(now);
+        self.followed_from = self.sent;
+        if leader == self.config.id {
+            self.begin(now);
+        } else {
+            self.out.push_back(Output::Leader { leader, reign: None });
+            self.send_report(now, Reason::Asks);
+        }
+    }
+
+    /// A reign of this node ends, if there is one.
+    fn step_down(&mut self, now: Instant) {
+        if self.leading.take().is_some_and(|leading| leading.template().is_some_and(|template| !template.is_text())) {
+            self.led = Some(now);
+        }
+    }
+
+    /// A reign of this node begins (rule 2).
+    fn begin(&mut self, now: Instant) {
+        self.reigns += 1;
+        let reign = Reign { run: self.config.run, number: self.reigns };
+        let mut leading = Leading::new(self.config, reign);
+        self.followed_from = self.sent;
+        // Rule 5: it starts at once from the last template of its own leader, if its session can submit for it.
+        if let Some(Current::Text(template)) = &self.current
+            && self.sessions.takes_texts()
+        {
+            // Unless its solution is being submitted since an earlier reign (rule 7).
+            if self.is_submitting_for(template.round) && ends_with_first(template) {
+                leading.interrupt(template.clone());
+            } else {
+                probe!(TemplateTakenOver);
+                leading.begin(template.clone(), &mut self.maker, now);
+            }
+        }
+        self.leading = Some(leading);
+        if self.leader == Some(self.config.id) {
+            self.out.push_back(Output::Leader { leader: self.config.id, reign: Some(reign) });
+        }
+        self.out.push_back(Output::Ask);
+        self.judge(now);
+        self.report_to_self(now);
+    }
+
+    /// Lets time pass for the peers.
+    pub(super) fn look_at_peers(&mut self, now: Instant) {
+        for (peer, state) in self.peers.expire(now) {
+            self.out.push_back(Output::Peer { peer, state });
+            if state == PeerState::Suspect {
+                self.request(now, peer);
+            }
+        }
+    }
+
+    /// Watches whoever is to be watched now, and asks those who were not.
+    fn watch(&mut self, now: Instant) {
+        for peer in self.peers.watch(self.is_leading(), now) {
+            self.request(now, peer);
+        }
+    }
+
+    /// Takes in an assignment of this node's leader, or of itself (rules 4 and 7).
+    pub(super) fn obey(&mut self, from: NodeId, assign: &Assign) {
+        self.learn(assign.current.as_ref());
+        self.blocks.drop_settled(&assign.settled);
+        self.own_shares.drop_settled(&assign.settled);
+        self.own_shares.take(&assign.taken, (from, assign.reign));
+        self.worker.obey(assign, &mut self.out);
+    }
+
+    /// Whether an assignment answers a report of this run that was made since this node began to follow its leader or to lead.
+    pub(super) fn answers_a_report(&self, report: Stamp) -> bool {
+        report.run == self.config.run && self.followed_from < report.sent && report.sent <= self.sent
+    }
+
+    /// The leader that this node follows has assigned something: it need not lead itself.
+    pub(super) fn is_assigned(&mut self, now: Instant) {
+        self.last_assigned = now;
+        if std::mem::take(&mut self.leads_itself) {
+            probe!(SelfLeadingEnds);
+            self.step_down(now);
+        }
+    }
+
+    /// What the leader searches.
+    pub(super) fn learn(&mut self, current: Option<&Current>) {
+        match current {
+            Some(Current::Text(template)) if !template.is_text() => {}
+            Some(current) => self.current = Some(current.clone()),
+            None => {}
+        }
+    }
+
+    /// Assigns a node all that it should hold, if it has reported in this reign.
+    pub(super) fn assign(&mut self, now: Instant, to: NodeId) {
+        let Some(leading) = &mut self.leading else { return };
+        let run = if to == self.config.id { Some(self.config.run) } else { self.peers.live_run(to) };
+        let Some(run) = run else { return };
+        let is_refused = self.trust.refuses(to, run);
+        if is_refused {
+            probe!(RefusedGetsNothing);
+        }
+        let Some(grant) = leading.grant(to, run, is_refused, &mut self.maker, now) else { return };
+        let is_settled = |id: &_| self.blocks.is_settled(*id) || self.taken_shares.is_settled(to, *id);
+        let assign = Assign {
+            reign: leading.reign,
+            sequence: grant.sequence,
+            report: grant.report,
+            current: leading.current(),
+            taken: grant.named.iter().copied().filter(|id| self.taken_shares.is_taken(to, *id)).collect(),
+            settled: grant.named.iter().copied().filter(is_settled).collect(),
+            jobs: grant.jobs,
+            leases: grant.leases,
+        };
+        if to == self.config.id {
+            return self.obey(to, &assign);
+        }
+        let is_interrupt = assign.leases.is_empty();
+        self.send(to, if is_interrupt { Message::ProcessInterrupt(assign) } else { Message::Process(assign) });
+    }
+
+    /// Assigns everyone: a round has ended, or the next has begun.
+    pub(super) fn assign_all(&mut self, now: Instant) {
+        for worker in self.leading.as_ref().map(Leading::workers).unwrap_or_default() {
+            self.assign(now, worker);
+        }
+    }
+
+    /// Begins a job of what the source has named.
+    pub(super) fn begin_job(&mut self, now: Instant, template: Template) {
+        if let Some(leading) = &mut self.leading {
+            leading.begin(template, &mut self.maker, now);
+        }
+    }
+
+    /// A block of this template is being submitted: everyone is assigned nothing until another job begins.
+    pub(super) fn interrupt(&mut self, now: Instant, template: Template) {
+        if let Some(leading) = &mut self.leading {
+            leading.interrupt(template);
+            self.assign_all(now);
+        }
+    }
+
+    /// A leader without a job asks its session again, unless a solution is being submitted; so does one that knows blocks of rounds that
+    /// the session has not named.
+    pub(super) fn ask_if_idle(&mut self) {
+        let Some(leading) = &self.leading else { return };
+        let is_idle = !leading.is_searching() && !self.sessions.is_submitting() && self.submit_again.is_none();
+        if is_idle || self.blocks.iter().any(|block| !self.sessions.knows(block.solution.job.round)) {
+            self.out.push_back(Output::Ask);
+        }
+    }
+
+    /// Reports to the leader; to itself, where it leads.
+    pub(super) fn send_report(&mut self, now: Instant, reason: Reason) {
+        self.share_due = None;
+        if self.is_leading() {
+            self.report_to_self(now);
+        }
+        if let Some(leader) = self.leader.filter(|&leader| leader != self.config.id) {
+            let report = self.report(Some(leader));
+            let message = match reason {
+                Reason::Asks => Message::ProcessRequest(report),
+                Reason::No => Message::ProcessAnswerNo(report),
+                Reason::Yes => Message::ProcessAnswerYes(report),
+            };
+            self.send(leader, message);
+        }
+    }
+
+    fn report_to_self(&mut self, now: Instant) {
+        let report = self.report(Some(self.config.id));
+        self.take_in(now, self.config.id, &report);
+        self.assign(now, self.config.id);
+    }
+
+    /// This node's whole account of itself, for this leader.
+    pub(super) fn report(&mut self, to: Option<NodeId>) -> Report {
+        let shares = self.own_shares.told(to.zip(self.worker.held.map(|(reign, _)| reign)));
+        Report {
+            stamp: self.stamp(),
+            held: self.worker.held,
+            speed: self.worker.speed,
+            progress: self.worker.progress(),
+            jobs: shares.jobs,
+            shares: shares.shares,
+            taken: shares.taken,
+            blocks: self.blocks.told(self.order()),
+        }
+    }
+
+    /// Tells the makers of header jobs of the blocks found here: only they can submit them (rule 6). One of them, or all.
+    fn tell_makers(&mut self, one: Option<&Solution>) {
+        let is_told = |block: &&Block| block.is_own && !super::is_text(&block.solution);
+        let all: Vec<_> = self.blocks.iter().filter(is_told).map(|block| block.solution).collect();
+        for solution in all.iter().filter(|solution| one.is_none_or(|one| one == *solution)) {
+            let makers = self.peers.running_as(solution.job.tag.slot.run);
+            for maker in makers.filter(|&maker| Some(maker) != self.leader).collect::<Vec<_>>() {
+                probe!(MakerTold);
+                let report = Report { blocks: vec![*solution], ..self.report(None) };
+                self.send(maker, Message::ProcessAnswerYes(report));
+            }
+        }
+    }
+
+    /// Sends `to` a heartbeat that it has to answer.
+    pub(super) fn request(&mut self, now: Instant, to: NodeId) {
+        let heartbeat = self.heartbeat(None);
+        self.peers.requested(to, heartbeat.stamp.sent, now);
+        self.send(to, Message::HeartbeatRequest(heartbeat));
+    }
+
+    /// Asks `peer` who it is now, unless it was just asked.
+    pub(super) fn ask(&mut self, now: Instant, peer: NodeId) {
+        if self.peers.may_ask(peer, now) {
+            self.request(now, peer);
+        }
+    }
+
+    pub(super) fn heartbeat(&mut self, echo: Option<Stamp>) -> Heartbeat {
+        let leads = self.leading.as_ref().map(|leading| Leads {
+            reign: leading.reign.number,
+            current: leading.current(),
+            blocks: self.blocks.told(self.order()),
+        });
+        Heartbeat { stamp: self.stamp(), echo, leads }
+    }
+
+    fn stamp(&mut self) -> Stamp {
+        self.sent += 1;
+        Stamp { run: self.config.run, sent: self.sent }
+    }
+
+    /// Which blocks come first where there is room for some only.
+    pub(super) fn order(&self) -> Order {
+        if self.is_leading() {
+            return Order { round: self.sessions.round(), run: Some(self.config.run) };
+        }
+        let run = self.leader.and_then(|leader| self.peers.get(leader)).and_then(|peer| peer.run);
+        Order { round: self.current.as_ref().map(Current::round), run }
+    }
+
+    /// Whether only this run's session can submit the block.
+    pub(super) fn made(&self, block: &Block) -> bool {
+        !super::is_text(&block.solution) && block.solution.job.tag.slot.run == self.config.run
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, message: Message) {
+        self.out.push_back(Output::Send { to, message });
     }
 }

@@ -1,11 +1,12 @@
-//! Who a node is, and in whose reign something was said.
+//! Who a node is, and who reigns.
 
-use std::cmp::Reverse;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::work::Run;
 
 /// A server's id: 1, 2, 3 … The lowest live one leads.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,38 +54,18 @@ impl fmt::Debug for NodeId {
     }
 }
 
-/// One leader's reign. Newer ones are greater; of two that began with the same counter, the lower leader's is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Epoch {
-    /// One more than any that the leader had seen when it began to lead.
-    pub counter: u64,
-    /// Who leads.
-    pub leader: NodeId,
-    /// The leader's incarnation, so that a restarted leader's epochs are other ones.
-    pub incarnation: u64,
+/// One leader's reign: its process's run, and how often that has begun to lead. Of one run the higher number is newer; of two runs neither is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Reign {
+    /// The leader's run.
+    pub run: Run,
+    /// Counts that run's reigns from 1 on.
+    pub number: u64,
 }
 
-impl Epoch {
-    fn rank(&self) -> (u64, Reverse<NodeId>, u64) {
-        (self.counter, Reverse(self.leader), self.incarnation)
-    }
-}
-
-impl Ord for Epoch {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.rank().cmp(&other.rank())
-    }
-}
-
-impl PartialOrd for Epoch {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl fmt::Debug for Epoch {
+impl fmt::Debug for Reign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "e{}/{:?}", self.counter, self.leader)
+        write!(f, "{:?}/{}", self.run, self.number)
     }
 }
 
@@ -98,14 +79,5 @@ mod tests {
         for text in ["", "0", "-1", "+1", "01", "1.0", "4294967296", "one"] {
             assert!(text.parse::<NodeId>().is_err(), "{text:?}");
         }
-    }
-
-    #[test]
-    fn a_higher_counter_then_a_lower_leader_is_newer() {
-        let epoch =
-            |counter, leader, incarnation| Epoch { counter, leader: NodeId::try_from(leader).unwrap(), incarnation };
-        assert!(epoch(2, 9, 0) > epoch(1, 1, 0));
-        assert!(epoch(2, 1, 0) > epoch(2, 2, 0));
-        assert!(epoch(2, 1, 1) > epoch(2, 1, 0));
     }
 }

@@ -1,309 +1,345 @@
-//! What a leader does: hands out ranges, takes answers, ends rounds.
-//!
-//! ```text
-//! handle_job ──> ledger ──grant──> Process          ProcessRequest, ProcessAnswerNo ──> ledger ──grant──> Process
-//! ProcessAnswerYes ──verify──> Submit, ProcessInterrupt to the others ──settled──> next job
-//! ```
-//!
-//! A *round* is the search for one block. All ledgers belong to the round under way; when it ends they are gone, and leases of
-//! rounds that are over mean nothing any more. How a reign begins is in `taking_over`.
-
-mod leases;
-mod solutions;
-mod taking_over;
+//! What a leader hands out, and to whom (rules 3, 4 and 8).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use self::taking_over::TakingOver;
-use super::board::{Board, MAX_JOBS};
-use super::done::Done;
-use super::ledger::Ledger;
-use super::liveness::Peers;
-use super::outbox::Outbox;
-use super::planted::{Bug, planted};
-use super::trust::{Distrusted, Trust};
-use super::{
-    Config, Epoch, JobDone, Message, NodeId, Output, ProcessInterrupt, ProcessRequest, Standing, Unsettled, board,
-};
-use crate::work::{Job, Solution};
+use super::message::{MAX_JOBS, MAX_LEASES};
+use super::probe::probe;
+use super::trust::Trust;
+use super::{Config, Current, Lease, NodeId, Reign, Report, Stamp};
+use crate::work::{Blueprint, Extranonce, Job, NonceRange, Run, Search, Slot, SolutionId, Template, WitnessBits};
 
-pub(super) use self::taking_over::Legacy;
+/// An allowance starts with no more than that, whatever speed a node says it has: three seconds of the fastest machine's work.
+const FIRST_ALLOWANCE: u64 = 1 << 30;
 
-/// Units that a node gets which has not measured its speed yet: a tenth of a second of a slow core.
-const FIRST_LEASE: u64 = 10;
+/// An allowance does not grow beyond that: more than an hour of the fastest machine's work.
+const LARGEST_ALLOWANCE: u64 = 1 << 40;
 
-/// Solutions that await the source's final word. Only jobs that go on after a solution have more than one.
-pub const MAX_UNSETTLED: usize = 16;
+/// A node's speed is the best of so many measurements: a pause or a busy moment does not count.
+const MEASUREMENTS: usize = 8;
 
-/// A node has so many solutions waiting until the source has named the block to find.
-const MAX_UNJUDGED: usize = 4;
+/// A lease that was handed out, as far as there is no report of it.
+#[derive(Clone, Copy, Debug)]
+struct Granted {
+    number: u64,
+    /// The first assignment that names it.
+    sequence: u64,
+    job: Job,
+    range: NonceRange,
+    bits: WitnessBits,
+}
 
-/// Leases that lasted too long and are remembered, so that their nodes do not go on with them.
-const MAX_ENDED: usize = 1024;
+/// What a leader knows of a node.
+#[derive(Clone, Debug)]
+struct Worker {
+    /// Its newest report.
+    report: Stamp,
+    /// The solutions that it names.
+    named: Vec<SolutionId>,
+    leases: Vec<Granted>,
+    /// Nonces that it may hold.
+    allowance: u64,
+    /// The speeds that it has reported of late, in nonces per second.
+    reported: VecDeque<u64>,
+    /// The speeds that were measured by its progress.
+    measured: VecDeque<u64>,
+    /// Since when the next one is measured, and what it has searched since.
+    since: Instant,
+    searched: u64,
+}
 
-/// A node has at most so many leases at once.
-pub(super) const MAX_LEASES: usize = 32;
+fn push(speeds: &mut VecDeque<u64>, speed: u64) {
+    if speeds.len() == MEASUREMENTS {
+        speeds.pop_front();
+    }
+    speeds.push_back(speed);
+}
 
-/// As many as one leader gives, and as many again from the one before.
-pub(super) const MAX_HELD: usize = 2 * MAX_LEASES;
+fn best(speeds: &VecDeque<u64>) -> Option<u64> {
+    speeds.iter().copied().max()
+}
 
-/// Finished ranges that a node reports until they are confirmed: several heartbeats' worth of leases.
-pub(super) const MAX_FINISHED: usize = 256;
+/// What came of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Believed {
+    Yes,
+    /// It cannot have searched what it reports, which is new.
+    NoLonger,
+}
 
-/// Nodes that a heartbeat names as not believed. A cluster with more of them has other troubles.
-const MAX_DISTRUSTED: usize = 256;
-
-/// So many settled solutions are remembered, so that one which is offered again is not submitted again.
-const MAX_SETTLED: usize = 64;
-
-/// A leader's state, from the begin of its epoch to the end.
-#[derive(Debug)]
+/// One reign.
+#[derive(Clone, Debug)]
 pub(super) struct Leading {
     config: Config,
-    epoch: Epoch,
-    /// The round under way. It starts with 1, so that round 0 of an epoch stands for all epochs before.
-    round: u64,
-    ledgers: VecDeque<Ledger>,
-    next_lease: u64,
-    /// The last leases that lasted too long.
-    ended: BTreeSet<u64>,
-    /// Whose they were: until then, others come first.
-    resting: BTreeMap<NodeId, Instant>,
-    /// A job was asked for and has not come yet.
-    asked: bool,
-    unsettled: Vec<Unsettled>,
-    /// The last solutions that the source has said its final word on.
-    settled: VecDeque<Solution>,
-    /// The source's last job: the block to find and the terms. None until the source was heard in this reign.
-    terms: Option<Job>,
-    /// Solutions that came before.
-    unjudged: Vec<Unsettled>,
-    taking_over: TakingOver,
-    is_news: bool,
-    trust: Trust,
-    /// Nodes at work in this epoch and their speed in nonces per second.
-    rates: BTreeMap<NodeId, u64>,
-    /// Nodes that asked for more than there was.
-    hungry: BTreeSet<NodeId>,
+    pub(super) reign: Reign,
+    sequence: u64,
+    leases: u64,
+    /// What is searched.
+    template: Option<Template>,
+    /// The current job, and its first nonce that is not handed out. None while a solution is being submitted.
+    job: Option<(Job, u64)>,
+    workers: BTreeMap<NodeId, Worker>,
 }
 
 impl Leading {
-    /// Begins an epoch where the `legacy` says that the last one stopped.
-    pub(super) fn new(
-        config: Config,
-        epoch: Epoch,
-        legacy: Legacy,
-        peers: &Peers,
+    pub(super) fn new(config: Config, reign: Reign) -> Self {
+        Self { config, reign, sequence: 0, leases: 0, template: None, job: None, workers: BTreeMap::new() }
+    }
+
+    /// What is searched.
+    pub(super) fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    /// What others are told of it.
+    pub(super) fn current(&self) -> Option<Current> {
+        self.template.as_ref().map(Current::of)
+    }
+
+    /// Whether nonces are handed out.
+    pub(super) fn is_searching(&self) -> bool {
+        self.job.is_some()
+    }
+
+    /// From now on this is searched, with a new job. Leases of another round or goal end.
+    pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
+        self.job = maker.make(&template, now).map(|job| (job, job.puzzle.begin()));
+        self.template = Some(template);
+    }
+
+    /// Nothing is handed out until another job begins: a solution of this template is being submitted (rule 7).
+    pub(super) fn interrupt(&mut self, template: Template) {
+        (self.template, self.job) = (Some(template), None);
+    }
+
+    /// Those who reported in this reign.
+    pub(super) fn workers(&self) -> Vec<NodeId> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// The speed of each in nonces per second.
+    pub(super) fn speeds(&self) -> BTreeMap<NodeId, u64> {
+        let speed = |worker: &Worker| worker.reported.back().copied().unwrap_or(0);
+        self.workers.iter().map(|(&id, worker)| (id, speed(worker))).collect()
+    }
+
+    /// A node left or is no member any more: its leases are lost.
+    pub(super) fn forget(&mut self, id: NodeId) {
+        self.workers.remove(&id);
+    }
+
+    /// Takes in a report, which is the newest of its run. `named` are the solutions in it; `proves`: whether the node shows witnesses.
+    pub(super) fn handle_report(
+        &mut self,
         now: Instant,
-        out: &mut Outbox,
-    ) -> Self {
-        let taking_over = TakingOver::new(config, &legacy, peers, now);
-        let Legacy { board, unsettled, distrusted, .. } = legacy;
-        let mut trust = Trust::new(distrusted);
-        let own = (config.id, config.incarnation);
-        peers.runs().chain([own]).for_each(|(node, run)| trust.meet(node, run));
-        let ledgers = board.into_jobs().map(|(job, done)| Ledger::new(job, done, config.unit));
-        let mut leading = Self {
-            config,
-            epoch,
-            round: 1,
-            taking_over,
-            ledgers: ledgers.collect(),
-            next_lease: 1,
-            ended: BTreeSet::new(),
-            resting: BTreeMap::new(),
-            asked: false,
-            unsettled: Vec::new(),
-            settled: VecDeque::new(),
-            terms: None,
-            unjudged: Vec::new(),
-            is_news: false,
-            trust,
-            rates: BTreeMap::new(),
-            hungry: BTreeSet::new(),
-        };
-        leading.disbelieve();
-        // Even where the board has work left, whether its block is still the one to find is for the source to say.
-        leading.ask_for_job(out);
-        unsettled.into_iter().for_each(|unsettled| leading.resume(unsettled, out));
-        leading
-    }
-
-    /// What is left for the next leader.
-    pub(super) fn into_legacy(self) -> Legacy {
-        let board = self.board();
-        let doubted = self.taking_over.doubted();
-        Legacy { board, unsettled: self.unsettled, distrusted: self.trust.distrusted().clone(), doubted }
-    }
-
-    /// Nodes at work in this epoch and their speed in nonces per second.
-    pub(super) fn rates(&self) -> &BTreeMap<NodeId, u64> {
-        &self.rates
-    }
-
-    #[cfg(test)]
-    pub(super) fn unsettled(&self) -> &[Unsettled] {
-        &self.unsettled
-    }
-
-    pub(super) fn distrusted(&self) -> &Distrusted {
-        self.trust.distrusted()
-    }
-
-    #[cfg(test)]
-    pub(super) fn ledgers(&self) -> impl Iterator<Item = &Ledger> {
-        self.ledgers.iter()
-    }
-
-    /// What is done, as it travels.
-    pub(super) fn done(&self) -> Vec<JobDone> {
-        board::in_full(self.jobs())
-    }
-
-    fn jobs(&self) -> impl Iterator<Item = (&Job, &Done)> {
-        self.ledgers.iter().map(|ledger| (ledger.job(), ledger.done()))
-    }
-
-    /// What is done.
-    pub(super) fn board(&self) -> Board {
-        Board::new(self.epoch, self.ledgers.iter().map(|ledger| (*ledger.job(), ledger.done().clone())))
-    }
-
-    /// How things stand by the leader's `word` of that number, for those who may lead next.
-    pub(super) fn standing(&self, word: u64) -> Standing {
-        self.standing_of(word, self.done())
-    }
-
-    /// The same for those who will not lead soon.
-    pub(super) fn brief_standing(&self, word: u64) -> Standing {
-        self.standing_of(word, board::in_brief(self.jobs()))
-    }
-
-    fn standing_of(&self, word: u64, done: Vec<JobDone>) -> Standing {
-        let distrusted = self.trust.distrusted().iter().take(MAX_DISTRUSTED).map(|(&node, &run)| (node, run)).collect();
-        Standing { word, done, unsettled: self.unsettled.clone(), distrusted }
-    }
-
-    /// Whether there is news that the other nodes should not have to wait for until the next heartbeat.
-    pub(super) fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.is_news)
-    }
-
-    fn current(&self) -> Option<&Job> {
-        self.ledgers.front().map(Ledger::job)
-    }
-
-    fn ask_for_job(&mut self, out: &mut Outbox) {
-        if !self.asked {
-            self.asked = true;
-            out.push(Output::NeedJob);
+        from: NodeId,
+        report: &Report,
+        named: Vec<SolutionId>,
+        proves: bool,
+        trust: &mut Trust,
+    ) -> Believed {
+        let stamp = report.stamp;
+        let worker = self.workers.entry(from).or_insert_with(|| Worker::new(stamp, now));
+        if worker.report.run != stamp.run {
+            probe!(ReporterStartedAnew);
+            *worker = Worker::new(stamp, now);
         }
-    }
-
-    /// A job from the source: more of the block under way, or the end of its round.
-    pub(super) fn handle_job(&mut self, now: Instant, job: Job, out: &mut Outbox) {
-        if self.is_found(&job) && !planted(Bug::FoundBlockReopened) {
-            return; // a solution of this very block is with the source
+        (worker.report, worker.named) = (stamp, named);
+        push(&mut worker.reported, report.speed);
+        // What the node should hold by the assignment that it names, and does not, is lost or given back.
+        let held = report.held.filter(|(reign, _)| *reign == self.reign).map(|(_, sequence)| sequence);
+        let progress = &report.progress[..report.progress.len().min(MAX_LEASES)];
+        let named: BTreeSet<_> = progress.iter().map(|progress| progress.lease).collect();
+        let known = worker.leases.len();
+        worker.leases.retain(|lease| held.is_some_and(|held| lease.sequence > held || named.contains(&lease.number)));
+        if worker.leases.len() < known {
+            probe!(LeaseLost);
         }
-        self.asked = false;
-        if self.current().is_some_and(|current| !current.is_same_search(&job)) {
-            self.end_round(None, out);
-        }
-        self.terms = Some(job);
-        self.taking_over.end_doubt();
-        let is_known = self.ledgers.iter().any(|ledger| ledger.id() == job.id());
-        if !is_known && self.ledgers.len() < MAX_JOBS {
-            self.is_news |= self.ledgers.is_empty();
-            self.ledgers.push_back(Ledger::new(job, Default::default(), self.config.unit));
-        }
-        // Now it can be said which of the solutions that came before are for this block.
-        for Unsettled { solution, found_by } in std::mem::take(&mut self.unjudged) {
-            self.handle_solution(found_by, solution, out);
-        }
-        self.feed(now, out);
-    }
-
-    /// Ends the round under way: all its leases are over, and everyone but `finder` hears it.
-    fn end_round(&mut self, finder: Option<NodeId>, out: &mut Outbox) {
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round, settled: None, void: vec![] };
-        for &node in self.rates.keys().filter(|node| Some(**node) != finder) {
-            if planted(Bug::NobodyInterrupted) {
-                break;
+        let (mut new, mut finished, mut believed) = (0u64, false, true);
+        for progress in progress {
+            let Ok(place) = worker.leases.binary_search_by_key(&progress.lease, |lease| lease.number) else { continue };
+            let lease = &mut worker.leases[place];
+            let searched = NonceRange::new(lease.range.start, progress.to);
+            if searched.is_empty() {
+                continue;
             }
-            out.send(node, Message::ProcessInterrupt(interrupt.clone()));
+            if searched.end > lease.range.end {
+                probe!(ProgressUnsound);
+                continue;
+            }
+            if proves && believed {
+                believed = trust.weigh(from, stamp.run, &lease.job, lease.bits, searched, &progress.witnesses);
+            }
+            new = new.saturating_add(searched.len());
+            lease.range.start = searched.end;
+            finished |= lease.range.is_empty();
         }
-        self.round += u64::from(!planted(Bug::RoundsNotCounted));
-        self.ledgers.clear();
-        self.taking_over.end_gathering();
-        self.hungry = self.rates.keys().copied().collect();
-        self.is_news = true;
+        worker.searched = worker.searched.saturating_add(new);
+        worker.measure(now, &self.config);
+        if believed && (if proves { new > 0 } else { finished }) {
+            worker.allowance = worker.allowance.saturating_mul(2).min(LARGEST_ALLOWANCE);
+        }
+        // The start of the allowance, as soon as a speed is reported.
+        let first = self.config.beat_of(best(&worker.reported).unwrap_or(0));
+        worker.allowance = worker.allowance.max(first.clamp(self.config.unit, FIRST_ALLOWANCE));
+        if believed { Believed::Yes } else { Believed::NoLonger }
     }
 
-    /// Tells `node` that everything before this round is over, and so are the `void` leases; and if so, that its solution is settled.
-    fn interrupt(&self, node: NodeId, settled: Option<&Solution>, void: Vec<(Epoch, u64)>, out: &mut Outbox) {
-        let settled = settled.map(Solution::id);
-        let interrupt = ProcessInterrupt { epoch: self.epoch, round: self.round - 1, settled, void };
-        out.send(node, Message::ProcessInterrupt(interrupt));
+    /// The next assignment of a node, without what becomes of its solutions: the report that it answers, its number, the jobs and leases.
+    /// `None` unless it has reported as this run. `is_refused`: it gets nothing.
+    pub(super) fn grant(
+        &mut self,
+        id: NodeId,
+        run: Run,
+        is_refused: bool,
+        maker: &mut Maker,
+        now: Instant,
+    ) -> Option<Grant> {
+        self.workers.get(&id).filter(|worker| worker.report.run == run)?;
+        let mut worker = self.workers.remove(&id)?;
+        self.sequence += 1;
+        if is_refused || self.job.is_none() {
+            worker.leases.clear();
+        } else {
+            self.top_up(&mut worker, maker, now);
+        }
+        let (mut jobs, mut leases) = (Vec::<Job>::new(), Vec::new());
+        for &Granted { number, job, range, bits, .. } in &worker.leases {
+            let place = jobs.iter().position(|known| *known == job).unwrap_or_else(|| {
+                jobs.push(job);
+                jobs.len() - 1
+            });
+            leases.push(Lease { number, job: place as u16, range, bits });
+        }
+        let grant = Grant { sequence: self.sequence, report: worker.report, named: worker.named.clone(), jobs, leases };
+        self.workers.insert(id, worker);
+        Some(grant)
     }
 
-    /// When [`Leading::handle_timeout`] has something to do.
-    pub(super) fn next_timeout(&self) -> Option<Instant> {
-        self.taking_over.next_timeout()
+    fn top_up(&mut self, worker: &mut Worker, maker: &mut Maker, now: Instant) {
+        let Some(template) = self.template.clone() else { return };
+        worker.leases.retain(|lease| {
+            lease.job.round == template.round && lease.job.goal == template.goal && !lease.range.is_empty()
+        });
+        let unit = self.config.unit;
+        let most = match best(&worker.measured) {
+            Some(speed) => worker.allowance.min(self.config.beat_of(speed).saturating_mul(4)),
+            None => worker.allowance,
+        };
+        let most = most.max(unit);
+        let mut held = worker.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
+        let mut jobs = worker.leases.chunk_by(|a, b| a.job == b.job).count();
+        while worker.leases.len() < MAX_LEASES && most.saturating_sub(held) >= unit {
+            let Some((job, cursor)) = &mut self.job else { return };
+            let rest = job.space().end.saturating_sub(*cursor);
+            if rest == 0 {
+                self.job = maker.make(&template, now).map(|job| (job, job.puzzle.begin()));
+                continue;
+            }
+            if worker.leases.last().is_none_or(|last| last.job != *job) {
+                jobs += 1;
+            }
+            if jobs > MAX_JOBS {
+                return;
+            }
+            let count = ((most - held) / unit * unit).min(rest);
+            let range = NonceRange::new(*cursor, *cursor + count);
+            let bits = WitnessBits::for_job(job, count);
+            (*cursor, held) = (range.end, held + count);
+            self.leases += 1;
+            worker.leases.push(Granted { number: self.leases, sequence: self.sequence, job: *job, range, bits });
+        }
     }
+}
 
-    /// What the board says may be old.
-    pub(super) fn doubt(&mut self, now: Instant) {
-        self.taking_over.doubt(now);
-    }
+/// An assignment in the making.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) sequence: u64,
+    pub(super) report: Stamp,
+    /// The solutions that the report names.
+    pub(super) named: Vec<SolutionId>,
+    pub(super) jobs: Vec<Job>,
+    pub(super) leases: Vec<Lease>,
+}
 
-    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
-        if self.taking_over.handle_timeout(now) {
-            self.feed(now, out);
+impl Worker {
+    fn new(report: Stamp, now: Instant) -> Self {
+        Self {
+            report,
+            named: Vec::new(),
+            leases: Vec::new(),
+            allowance: 0,
+            reported: VecDeque::new(),
+            measured: VecDeque::new(),
+            since: now,
+            searched: 0,
         }
     }
 
-    /// Gives nodes that got too little what there is now.
-    fn feed(&mut self, now: Instant, out: &mut Outbox) {
-        for node in std::mem::take(&mut self.hungry) {
-            self.top_up(now, node, out);
+    /// Measures over a quarter of a heartbeat at least, so that what comes in bursts does not count as speed.
+    fn measure(&mut self, now: Instant, config: &Config) {
+        let time = now.saturating_duration_since(self.since);
+        if time >= config.tick() && self.searched > 0 {
+            let speed = u128::from(self.searched) * 1000 / time.as_millis().max(1);
+            push(&mut self.measured, speed.try_into().unwrap_or(u64::MAX));
+            (self.since, self.searched) = (now, 0);
         }
     }
+}
 
-    /// Nothing counts any more that those have said who are not believed.
-    fn disbelieve(&mut self) {
-        self.ledgers.iter_mut().for_each(|ledger| ledger.disbelieve(self.trust.distrusted()));
+/// Makes the jobs of one process: no two are the same, and nobody else makes them (rule 3).
+#[derive(Clone, Debug)]
+pub(super) struct Maker {
+    run: Run,
+    started: Instant,
+    /// The time since 1970 when the process started, and of the last job.
+    began: Duration,
+    last: Duration,
+    /// Counts the jobs whose coinbase, or timestamp, has the run in it.
+    own: u64,
+    /// The coinbases of pools of late, each with the number of its next job: a pool's extranonce2 counts up for as long as the rest stays.
+    counts: VecDeque<(Vec<u8>, u64)>,
+}
+
+/// More coinbases than are in use at a time. Whoever is forgotten has had its templates replaced so often.
+const MAX_COUNTS: usize = 64;
+
+impl Maker {
+    pub(super) fn new(config: &Config, now: Instant) -> Self {
+        let began = config.since_1970;
+        Self { run: config.run, started: now, began, last: Duration::ZERO, own: 0, counts: VecDeque::new() }
     }
 
-    /// `node` runs as `incarnation`.
-    pub(super) fn meet(&mut self, node: NodeId, incarnation: u64) {
-        self.trust.meet(node, incarnation);
+    /// Another job of the template; `None` when its extranonce is used up.
+    fn make(&mut self, template: &Template, now: Instant) -> Option<Job> {
+        let time = self.began + now.saturating_duration_since(self.started);
+        self.last = time.max(self.last + Duration::from_micros(1));
+        let n = self.next_number(template);
+        template.job(Slot { run: self.run, n }, self.last)
     }
 
-    /// `node` is no member of the cluster any more.
-    pub(super) fn remove(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        self.trust.forget(node);
-        self.forget(now, node, out);
-    }
-
-    /// `node` does not search any more: what it held is lost.
-    pub(super) fn forget(&mut self, now: Instant, node: NodeId, out: &mut Outbox) {
-        self.rates.remove(&node);
-        self.hungry.remove(&node);
-        self.resting.remove(&node);
-        self.taking_over.hear(node);
-        for ledger in &mut self.ledgers {
-            ledger.reclaim(|lease| lease.node == node);
+    fn next_number(&mut self, template: &Template) -> u64 {
+        let space = match &template.puzzle {
+            Blueprint::Header { coinbase, .. } if coinbase.extranonce != Extranonce::Run => coinbase.before.clone(),
+            _ => {
+                self.own += 1;
+                return self.own - 1;
+            }
+        };
+        let next = match self.counts.iter().position(|(known, _)| *known == space) {
+            Some(at) => self.counts.remove(at).map_or(0, |(_, next)| next),
+            None => 0,
+        };
+        if self.counts.len() == MAX_COUNTS {
+            self.counts.pop_front();
         }
-        self.feed(now, out);
+        self.counts.push_back((space, next + 1));
+        next
     }
+}
 
-    /// What a node that leaves hands back: its progress counts, the rest is free.
-    pub(super) fn handle_leave(&mut self, now: Instant, from: NodeId, request: ProcessRequest, out: &mut Outbox) {
-        let held = request.held.iter().take(MAX_HELD).map(|held| &held.searched);
-        for claim in held.chain(request.finished.iter().take(MAX_FINISHED)) {
-            self.credit(from, claim, out);
-        }
-        self.forget(now, from, out);
-    }
+/// Whether the first solution of a template's job ends the round.
+pub(super) fn ends_with_first(template: &Template) -> bool {
+    template.goal.search == Search::First
 }

@@ -1,19 +1,34 @@
-//! Who is alive. A peer proves it by answering this node's heartbeats, so both directions of the link count.
+//! Who is alive (rule 1). A peer proves it by answering this node's requests, so both directions of the link count.
 //!
-//! In a small cluster everyone watches everyone. Beyond [`Config::all_to_all`] only a leader does; everyone else watches the
-//! lowest ids that are not down, among them the leader ([`window`](super::window)).
+//! | state | what happens | next state |
+//! |---|---|---|
+//! | any | it answers a request, and that is no older than the last one answered | alive |
+//! | alive | no answer to a request of the last 1.5 heartbeats | suspect; it is asked once more |
+//! | suspect | no answer to a request of the last 2 heartbeats and an answer's time | down |
+//! | unknown | it is asked, and does not answer for as long; in a large cluster, for an answer's time, so that the next are asked | down |
+//! | any | its present run says goodbye | left, until it answers a later request or runs anew |
+//! | unknown, alive, suspect | it need not be watched any more (large clusters only) | unknown |
+//!
+//! The times stand in [`Config`]. An answer counts from the time of the request that it echoes, which must be one of ours to that peer.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::planted::{Bug, planted};
+use super::probe::probe;
 use super::window::{Seen, window};
-use super::{Config, NodeId};
+use super::{Config, NodeId, Stamp};
+use crate::work::Run;
+
+/// Requests to one peer of which answers still count; a few are sent in a heartbeat.
+const MAX_REQUESTS: usize = 16;
+
+/// Reports of one peer that are read in a heartbeat of 5 s: eight for each of 400 blocks a second.
+pub(super) const MAX_REPORTS: u32 = 16_000;
 
 /// A peer as this node sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerState {
     /// Not heard of yet, or not watched, as most are in a large cluster.
@@ -22,50 +37,107 @@ pub enum PeerState {
     Alive,
     /// It is late.
     Suspect,
-    /// It has missed two heartbeats, said goodbye, or never answered.
+    /// It does not answer.
     Down,
+    /// It said goodbye.
+    Left,
 }
 
 impl PeerState {
     /// Whether a peer in this state can lead.
-    pub(super) fn is_up(self) -> bool {
+    pub fn is_up(self) -> bool {
         matches!(self, Self::Alive | Self::Suspect)
+    }
+
+    /// Whether a peer in this state is known to be gone.
+    pub fn is_away(self) -> bool {
+        matches!(self, Self::Down | Self::Left)
+    }
+
+    /// The state's name in events and in `headframe status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::Left => "left",
+        }
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Peer {
+/// What this node knows of a peer.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    /// Whether it shows witnesses for its work.
+    pub(super) proves: bool,
+    /// Its run, by its answer to our latest request.
+    pub(super) run: Option<Run>,
+    /// The highest assignment of that run that was obeyed: its reign and sequence.
+    pub(super) obeyed: (u64, u64),
     state: PeerState,
-    /// Not heard of yet, and still worth waiting for until then.
-    awaited: Option<Instant>,
-    /// When it was last known to be alive.
-    answered: Instant,
-    /// Its newest run that was heard of; 0 for none.
-    incarnation: u64,
-    /// The run that said goodbye.
-    left: Option<u64>,
-    /// Since when it is down, or not watched any more.
-    gone_since: Option<Instant>,
-    /// Another node says that it is gone: it was asked then, and has to answer in time.
-    doubted: Option<Instant>,
-    /// When somebody last said so: not to be heeded again for a heartbeat.
-    last_doubt: Option<Instant>,
-    /// Incarnation and `sent` of the newest heartbeat taken in.
+    /// When the newest of our requests that it has answered was sent.
+    answered: Option<Instant>,
+    /// Since when it is asked.
+    asked_since: Option<Instant>,
+    /// When its present run said goodbye.
+    left: Option<Instant>,
+    requests: VecDeque<(u64, Instant)>,
+    /// A question beside the usual heartbeats is unanswered since then.
+    question: Option<Instant>,
+    /// When it was last probed, since somebody thinks that it is gone.
+    probed: Option<Instant>,
+    /// The newest heartbeat and report of its run.
     newest: (u64, u64),
+    /// Reports since our last heartbeat.
+    reports: u32,
 }
 
-/// What an answer means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answered {
-    /// Nothing: it says of too long ago, or of an earlier run, or of a peer that need not be watched.
-    Late,
-    /// The peer is alive.
-    Alive {
-        /// Which was not known before.
-        news: bool,
-        /// And runs anew since it was last alive.
-        restarted: bool,
-    },
+impl Peer {
+    fn new(proves: bool) -> Self {
+        Self {
+            proves,
+            run: None,
+            obeyed: (0, 0),
+            state: PeerState::Unknown,
+            answered: None,
+            asked_since: None,
+            left: None,
+            requests: VecDeque::new(),
+            question: None,
+            probed: None,
+            newest: (0, 0),
+            reports: 0,
+        }
+    }
+
+    /// The state by the table above.
+    fn judge(&self, config: &Config, is_small: bool, now: Instant) -> PeerState {
+        if self.left.is_some() {
+            return PeerState::Left;
+        }
+        let Some(since) = self.answered.or(self.asked_since) else { return PeerState::Unknown };
+        let silence = now.saturating_duration_since(since);
+        match self.answered {
+            _ if silence >= config.down_after() => PeerState::Down,
+            None if !is_small && silence >= config.answer_time() => PeerState::Down,
+            None => PeerState::Unknown,
+            Some(_) if silence >= config.suspect_after() => PeerState::Suspect,
+            Some(_) => PeerState::Alive,
+        }
+    }
+
+    /// When time alone changes the state or ends the wait for a first answer.
+    fn next_change(&self, config: &Config, now: Instant) -> Option<Instant> {
+        let since = self.answered.or(self.asked_since).filter(|_| self.left.is_none())?;
+        match self.state {
+            PeerState::Unknown if now < since + config.answer_time() => Some(since + config.answer_time()),
+            PeerState::Unknown => Some(since + config.down_after()),
+            PeerState::Alive => Some(since + config.suspect_after()),
+            PeerState::Suspect => Some(since + config.down_after()),
+            PeerState::Down | PeerState::Left => None,
+        }
+    }
 }
 
 /// Every peer.
@@ -75,79 +147,82 @@ pub(super) struct Peers {
     peers: BTreeMap<NodeId, Peer>,
     /// Those that are asked with every heartbeat, and are judged by their silence.
     watched: BTreeSet<NodeId>,
-    /// Whether all are watched, however many they are: this node leads.
+    /// Whether they were chosen for a leader, and whether something has changed since.
     leads: bool,
-    /// Something has changed since they were chosen.
     is_stale: bool,
+    /// No state changes by time alone before.
+    next: Option<Instant>,
 }
 
 impl Peers {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, peers: BTreeMap::new(), watched: BTreeSet::new(), leads: false, is_stale: false }
+        Self { config, peers: BTreeMap::new(), watched: BTreeSet::new(), leads: false, is_stale: true, next: None }
     }
 
-    /// Replaces the list of peers; those known already keep their state. Gives those to ask at once.
-    pub(super) fn set(&mut self, ids: &[NodeId], now: Instant) -> Vec<NodeId> {
-        self.peers.retain(|id, _| ids.contains(id));
-        self.watched.retain(|id| self.peers.contains_key(id));
-        for &id in ids.iter().filter(|id| **id != self.config.id) {
-            let fresh = Peer {
-                state: PeerState::Unknown,
-                awaited: None,
-                answered: now,
-                incarnation: 0,
-                left: None,
-                gone_since: None,
-                doubted: None,
-                last_doubt: None,
-                newest: (0, 0),
-            };
-            self.peers.entry(id).or_insert(fresh);
+    /// Replaces the list of peers; those known already keep their state.
+    pub(super) fn set(&mut self, members: &[(NodeId, bool)]) {
+        let listed: BTreeMap<_, _> = members.iter().copied().filter(|(id, _)| *id != self.config.id).collect();
+        self.peers.retain(|id, _| listed.contains_key(id));
+        self.watched.retain(|id| listed.contains_key(id));
+        self.is_stale = true;
+        for (id, proves) in listed {
+            self.peers.entry(id).or_insert_with(|| Peer::new(proves)).proves = proves;
         }
-        self.rewatch(now)
+    }
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Peer> {
+        self.peers.get(&id)
+    }
+
+    /// The peers and their states.
+    pub(super) fn states(&self) -> impl Iterator<Item = (NodeId, PeerState)> + '_ {
+        self.peers.iter().map(|(&id, peer)| (id, peer.state))
+    }
+
+    pub(super) fn state(&self, id: NodeId) -> PeerState {
+        self.peers.get(&id).map_or(PeerState::Unknown, |peer| peer.state)
+    }
+
+    /// The run of a peer that is up.
+    pub(super) fn live_run(&self, id: NodeId) -> Option<Run> {
+        self.peers.get(&id).filter(|peer| peer.state.is_up())?.run
+    }
+
+    /// The peers that run as `run`, as far as is known.
+    pub(super) fn running_as(&self, run: Run) -> impl Iterator<Item = NodeId> + '_ {
+        self.peers.iter().filter(move |(_, peer)| peer.run == Some(run)).map(|(&id, _)| id)
     }
 
     fn is_small(&self) -> bool {
         self.peers.len() <= self.config.all_to_all
     }
 
-    fn watches_all(&self) -> bool {
-        self.leads || self.is_small()
-    }
-
-    /// From now on this node leads, or does not any more, and watches accordingly once refreshed.
-    pub(super) fn set_leads(&mut self, leads: bool) {
-        (self.leads, self.is_stale) = (leads, true);
-    }
-
-    /// Lets the choice of whom to watch follow what has happened. Gives those to ask at once.
-    pub(super) fn refresh(&mut self, now: Instant) -> Vec<NodeId> {
-        let is_full = self.watches_all() && self.watched.len() == self.peers.len();
-        if std::mem::take(&mut self.is_stale) && !is_full { self.rewatch(now) } else { vec![] }
-    }
-
-    fn rewatch(&mut self, now: Instant) -> Vec<NodeId> {
+    /// Chooses whom to watch: all in a small cluster and where this node leads, otherwise the window of candidates. Gives those to ask at
+    /// once.
+    pub(super) fn watch(&mut self, leads: bool, now: Instant) -> Vec<NodeId> {
+        if !std::mem::take(&mut self.is_stale) && leads == self.leads {
+            return vec![];
+        }
+        self.leads = leads;
+        let everyone = leads || self.is_small();
         let seen =
             |(&id, peer): (&NodeId, &Peer)| Seen { id, state: peer.state, is_watched: self.watched.contains(&id) };
-        let chosen = match self.watches_all() {
+        let chosen = match everyone {
             true => self.peers.keys().copied().collect(),
             false => window(self.peers.iter().map(seen), self.config.candidates),
         };
-        let fresh: Vec<_> = chosen.difference(&self.watched).copied().collect();
-        // A leader waits for nobody: they answer, or are silent.
-        let awaited = (self.is_small() || !self.leads).then(|| now + self.config.listen_time());
-        for (&id, peer) in &mut self.peers {
-            match (self.watched.contains(&id), chosen.contains(&id)) {
-                (true, false) if peer.state != PeerState::Down => {
-                    (peer.state, peer.gone_since) = (PeerState::Unknown, Some(now));
-                    (peer.awaited, peer.doubted) = (None, None);
-                }
+        let fresh = chosen.difference(&self.watched).copied().collect();
+        for (id, peer) in &mut self.peers {
+            match (self.watched.contains(id), chosen.contains(id)) {
                 (false, true) => {
-                    // Who was down long ago and not asked since may be back.
-                    let is_sure = peer.gone_since.is_some_and(|since| now - since < self.config.heartbeat);
-                    if peer.state != PeerState::Down || !is_sure {
-                        (peer.state, peer.answered, peer.awaited) = (PeerState::Unknown, now, awaited);
+                    if !everyone {
+                        probe!(WindowMoved);
                     }
+                    peer.asked_since = Some(now);
+                    self.next = Some(now); // to be worked out
+                }
+                (_, false) if matches!(peer.state, PeerState::Alive | PeerState::Suspect | PeerState::Unknown) => {
+                    (peer.state, peer.answered, peer.asked_since) = (PeerState::Unknown, None, None);
                 }
                 _ => {}
             }
@@ -156,29 +231,118 @@ impl Peers {
         fresh
     }
 
-    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.peers.keys().copied()
-    }
-
-    pub(super) fn contains(&self, id: NodeId) -> bool {
-        self.peers.contains_key(&id)
-    }
-
-    pub(super) fn states(&self) -> impl Iterator<Item = (NodeId, PeerState)> + '_ {
-        self.peers.iter().map(|(&id, peer)| (id, peer.state))
-    }
-
-    /// The peers that were ever heard, and their newest run.
-    pub(super) fn runs(&self) -> impl Iterator<Item = (NodeId, u64)> + '_ {
-        self.peers.iter().filter(|(_, peer)| peer.incarnation != 0).map(|(&id, peer)| (id, peer.incarnation))
-    }
-
     /// Whom to send a heartbeat: all that are watched, and the lowest of the others that are down, since one of them would lead if it
     /// were back.
     pub(super) fn audience(&self) -> Vec<NodeId> {
-        let down = self.peers.iter().filter(|(id, peer)| peer.state == PeerState::Down && !self.watched.contains(id));
+        let down = self.peers.iter().filter(|(id, peer)| peer.state.is_away() && !self.watched.contains(id));
         let lowest = down.map(|(&id, _)| id).take(self.config.candidates);
         self.watched.iter().copied().chain(lowest).collect()
+    }
+
+    /// The lowest id that is up, this node's included. `None` while a lower one may be about to answer for the first time.
+    pub(super) fn leader(&self, now: Instant) -> Option<NodeId> {
+        for (&id, peer) in self.peers.range(..self.config.id) {
+            let is_awaited = peer.state == PeerState::Unknown
+                && peer.asked_since.is_some_and(|since| now < since + self.config.answer_time());
+            if is_awaited {
+                return None;
+            }
+            if peer.state.is_up() {
+                return Some(id);
+            }
+        }
+        Some(self.config.id)
+    }
+
+    /// A request with this number goes to `id`.
+    pub(super) fn requested(&mut self, id: NodeId, sent: u64, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            if peer.requests.len() == MAX_REQUESTS {
+                peer.requests.pop_front();
+            }
+            peer.requests.push_back((sent, now));
+        }
+    }
+
+    /// Whether `id` may be asked beside the usual heartbeats: one unanswered question at a time, which lapses after a heartbeat.
+    pub(super) fn may_ask(&mut self, id: NodeId, now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let is_free = peer.question.is_none_or(|since| now >= since + self.config.heartbeat);
+        if is_free {
+            peer.question = Some(now);
+        }
+        is_free
+    }
+
+    /// Those below `id` that are up, and may be probed again: once a heartbeat at most.
+    pub(super) fn probe_below(&mut self, id: NodeId, now: Instant) -> Vec<NodeId> {
+        let heartbeat = self.config.heartbeat;
+        let is_due = |peer: &Peer| peer.state.is_up() && peer.probed.is_none_or(|at| now >= at + heartbeat);
+        let due = self.peers.range_mut(..id).filter(|(_, peer)| is_due(peer));
+        due.map(|(&id, peer)| {
+            peer.probed = Some(now);
+            id
+        })
+        .collect()
+    }
+
+    /// `id`, running as `run`, answers our request `sent`. False if that was none of ours, or the answer was overtaken by its goodbye.
+    pub(super) fn answered(&mut self, id: NodeId, run: Run, sent: u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let Some(&(_, asked)) = peer.requests.iter().find(|(number, _)| *number == sent) else { return false };
+        let is_same_run = peer.run == Some(run);
+        if is_same_run && peer.left.is_some_and(|left| asked <= left) {
+            probe!(AnswerOvertaken);
+            return false;
+        }
+        self.is_stale |= self.watched.insert(id); // until it is looked who is to be watched
+        if peer.answered.is_none_or(|before| asked >= before) {
+            (peer.answered, peer.question, peer.left) = (Some(asked), None, None);
+            if !is_same_run {
+                (peer.run, peer.newest, peer.obeyed) = (Some(run), (0, 0), (0, 0));
+            }
+        } else {
+            probe!(AnswerOutOfOrder);
+        }
+        true
+    }
+
+    /// Whether this heartbeat is of the run that answers, and newer than the others of that run.
+    pub(super) fn is_new_heartbeat(&mut self, id: NodeId, stamp: Stamp) -> bool {
+        self.is_new(id, stamp, |newest| &mut newest.0)
+    }
+
+    /// The same of a report.
+    pub(super) fn is_new_report(&mut self, id: NodeId, stamp: Stamp) -> bool {
+        self.is_new(id, stamp, |newest| &mut newest.1)
+    }
+
+    fn is_new(&mut self, id: NodeId, stamp: Stamp, which: fn(&mut (u64, u64)) -> &mut u64) -> bool {
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.run == Some(stamp.run)) else { return false };
+        let newest = which(&mut peer.newest);
+        let is_new = stamp.sent > *newest;
+        *newest = stamp.sent.max(*newest);
+        is_new
+    }
+
+    /// Counts a report; false when the peer has sent too many since our last heartbeat.
+    pub(super) fn count_report(&mut self, id: NodeId) -> bool {
+        self.peers.get_mut(&id).is_some_and(|peer| {
+            peer.reports = peer.reports.saturating_add(1);
+            peer.reports <= MAX_REPORTS
+        })
+    }
+
+    /// Another heartbeat: reports are counted anew.
+    pub(super) fn begin_beat(&mut self) {
+        self.peers.values_mut().for_each(|peer| peer.reports = 0);
+    }
+
+    /// An assignment of `id` is obeyed: its reign and its sequence.
+    pub(super) fn obeyed(&mut self, id: NodeId, number: (u64, u64)) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.obeyed = number;
+        }
     }
 
     /// Whether `id` is one of the next to lead, for all that this node knows. In a small cluster all are.
@@ -187,282 +351,42 @@ impl Peers {
         self.is_small() || lower.take(self.config.candidates).count() < self.config.candidates
     }
 
-    /// Whether to ask `id`, which has been heard, if it is alive.
-    pub(super) fn wants(&self, id: NodeId) -> bool {
-        self.watches_all() || self.is_candidate(id)
-    }
-
-    /// The lowest live id, this node's included. `None` while a lower one than that may be about to answer.
-    pub(super) fn leader(&self) -> Option<NodeId> {
-        for &id in self.watched.range(..self.config.id) {
-            let Some(peer) = self.peers.get(&id) else { continue };
-            let may_lead = peer.state != PeerState::Suspect || !planted(Bug::SuspectsDoNotLead);
-            if peer.state.is_up() && may_lead {
-                return Some(id);
-            }
-            if peer.awaited.is_some() && !self.is_small() {
-                return None;
-            }
+    /// The run that answers says goodbye.
+    pub(super) fn leave(&mut self, id: NodeId, now: Instant) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.left = Some(now);
+            self.is_stale |= self.watched.insert(id);
         }
-        Some(self.config.id)
-    }
-
-    /// The peers that are watched.
-    fn watched(&self) -> impl Iterator<Item = &Peer> {
-        self.watched.iter().filter_map(|id| self.peers.get(id))
-    }
-
-    /// Whether there are peers that were never heard and are still worth waiting for: in a large cluster, those of which one may lead.
-    pub(super) fn is_listening(&self) -> bool {
-        let is_behind = |peer: &&Peer| peer.state == PeerState::Alive && !self.is_small();
-        self.watched().take_while(|peer| !is_behind(peer)).any(|peer| peer.awaited.is_some())
-    }
-
-    /// `id`, running as `incarnation`, has answered what it was asked at the time `asked`: it was alive then.
-    pub(super) fn answered(&mut self, id: NodeId, incarnation: u64, asked: Instant, now: Instant) -> Answered {
-        let (down_after, is_wanted) = (self.config.down_after(), self.wants(id));
-        let Some(peer) = self.peers.get_mut(&id) else { return Answered::Late };
-        // A lower incarnation is an earlier run, unless the peer's clock was set back while it was down, or nobody watched: then it has
-        // answered what was asked after its last run was heard of.
-        let set_back = !planted(Bug::ClocksNeverSetBack)
-            && !peer.state.is_up()
-            // Heartbeats count whole milliseconds.
-            && peer.gone_since.is_some_and(|since| asked + Duration::from_millis(1) > since);
-        if incarnation < peer.incarnation && !set_back || peer.left == Some(incarnation) {
-            return Answered::Late; // from an earlier run, or overtaken by its goodbye
-        }
-        let restarted = peer.incarnation != 0 && incarnation != peer.incarnation;
-        peer.awaited = None;
-        peer.answered = peer.answered.max(asked.min(now));
-        if now.saturating_duration_since(peer.answered) >= down_after {
-            return Answered::Late;
-        }
-        if peer.newest.0 != incarnation {
-            peer.newest = (0, 0); // heartbeats of another run, which may have had a higher number
-        }
-        peer.incarnation = incarnation;
-        if !is_wanted {
-            // It is back, and there are enough below it.
-            (peer.state, peer.gone_since) = (PeerState::Unknown, Some(now));
-            return Answered::Late;
-        }
-        let news = peer.state != PeerState::Alive;
-        (peer.state, peer.gone_since) = (PeerState::Alive, None);
-        peer.doubted = peer.doubted.filter(|&since| asked < since);
-        self.watched.insert(id);
-        self.is_stale |= news;
-        Answered::Alive { news, restarted }
-    }
-
-    /// `id` says that all lower ones are gone. Gives those that have to be asked, and to answer in time; each once a heartbeat at most, lest
-    /// one lost answer among many should bring a leader down.
-    pub(super) fn doubt_below(&mut self, id: NodeId, now: Instant) -> Vec<NodeId> {
-        let mut doubted = Vec::new();
-        for (&lower, peer) in self.peers.range_mut(..id) {
-            let is_due = peer.last_doubt.is_none_or(|at| now >= at + self.config.heartbeat);
-            if peer.state.is_up() && peer.doubted.is_none() && is_due {
-                (peer.doubted, peer.last_doubt) = (Some(now), Some(now));
-                doubted.push(lower);
-            }
-        }
-        doubted
-    }
-
-    /// Whether a heartbeat of `id` is newer than all that were taken in before, and is taken in now.
-    pub(super) fn is_newest(&mut self, id: NodeId, incarnation: u64, sent: u64) -> bool {
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let newest = (incarnation, sent) >= peer.newest;
-        peer.newest = peer.newest.max((incarnation, sent));
-        newest
-    }
-
-    /// Whether `id` is a peer that is not known to be up.
-    pub(super) fn is_mute(&self, id: NodeId) -> bool {
-        self.peers.get(&id).is_some_and(|peer| !peer.state.is_up())
-    }
-
-    /// Whether this run of `id` is known to be alive.
-    pub(super) fn is_alive(&self, id: NodeId, incarnation: u64) -> bool {
-        self.peers.get(&id).is_some_and(|peer| peer.state == PeerState::Alive && peer.incarnation == incarnation)
-    }
-
-    /// `id` has said goodbye. Gives its state if that is new.
-    pub(super) fn left(&mut self, id: NodeId, incarnation: u64, now: Instant) -> Option<PeerState> {
-        let is_watched = self.watched.contains(&id);
-        let peer = self.peers.get_mut(&id).filter(|peer| incarnation >= peer.incarnation)?;
-        (peer.incarnation, peer.left) = (incarnation, Some(incarnation));
-        peer.awaited = None;
-        let news = is_watched && peer.state != PeerState::Down;
-        (peer.state, peer.gone_since, peer.doubted) = (PeerState::Down, Some(now), None);
-        self.is_stale = true;
-        news.then_some(PeerState::Down)
     }
 
     /// This node itself was not running for `pause`, so nobody could have been heard: that time does not count.
     pub(super) fn excuse(&mut self, pause: Duration, now: Instant) {
         for peer in self.peers.values_mut() {
-            peer.answered = (peer.answered + pause).min(now);
-            peer.awaited = peer.awaited.map(|until| until + pause);
-            peer.doubted = peer.doubted.map(|since| (since + pause).min(now));
+            for since in [&mut peer.answered, &mut peer.asked_since] {
+                *since = since.map(|since| (since + pause).min(now));
+            }
         }
     }
 
     /// Lets time pass. Gives the peers whose state has changed.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(NodeId, PeerState)> {
-        let (suspect, down) = (self.config.suspect_after(), self.config.down_after());
-        let answer = self.config.answer_time();
-        let mut changed = Vec::new();
+        let (is_small, mut changed) = (self.is_small(), Vec::new());
         for &id in &self.watched {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
-            let is_over = peer.awaited.is_some_and(|until| now >= until);
-            if is_over {
-                peer.awaited = None;
-            }
-            let silence = now.saturating_duration_since(peer.answered);
-            let has_failed = peer.doubted.is_some_and(|since| now >= since + answer);
-            let state = match peer.state {
-                PeerState::Down => PeerState::Down,
-                PeerState::Unknown if peer.awaited.is_some() => PeerState::Unknown,
-                _ if (is_over || silence >= down || has_failed) && !planted(Bug::NobodyDies) => PeerState::Down,
-                PeerState::Unknown => PeerState::Unknown,
-                _ if silence >= suspect => PeerState::Suspect,
-                _ => PeerState::Alive,
-            };
-            if state == peer.state {
-                continue;
-            }
-            // That somebody of whom nothing is known does not answer is no news.
-            if peer.state != PeerState::Unknown {
+            let state = peer.judge(&self.config, is_small, now);
+            if state != peer.state && (peer.state != PeerState::Down || state != PeerState::Unknown) {
+                peer.state = state;
                 changed.push((id, state));
+                self.is_stale = true;
             }
-            if state == PeerState::Down {
-                (peer.gone_since, peer.doubted) = (Some(now), None);
-            }
-            self.is_stale = true;
-            peer.state = state;
         }
+        let watched = self.watched.iter().filter_map(|id| self.peers.get(id));
+        self.next = watched.filter_map(|peer| peer.next_change(&self.config, now)).min();
         changed
     }
 
-    /// When a peer's state can next change by time alone.
+    /// When a peer's state can next change by time alone; never too late.
     pub(super) fn next_change(&self) -> Option<Instant> {
-        let due = |peer: &Peer| match (peer.awaited, peer.state) {
-            (Some(until), _) => Some(until),
-            (None, PeerState::Alive) => Some(peer.answered + self.config.suspect_after()),
-            (None, PeerState::Suspect | PeerState::Unknown) => Some(peer.answered + self.config.down_after()),
-            (None, PeerState::Down) => None,
-        };
-        let doubts = self.watched().filter_map(|peer| peer.doubted).map(|since| since + self.config.answer_time());
-        self.watched().filter_map(due).chain(doubts).min()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::tests::{clock, config, node};
-
-    const ALIVE: Answered = Answered::Alive { news: false, restarted: false };
-    const NEWS: Answered = Answered::Alive { news: true, restarted: false };
-
-    #[test]
-    fn silence_makes_suspect_then_down_and_an_answer_alive() {
-        let start = clock();
-        let after = |millis| start + Duration::from_millis(millis);
-        let mut peers = Peers::new(config(2));
-        assert_eq!(peers.set(&[node(1), node(2), node(3)], start), [node(1), node(3)]);
-        assert!(peers.is_listening(), "nobody was heard yet");
-        assert_eq!(peers.answered(node(1), 7, start, start), NEWS);
-        assert_eq!(peers.answered(node(1), 7, start, start), ALIVE);
-        assert_eq!(peers.answered(node(3), 7, start, start), NEWS);
-        assert!(!peers.is_listening());
-        assert_eq!(peers.leader(), Some(node(1)));
-        peers.answered(node(3), 7, after(5000), after(5000));
-        assert_eq!(peers.next_change(), Some(after(7500)));
-        assert_eq!(peers.expire(after(7500)), [(node(1), PeerState::Suspect)]);
-        assert_eq!(peers.leader(), Some(node(1)), "a suspect still leads");
-        assert_eq!(peers.next_change(), Some(after(10_750)));
-        peers.answered(node(3), 7, after(10_000), after(10_000));
-        assert_eq!(peers.expire(after(10_750)), [(node(1), PeerState::Down)]);
-        assert_eq!(peers.leader(), Some(node(2)));
-        let back = peers.answered(node(1), 8, after(11_000), after(11_000));
-        assert_eq!(back, Answered::Alive { news: true, restarted: true });
-        assert_eq!(peers.leader(), Some(node(1)));
-    }
-
-    #[test]
-    fn late_answers_prove_nothing() {
-        let start = clock();
-        let after = |millis| start + Duration::from_millis(millis);
-        let mut peers = Peers::new(config(2));
-        peers.set(&[node(1)], start);
-        peers.answered(node(1), 7, start, start);
-        peers.expire(after(20_000));
-        assert_eq!(peers.answered(node(1), 7, after(5000), after(20_000)), Answered::Late, "of long ago");
-        assert_eq!(peers.answered(node(1), 7, after(19_000), after(20_000)), NEWS);
-        assert_eq!(peers.answered(node(1), 6, after(20_000), after(20_000)), Answered::Late, "of an earlier run");
-        assert_eq!(peers.left(node(1), 6, after(20_000)), None);
-        assert_eq!(peers.left(node(1), 7, after(20_000)), Some(PeerState::Down));
-        assert_eq!(
-            peers.answered(node(1), 7, after(20_000), after(20_000)),
-            Answered::Late,
-            "overtaken by its goodbye"
-        );
-        assert_eq!(
-            peers.answered(node(1), 8, after(20_000), after(20_000)),
-            Answered::Alive { news: true, restarted: true }
-        );
-    }
-
-    #[test]
-    fn a_peer_whose_clock_was_set_back_while_it_was_down_is_taken_back() {
-        let start = clock();
-        let after = |millis| start + Duration::from_millis(millis);
-        let mut peers = Peers::new(config(2));
-        peers.set(&[node(1)], start);
-        peers.answered(node(1), 7, start, start);
-        assert!(peers.is_newest(node(1), 7, 100));
-        peers.expire(after(11_000));
-        assert_eq!(peers.answered(node(1), 3, after(10_000), after(12_000)), Answered::Late, "may be an earlier run");
-        assert_eq!(
-            peers.answered(node(1), 3, after(12_000), after(12_000)),
-            Answered::Alive { news: true, restarted: true }
-        );
-        assert!(peers.is_newest(node(1), 3, 1));
-    }
-
-    #[test]
-    fn older_heartbeats_are_known_as_such() {
-        let mut peers = Peers::new(config(2));
-        peers.set(&[node(1)], clock());
-        for (incarnation, sent, newest) in [(7, 10, true), (7, 10, true), (7, 9, false), (8, 1, true), (7, 99, false)] {
-            assert_eq!(peers.is_newest(node(1), incarnation, sent), newest, "{incarnation} {sent}");
-        }
-    }
-
-    #[test]
-    fn peers_that_never_answer_are_not_waited_for_forever() {
-        let start = clock();
-        let mut peers = Peers::new(config(2));
-        peers.set(&[node(1)], start);
-        let until = peers.next_change().unwrap();
-        assert_eq!(until, start + Duration::from_secs(1));
-        assert_eq!(peers.expire(until), []);
-        assert!(!peers.is_listening());
-        assert_eq!(peers.leader(), Some(node(2)));
-    }
-
-    #[test]
-    fn the_time_of_ones_own_pause_does_not_count() {
-        let start = clock();
-        let after = |millis| start + Duration::from_millis(millis);
-        let mut peers = Peers::new(config(2));
-        peers.set(&[node(1), node(3)], start);
-        peers.answered(node(1), 7, start, start);
-        peers.answered(node(3), 7, after(61_000), after(61_000));
-        peers.excuse(Duration::from_secs(60), after(61_000));
-        assert_eq!(peers.expire(after(62_000)), []);
-        // An answer that came in meanwhile does not count twice.
-        assert_eq!(peers.expire(after(61_000 + 10_750)), [(node(1), PeerState::Down), (node(3), PeerState::Down)]);
+        self.next
     }
 }

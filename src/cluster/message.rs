@@ -1,182 +1,172 @@
 //! What nodes say to each other. Values only; how they travel is the transport's affair.
 //!
-//! | message | from, to | says |
+//! | message | from, to | carries |
 //! |---|---|---|
-//! | `HeartbeatRequest` | a node, those whom it watches | I am up; a leader adds how things stand |
-//! | `HeartbeatReply` | back | the same; to a leader, with a `ProcessRequest` on board |
-//! | `ProcessRequest` | node, leader | what I hold, what I finished, how fast I am: give me work |
-//! | `Process` | leader, node | search this range of this job |
-//! | `ProcessAnswerNo` | node, leader | nothing there; it is also the request for the next lease |
-//! | `ProcessAnswerYes` | node, leader | here is a nonce |
-//! | `ProcessInterrupt` | leader, node | stop: that block is found or replaced; or: those leases are void; or: that solution is settled |
-//! | `Leave` | a node, those who may watch it | I am going: a last heartbeat; to the leader, what I hold comes back |
+//! | `HeartbeatRequest` | a node, those whom it watches | a heartbeat |
+//! | `HeartbeatReply` | back | a heartbeat; to its leader, a report on board |
+//! | `ProcessRequest` | node, leader | a report: give me work |
+//! | `ProcessAnswerNo` | node, leader | a report: a lease is searched to its end |
+//! | `ProcessAnswerYes` | node, leader | a report: here is a nonce |
+//! | `Process` | leader, node | an assignment: search these ranges |
+//! | `ProcessInterrupt` | leader, node | an assignment of nothing: stop |
+//! | `Leave` | a node, those who may watch it | a last heartbeat and a last report |
 //!
-//! Every message may be lost, late or doubled. Those that speak of leases carry the epoch in which they were granted.
-
-use std::sync::Arc;
+//! Reports and assignments state the whole, so any of them may be lost, late or doubled: the next one replaces it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Epoch, NodeId};
-use crate::work::{Job, JobId, NonceRange, Search, ShareBits, Solution};
+use super::Reign;
+use crate::work::{Job, NonceRange, RoundId, Run, Solution, SolutionId, Template, WitnessBits};
+
+/// The most leases that a node holds (rule 4).
+pub const MAX_LEASES: usize = 512;
+
+/// The most unsettled blocks that a heartbeat or a report carries, and that are kept of one peer (rule 9).
+pub const MAX_BLOCKS: usize = 16;
+
+/// The most jobs that a report or an assignment names.
+pub const MAX_JOBS: usize = 32;
+
+/// The most witnesses in a report. At 9 bytes each they take half of a frame's 64 KiB, less what the leases' own numbers need.
+pub const MAX_REPORTED_WITNESSES: usize = 3_000;
+
+/// The most shares in a report. With their jobs, the blocks and the names below they take the other half.
+pub const MAX_REPORTED_SHARES: usize = 800;
+
+/// The most names of taken shares in a report.
+pub const MAX_REPORTED_NAMES: usize = 500;
 
 /// A message from one node to another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)] // the table above
 pub enum Message {
     HeartbeatRequest(Heartbeat),
-    HeartbeatReply(Heartbeat, Option<ProcessRequest>),
-    ProcessRequest(ProcessRequest),
-    Process(Process),
-    ProcessAnswerNo(ProcessAnswerNo),
-    ProcessAnswerYes(ProcessAnswerYes),
-    ProcessInterrupt(ProcessInterrupt),
-    Leave(Heartbeat, Option<ProcessRequest>),
+    HeartbeatReply(Heartbeat, Option<Report>),
+    ProcessRequest(Report),
+    Process(Assign),
+    ProcessAnswerNo(Report),
+    ProcessAnswerYes(Report),
+    ProcessInterrupt(Assign),
+    Leave(Heartbeat, Option<Report>),
+}
+
+/// One of a run's requests or reports: `sent` counts what the run sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Whose.
+    pub run: Run,
+    /// Which: of one run, the higher one is newer.
+    pub sent: u64,
 }
 
 /// A sign of life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// When the sender started, by its own clock: a greater one means that it has restarted since.
-    pub incarnation: u64,
-    /// Milliseconds from then to now, as the sender counts them. Tells the order of its heartbeats.
-    pub sent: u64,
-    /// In a reply: what the request said there. So the asker knows since when the other must have been alive.
-    pub echo: Option<u64>,
-    /// The newest epoch that the sender has seen.
-    pub epoch: Option<Epoch>,
-    /// From the node that leads in that epoch, or was the last to: how things stand, so that the next leader goes on from there.
-    pub standing: Option<Arc<Standing>>,
+    /// The sender's run, and which of its messages this is.
+    pub stamp: Stamp,
+    /// In a reply: the stamp of the request that it answers.
+    pub echo: Option<Stamp>,
+    /// From a leader.
+    pub leads: Option<Leads>,
 }
 
-/// How things stand in an epoch. One value serves all heartbeats of a round.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Standing {
-    /// Counts the leader's heartbeats: what is said in between has the same number.
-    pub word: u64,
-    /// The jobs under way and what is done of each.
-    pub done: Vec<JobDone>,
-    /// Solutions that the source has not said its final word on.
-    pub unsettled: Vec<Unsettled>,
-    /// Runs of nodes, by id and incarnation, that showed too few shares for what they claimed: what they say to have searched does not
-    /// count.
-    pub distrusted: Vec<(NodeId, u64)>,
-}
-
-/// A verified solution on its way to the source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unsettled {
-    /// The solution.
-    pub solution: Solution,
-    /// Who found it.
-    pub found_by: NodeId,
-}
-
-impl Unsettled {
-    /// Whether the search for its block has ended with it.
-    pub(super) fn ends_round(&self) -> bool {
-        self.solution.job.search == Search::First
-    }
-}
-
-/// What is done of a job.
+/// What a leader adds to its heartbeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct JobDone {
-    /// The job.
-    pub job: Job,
-    /// Searched ranges, ascending and disjoint. Where there were too many to send, some are missing.
-    pub ranges: Vec<NonceRange>,
-    /// The latest pieces of them, and who says to have searched each.
-    pub pieces: Vec<(NonceRange, NodeId)>,
+pub struct Leads {
+    /// Which of its run's reigns this is.
+    pub reign: u64,
+    /// What is searched.
+    pub current: Option<Current>,
+    /// Blocks that no source has given its final answer to, at most [`MAX_BLOCKS`].
+    pub blocks: Vec<Solution>,
+}
+
+/// What a leader searches: what the next leader begins with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Current {
+    /// A template of a text, which any session may submit.
+    Text(Template),
+    /// The round of a template that is of use to its own session only.
+    Round(RoundId),
+}
+
+impl Current {
+    /// What is told of a template.
+    pub fn of(template: &Template) -> Self {
+        if template.is_text() { Self::Text(template.clone()) } else { Self::Round(template.round) }
+    }
+
+    /// The round.
+    pub fn round(&self) -> RoundId {
+        match self {
+            Self::Text(template) => template.round,
+            Self::Round(round) => *round,
+        }
+    }
 }
 
 /// A node's account of itself, for its leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessRequest {
-    /// The leader's epoch that the sender has seen. The leases below may be of older ones.
-    pub epoch: Epoch,
+pub struct Report {
+    /// The node's run, and which of its messages this is.
+    pub stamp: Stamp,
+    /// The assignment that it holds: whose reign's, and which.
+    pub held: Option<(Reign, u64)>,
     /// Measured speed in nonces per second; 0 when not measured yet.
-    pub rate: u64,
-    /// Leases that the sender is at work on or has waiting, in that order.
-    pub held: Vec<Held>,
-    /// Ranges finished that were not done yet by the leader's word before the last.
-    pub finished: Vec<Claim>,
+    pub speed: u64,
+    /// How far each of its leases is searched, in their order.
+    pub progress: Vec<Progress>,
+    /// The jobs that the shares are of, at most [`MAX_JOBS`].
+    pub jobs: Vec<Job>,
+    /// Shares that this leader has not taken yet: which of the jobs, and the nonce. At most [`MAX_REPORTED_SHARES`].
+    pub shares: Vec<(u16, u64)>,
+    /// Shares that this leader has taken, by name. At most [`MAX_REPORTED_NAMES`].
+    pub taken: Vec<SolutionId>,
+    /// Unsettled blocks that it knows of, at most [`MAX_BLOCKS`].
+    pub blocks: Vec<Solution>,
 }
 
-/// Nonces that a node says to have searched, and what it can show for it.
+/// How far a lease is searched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
-    /// The job.
-    pub job: JobId,
-    /// The nonces.
-    pub range: NonceRange,
-    /// What counts as a share.
-    pub bits: ShareBits,
-    /// The shares among them, ascending; at most [`MAX_SHARES`](crate::work::MAX_SHARES).
-    pub shares: Vec<u64>,
+pub struct Progress {
+    /// The lease's number.
+    pub lease: u64,
+    /// The first nonce that is not searched.
+    pub to: u64,
+    /// The witnesses among the nonces that the last assignment did not acknowledge, ascending.
+    pub witnesses: Vec<u64>,
 }
 
-/// A lease in a node's hands.
+/// All that a node should do, and what became of its solutions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// The epoch that granted it.
-    pub epoch: Epoch,
-    /// Its number in that epoch.
-    pub lease: u64,
-    /// What of it is searched already, from its start.
-    pub searched: Claim,
-    /// What is left to search.
-    pub rest: NonceRange,
-}
-
-/// A lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
-    /// The epoch that grants it.
-    pub epoch: Epoch,
-    /// Its number in that epoch.
-    pub lease: u64,
-    /// Counts the blocks that this epoch's leader has worked on; an interrupt ends rounds.
-    pub round: u64,
+pub struct Assign {
+    /// The leader's reign.
+    pub reign: Reign,
+    /// Counts the reign's assignments.
+    pub sequence: u64,
+    /// The newest report of the node that the leader has received.
+    pub report: Stamp,
     /// What is searched.
-    pub job: Job,
-    /// Where.
-    pub range: NonceRange,
-    /// What counts as a share, to be shown for it.
-    pub bits: ShareBits,
+    pub current: Option<Current>,
+    /// The jobs that the leases are of, at most [`MAX_JOBS`].
+    pub jobs: Vec<Job>,
+    /// All leases that the node should hold, at most [`MAX_LEASES`].
+    pub leases: Vec<Lease>,
+    /// Those shares of the report that are on their way to the source: from now on a name is enough.
+    pub taken: Vec<SolutionId>,
+    /// Those blocks and shares of the report that are settled.
+    pub settled: Vec<SolutionId>,
 }
 
-/// A lease searched to its end without an (unreported) solution.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessAnswerNo {
-    /// The epoch that granted the lease.
-    pub epoch: Epoch,
-    /// Its number.
-    pub lease: u64,
-    /// The whole range.
-    pub searched: Claim,
-    /// Measured speed in nonces per second; 0 when not measured yet.
-    pub rate: u64,
-}
-
-/// A solution. It speaks for itself: whoever gets it verifies it.
+/// Nonces that one node is to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessAnswerYes {
-    /// The epoch that granted the lease.
-    pub epoch: Epoch,
-    /// The job and the nonce.
-    pub solution: Solution,
-}
-
-/// The end of all rounds up to one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessInterrupt {
-    /// The leader's epoch.
-    pub epoch: Epoch,
-    /// The last round that is over.
-    pub round: u64,
-    /// A solution of the receiver's on which the last word is spoken: it may forget it.
-    pub settled: Option<(JobId, u64)>,
-    /// Leases that the receiver holds and that are void, each by its epoch and number: others search there, or have.
-    pub void: Vec<(Epoch, u64)>,
+pub struct Lease {
+    /// Its number in the reign.
+    pub number: u64,
+    /// Which of the assignment's jobs.
+    pub job: u16,
+    /// The nonces that the leader has no report of.
+    pub range: NonceRange,
+    /// What counts as a witness.
+    pub bits: WitnessBits,
 }

@@ -1,7 +1,7 @@
 //! Every effect that the cluster's rules can have.
 
-use super::{Epoch, Message, NodeId, PeerState};
-use crate::work::{Job, NonceRange, ShareBits, Solution};
+use super::{Message, NodeId, PeerState, Reign};
+use crate::work::{Job, NonceRange, Solution, WitnessBits};
 
 /// Names a scan that this node was told to do; never used twice.
 pub type Ticket = u64;
@@ -25,23 +25,23 @@ pub enum Output {
         job: Job,
         /// The range.
         range: NonceRange,
-        /// What counts as a share, to be reported with what is searched.
-        bits: ShareBits,
+        /// What counts as a witness, to be reported with what is searched.
+        bits: WitnessBits,
     },
     /// Stop a scan at once. Reports about it that are under way are ignored.
     Stop {
         /// Its name.
         ticket: Ticket,
     },
-    /// This leader has no free nonces: hand in a job with [`handle_job`](super::Cluster::handle_job), of the same block with
-    /// another timestamp, or of the next one.
-    NeedJob,
-    /// Submit a verified solution until the source has said its final word, then call
-    /// [`handle_settled`](super::Cluster::handle_settled).
+    /// Ask the source for the block to find, though it may have named it before. Answer with
+    /// [`handle_template`](super::Cluster::handle_template).
+    Ask,
+    /// Submit a solution once; answer with [`handle_verdict`](super::Cluster::handle_verdict) or
+    /// [`handle_unanswered`](super::Cluster::handle_unanswered).
     Submit {
-        /// The solution.
+        /// The solution, verified.
         solution: Solution,
-        /// Who found it.
+        /// Who found it, as far as this node knows.
         found_by: NodeId,
     },
     /// A peer's state, as this node sees it, has changed.
@@ -51,23 +51,28 @@ pub enum Output {
         /// Its state now.
         state: PeerState,
     },
-    /// Another leader or epoch from now on.
+    /// This node follows another leader, or its own leadership begins anew.
     Leader {
         /// Who leads.
         leader: NodeId,
-        /// Since when.
-        epoch: Epoch,
+        /// This node's own reign, if it leads.
+        reign: Option<Reign>,
     },
-    /// A node cannot have searched what it claims: a broken kernel, or a lie. It gets no more work until it starts anew.
+    /// A node cannot have searched what it reports: a broken kernel, or a lie. It gets no more work from this process until it starts anew.
     Distrusted {
         /// The node, perhaps this one.
         node: NodeId,
     },
-    /// A node claimed a solution that does not verify.
+    /// A node reported a solution that does not solve its job.
     Refused {
-        /// Who claimed it.
+        /// Who reported it.
         from: NodeId,
         /// What.
         solution: Solution,
+    },
+    /// Shares of this node that no leader can submit any more, or that there was no room for.
+    SharesLost {
+        /// How many.
+        count: u64,
     },
 }

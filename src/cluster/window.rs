@@ -21,10 +21,10 @@ pub(super) fn window(peers: impl Iterator<Item = Seen> + Clone, candidates: usiz
     let is_alive = |peer: &Seen| peer.state == PeerState::Alive;
     let most = match peers.clone().any(|peer| is_alive(&peer)) {
         true => candidates,
-        false => candidates + peers.clone().filter(|peer| peer.state == PeerState::Down).count(),
+        false => candidates + peers.clone().filter(|peer| peer.state.is_away()).count(),
     };
     let (mut window, mut alive) = (BTreeSet::new(), 0);
-    for peer in peers.filter(|peer| peer.state != PeerState::Down) {
+    for peer in peers.filter(|peer| !peer.state.is_away()) {
         if alive == candidates {
             break;
         }

@@ -71,11 +71,11 @@ mod cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::lanes::assert_apart;
+    use crate::kernel::lanes::{assert_apart, skip};
 
     #[test]
     fn copies_lie_apart() {
-        let Some(cpu) = Cpu::get() else { return println!("SKIPPED: this CPU has no AVX2") };
+        let Some(cpu) = Cpu::get() else { return skip("kernel::avx2: copies_lie_apart", "AVX2") };
         assert_apart(&[header::<0>(cpu), header::<1>(cpu)]);
         assert_apart(&[text::<0>(cpu), text::<1>(cpu)]);
     }

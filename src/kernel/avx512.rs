@@ -73,11 +73,11 @@ mod cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::lanes::assert_apart;
+    use crate::kernel::lanes::{assert_apart, skip};
 
     #[test]
     fn copies_lie_apart() {
-        let Some(cpu) = Cpu::get() else { return println!("SKIPPED: this CPU has no AVX-512F") };
+        let Some(cpu) = Cpu::get() else { return skip("kernel::avx512: copies_lie_apart", "AVX-512F") };
         assert_apart(&[header::<0>(cpu), header::<1>(cpu), header::<2>(cpu)]);
         assert_apart(&[text::<0>(cpu), text::<1>(cpu), text::<2>(cpu)]);
         assert_apart(&[schedule::<0>(cpu), schedule::<1>(cpu), schedule::<2>(cpu)]);

@@ -34,7 +34,7 @@ pub struct Choice {
 }
 
 /// Why no kernel could be had.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum KernelError {
     /// No kernel of that name on this CPU.
     #[error("no kernel {name:?} on this CPU; there are: {available}")]

@@ -9,13 +9,14 @@
 //!
 //! A backend's `scan` only has to name *candidates*: every nonce that solves the job must be among them, others may be. The
 //! reference path decides, so a faulty kernel can miss a solution but never claim one. [`self_test()`] catches the former
-//! before a kernel is used, and its *shares* afterwards: where they are wanted, the kernel is given the looser of both targets, so that
+//! before a kernel is used, and its *witnesses* afterwards: where they are wanted, the kernel is given the looser of both targets, so that
 //! it meets them by the way.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod baseline;
 #[cfg(test)]
 pub(crate) mod blind;
 mod blocks;
@@ -30,15 +31,14 @@ mod self_test;
 mod sha_ni;
 #[cfg(target_arch = "x86_64")]
 mod variants;
-mod yardstick;
 
 use std::fmt;
 
+pub use baseline::baseline;
 pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, measuring_job, self_test};
-pub use yardstick::yardstick;
 
-use crate::work::{Job, NonceRange, Search, ShareBits, Target};
+use crate::work::{Job, NonceRange, Search, Target, WitnessBits};
 
 /// One way to hash, for one instruction set.
 pub trait Kernel: Send + Sync {
@@ -71,8 +71,8 @@ pub trait Candidates: Send + Sync {
 /// A job ready to be scanned by one kernel; what leaves it was verified by the reference path.
 pub struct Prepared {
     job: Job,
-    /// What a share has to meet, if shares are wanted.
-    share_target: Option<Target>,
+    /// What a witness has to meet, if witnesses are wanted.
+    witness_target: Option<Target>,
     candidates: Box<dyn Candidates>,
 }
 
@@ -81,20 +81,20 @@ pub struct Prepared {
 pub struct Hits {
     /// The nonces that solve the job; only the first where the job ends with it.
     pub solutions: Vec<u64>,
-    /// The shares, solutions that are shares among them; none beyond a solution that ends the job.
-    pub shares: Vec<u64>,
+    /// The witnesses, solutions that are witnesses among them; none beyond a solution that ends the job.
+    pub witnesses: Vec<u64>,
 }
 
 impl Prepared {
     /// Prepares `job` for `kernel`, to find solutions alone.
     pub fn new(kernel: &dyn Kernel, job: Job) -> Self {
-        Self { job, share_target: None, candidates: kernel.prepare(&job) }
+        Self { job, witness_target: None, candidates: kernel.prepare(&job) }
     }
 
-    /// Prepares `job` for `kernel`, to find solutions and shares. Each share costs a hash by the reference path.
-    pub fn with_shares(kernel: &dyn Kernel, job: Job, bits: ShareBits) -> Self {
-        let looser = Job { target: job.target.max(bits.target()), ..job };
-        Self { job, share_target: Some(bits.target()), candidates: kernel.prepare(&looser) }
+    /// Prepares `job` for `kernel`, to find solutions and witnesses. Each witness costs a hash by the reference path.
+    pub fn with_witnesses(kernel: &dyn Kernel, job: Job, bits: WitnessBits) -> Self {
+        let looser = job.with_target(job.target().max(bits.target()));
+        Self { job, witness_target: Some(bits.target()), candidates: kernel.prepare(&looser) }
     }
 
     /// The job.
@@ -108,7 +108,7 @@ impl Prepared {
         self.hits(range).solutions
     }
 
-    /// The same, and the shares.
+    /// The same, and the witnesses.
     pub fn hits(&self, range: NonceRange) -> Hits {
         let range = range.intersection(&self.job.space());
         let (mut candidates, mut hits) = (Vec::new(), Hits::default());
@@ -118,13 +118,13 @@ impl Prepared {
         let puzzle = &self.job.puzzle;
         for nonce in candidates {
             let value = puzzle.value(puzzle.digest(nonce));
-            if self.share_target.is_some_and(|target| value <= target) {
-                hits.shares.push(nonce);
+            if self.witness_target.is_some_and(|target| value <= target) {
+                hits.witnesses.push(nonce);
             }
-            if value <= self.job.target {
+            if value <= self.job.target() {
                 hits.solutions.push(nonce);
                 // An easy target may make a whole batch of candidates.
-                if self.job.search == Search::First {
+                if self.job.goal.search == Search::First {
                     break;
                 }
             }

@@ -39,7 +39,7 @@ impl Kernel for Portable {
     }
 
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
-        let limit = job.target.high_word();
+        let limit = job.target().high_word();
         match job.puzzle {
             Puzzle::Text(puzzle) => Box::new(Text { puzzle, midstate: text_midstate(&puzzle), limit }),
             Puzzle::Header(puzzle) => Box::new(HeaderScan { puzzle, limit }),

@@ -51,7 +51,7 @@ fn self_test_one(kernel: &dyn Kernel) -> Result<(), SelfTestError> {
 
 /// The same with a target that half of all hashes meet.
 fn dense(job: Job) -> Job {
-    Job { target: zero_bits(1), ..job }
+    job.with_target(zero_bits(1))
 }
 
 /// `00000004fa2e…d5db`, the previous hash of the exercise's check values.
@@ -89,7 +89,7 @@ pub(super) fn measuring_jobs() -> [Job; 4] {
 fn text(hashing: Hashing, bits: u32) -> Job {
     let timestamp = "1550766000000".parse::<Timestamp>().expect("13 digits");
     let puzzle = Puzzle::Text(TextPuzzle { prev: CHECK_PREV, timestamp, hashing });
-    Job { height: 0, puzzle, target: zero_bits(bits), search: Search::Every }
+    Job::new(puzzle, zero_bits(bits), Search::Every)
 }
 
 /// Bitcoin's first block, with a target of 32 zero bits.
@@ -103,7 +103,7 @@ pub(super) fn header(version_mask: u32) -> Job {
         nonce: 0,
     };
     let puzzle = Puzzle::Header(HeaderPuzzle { header, version_mask });
-    Job { height: 0, puzzle, target: zero_bits(32), search: Search::Every }
+    Job::new(puzzle, zero_bits(32), Search::Every)
 }
 
 static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| {

@@ -54,7 +54,7 @@ impl<const STREAMS: usize> Kernel for ShaNi<STREAMS> {
     }
 
     fn prepare(&self, job: &Job) -> Box<dyn Candidates> {
-        let limit = job.target.high_word();
+        let limit = job.target().high_word();
         match job.puzzle {
             Puzzle::Header(puzzle) => Box::new(Header::<STREAMS> { puzzle, limit }),
             Puzzle::Text(puzzle) => Box::new(Text::<STREAMS> { puzzle, midstate: text_midstate(&puzzle), limit }),

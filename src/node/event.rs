@@ -7,7 +7,17 @@ use serde::Serialize;
 use crate::cluster::{NodeId, PeerState};
 use crate::work::{Digest, Timestamp};
 
-/// Something worth telling. Serialised, it is a line of `--json`; scripts depend on its names.
+/// An event and when it happened. Serialised, it is a line of `--json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TimedEvent {
+    /// What has happened.
+    #[serde(flatten)]
+    pub event: Event,
+    /// When, in microseconds since 1970.
+    pub at: u64,
+}
+
+/// Something worth telling. Scripts depend on its names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
@@ -39,7 +49,7 @@ pub enum Event {
         node: NodeId,
         /// Who leads.
         leader: NodeId,
-        /// Counts the reigns.
+        /// Counts the leaderships that the node has named.
         epoch: u64,
     },
     /// The node has begun to search for a job.
@@ -61,15 +71,11 @@ pub enum Event {
         node: NodeId,
         /// The nonce.
         nonce: u64,
-        /// When, in microseconds since 1970.
-        at: u64,
     },
     /// The node has hashed its last nonce of a search that was ended from outside or by its own solution.
     Interrupted {
         /// Which node.
         node: NodeId,
-        /// When, in microseconds since 1970.
-        at: u64,
     },
     /// A solution has got its final answer; told by the leader that submitted it.
     Block {
@@ -122,6 +128,19 @@ pub enum Event {
         /// What is wrong, or that all is well again.
         problem: Option<String>,
     },
+    /// A source has given its final answer to a share.
+    Share {
+        /// Who tells: the leader.
+        node: NodeId,
+        /// The source's address.
+        source: String,
+        /// What the source said.
+        status: ShareOutcome,
+        /// Why, unless it was accepted.
+        reason: Option<String>,
+        /// The difficulty that it was to meet: 1 takes 2^32 hashes on average.
+        difficulty: f64,
+    },
     /// Every heartbeat.
     Rate {
         /// Which node.
@@ -152,6 +171,18 @@ pub enum Outcome {
     Incomplete,
 }
 
+/// A source's final answer to a share, as scripts see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShareOutcome {
+    /// Accepted.
+    Accepted,
+    /// Refused, or there is nobody any more who could take it.
+    Rejected,
+    /// For a block that was found already.
+    Stale,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +210,7 @@ mod tests {
             r#"{"event":"leader","node":2,"leader":1,"epoch":4}"#
         );
         let (prev, hash) = (Digest([1; 32]), Digest([2; 32]));
-        let timestamp = Some(Timestamp::from_seconds(1_795_342_329));
+        let timestamp = Some(Timestamp::from_number(1_795_342_329));
         assert_eq!(
             line(&Event::Job { node: node(1), height: 7, prev, zeros: 6, timestamp }),
             format!(r#"{{"event":"job","node":1,"height":7,"prev":"{prev}","zeros":6,"timestamp":"1795342329"}}"#)
@@ -206,5 +237,21 @@ mod tests {
             r#"{"event":"rate","node":1,"hashes":123,"hashes_per_second":81000000.0}"#
         );
         assert_eq!(line(&Event::Stopped { node: node(1) }), r#"{"event":"stopped","node":1}"#);
+        let share = Event::Share {
+            node: node(1),
+            source: "stratum+tcp://pool:3333".to_owned(),
+            status: ShareOutcome::Accepted,
+            reason: None,
+            difficulty: 1e-3,
+        };
+        assert_eq!(
+            line(&share),
+            r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001}"#
+        );
+        let timed = TimedEvent { event: Event::Found { node: node(1), nonce: 123 }, at: 1_795_342_329_000_001 };
+        assert_eq!(
+            serde_json::to_string(&timed).unwrap(),
+            r#"{"event":"found","node":1,"nonce":123,"at":1795342329000001}"#
+        );
     }
 }

@@ -1,232 +1,404 @@
-//! A leader's traffic with its sources: templates in, solutions out. Runs in tasks of its own, so that a slow source never holds
-//! up a heartbeat.
+//! A node's traffic with its sources, without the traffic: what to ask which source, and what its answers mean. No clock, no I/O; the node's
+//! [`sessions`](super::sessions) carry the requests out, in the simulation virtual ones do.
+//!
+//! ```text
+//! want, ask, submit ──> Feed ──> Request: Open, Ask, Close, Submit
+//!                        ^ └───> News: a template, what became of a solution, trouble
+//!                        └────── Answer: opened, an offer, a verdict
+//! ```
+//!
+//! 1. Sources stand in order of preference. The first that answers serves; while another one does, those before it are tried again at
+//!    times.
+//! 2. Sessions number their templates each for itself; the feed gives each a number of its own, so that a solution finds its session again.
+//! 3. A session that gave no answer is asked again after a growing pause, one that is over is replaced.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinHandle, JoinSet};
+use crate::cluster::NodeId;
+use crate::source::{Backoff, Offer, SourceError, Verdict};
+use crate::work::{Puzzle, RoundId, Run, Solution, Template};
 
-use crate::cluster::{MAX_UNSETTLED, NodeId};
-use crate::source::{Backoff, BlockSource, Template, Verdict};
-use crate::work::{BlockId, Solution};
-
-/// While a source that is not the preferred one serves, the preferred one is asked again this often.
+/// While a source that is not the preferred one serves, the preferred ones are tried again this often.
 const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 
-/// More blocks than a leader has solutions of under way.
-const MAX_ORIGINS: usize = 16;
+/// A cluster without work is worth a request to its source that often.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Solutions under way at most, several reigns' worth. Whoever has found one that is given up offers it again.
+/// Solutions handed in at the same time.
 const MAX_UNDER_WAY: usize = 64;
-const _: () = assert!(MAX_UNDER_WAY >= 2 * MAX_UNSETTLED, "those of this reign are never given up");
 
-/// A solution that could not be handed in is tried again at least this often.
-const RETRY_SUBMISSION: Duration = Duration::from_secs(5);
+/// Solutions that wait for their turn; beyond, their leader submits them again later.
+const MAX_WAITING: usize = 4096;
 
-/// What the sources have to say.
-#[derive(Debug)]
-pub(super) enum News {
-    /// There is another block to find, says the watch of this number.
-    Template { watch: u64, source: usize, template: Template },
-    /// The final word on a solution.
-    Settled { solution: Solution, found_by: NodeId, verdict: Verdict },
-    /// A solution could not be handed in yet; it is tried again.
-    Delayed,
-    /// No source answers, or one does again.
+/// Templates of which solutions find their session: as many as a leader judges by.
+const MAX_ORIGINS: usize = 64;
+
+/// Which session of which source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionId {
+    pub(crate) source: usize,
+    /// Counts the sessions of this node.
+    pub(crate) number: u64,
+}
+
+/// What the feed wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // a few wait at a time
+pub(crate) enum Request {
+    /// Open a session; from then on every offer of it is an answer, until it fails.
+    Open(SessionId),
+    /// Let the session give its template once more, also after it has failed.
+    Ask(SessionId),
+    /// End the session. What is being submitted goes on.
+    Close(SessionId),
+    /// Submit a solution, whose tag is the session's own.
+    Submit { session: SessionId, ticket: u64, solution: Solution },
+}
+
+/// What became of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    /// The session gives a template, or cannot be opened, or fails.
+    Offer(SessionId, Result<Offer, SourceError>),
+    /// The source's answer to a solution.
+    Verdict { ticket: u64, result: Result<Verdict, SourceError> },
+}
+
+/// What the node has to know.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum News {
+    /// A template, and when it was asked for.
+    Template { template: Template, asked: Instant },
+    /// The final answer to a solution, with templates renumbered, and the source.
+    Verdict { solution: Solution, found_by: NodeId, source: usize, verdict: Verdict },
+    /// No session can submit the solution any more.
+    Unsubmittable { solution: Solution, found_by: NodeId },
+    /// The source gave no answer.
+    Unanswered { solution: Solution },
+    /// No source serves and why, or one does again.
     Trouble(Option<String>),
 }
 
+/// What is known of one source.
+#[derive(Debug)]
+struct Source {
+    session: Option<SessionId>,
+    /// Whether the session has given a template since it was opened or failed.
+    serves: bool,
+    problem: Option<String>,
+    backoff: Backoff,
+    /// When it is tried again.
+    retry: Option<Instant>,
+}
+
+/// A template that was given out.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    /// The number that the feed gave it.
+    tag: u64,
+    session: SessionId,
+    /// The session's own number.
+    own_tag: u64,
+    round: RoundId,
+}
+
 /// The sources, in order of preference, and what is under way with them.
-pub(super) struct Feed {
-    sources: Arc<[Arc<dyn BlockSource>]>,
-    news: mpsc::Sender<News>,
-    seed: u64,
-    watch: Option<JoinHandle<()>>,
-    /// Counts the watches.
-    watches: u64,
-    submissions: JoinSet<()>,
-    /// Solutions under way, so that none is submitted twice at once; last those that were asked for last.
-    under_way: VecDeque<(Solution, AbortHandle)>,
-    /// Which source the last blocks were from: solutions go back there.
-    origins: VecDeque<(BlockId, usize)>,
+#[derive(Debug)]
+pub(crate) struct Feed {
+    run: Run,
+    sources: Vec<Source>,
+    is_wanted: bool,
+    /// Which source's templates count.
+    serving: Option<usize>,
+    retry_preferred: Option<Instant>,
+    sessions: u64,
+    tags: u64,
+    tickets: u64,
+    origins: VecDeque<Origin>,
+    under_way: BTreeMap<u64, (SessionId, Solution, NodeId)>,
+    waiting: VecDeque<(Solution, NodeId)>,
+    trouble: Option<String>,
+    requests: VecDeque<Request>,
+    news: VecDeque<News>,
 }
 
 impl Feed {
-    pub(super) fn new(sources: Vec<Arc<dyn BlockSource>>, seed: u64, news: mpsc::Sender<News>) -> Self {
+    /// For so many sources.
+    pub(crate) fn new(sources: usize, run: Run) -> Self {
+        let source = |at: usize| Source {
+            session: None,
+            serves: false,
+            problem: None,
+            backoff: Backoff::new(run.0.wrapping_add(at as u64)),
+            retry: None,
+        };
         Self {
-            sources: sources.into(),
-            news,
-            seed,
-            watch: None,
-            watches: 0,
-            submissions: JoinSet::new(),
-            under_way: VecDeque::new(),
+            run,
+            sources: (0..sources).map(source).collect(),
+            is_wanted: false,
+            serving: None,
+            retry_preferred: None,
+            sessions: 0,
+            tags: 0,
+            tickets: 0,
             origins: VecDeque::new(),
+            under_way: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            trouble: None,
+            requests: VecDeque::new(),
+            news: VecDeque::new(),
         }
     }
 
-    /// Tells the block to find now, and from then on every change.
-    pub(super) fn watch(&mut self) {
-        self.unwatch();
-        self.watches += 1;
-        let (sources, news, backoff) = (Arc::clone(&self.sources), self.news.clone(), self.backoff());
-        self.watch = Some(tokio::spawn(watch(self.watches, sources, news, backoff)));
-    }
+    // ---- commands
 
-    /// Whether this watch still goes on. Templates of others are old: they were on their way when theirs ended.
-    pub(super) fn is_watching(&self, watch: u64) -> bool {
-        self.watch.is_some() && watch == self.watches
-    }
-
-    /// Tells no more templates.
-    pub(super) fn unwatch(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            watch.abort();
-        }
-    }
-
-    /// `block` is what `source` wants to have built on.
-    pub(super) fn note_origin(&mut self, block: BlockId, source: usize) {
-        if self.origins.contains(&(block, source)) {
+    /// Whether sessions are of use.
+    pub(crate) fn want(&mut self, is_wanted: bool) {
+        if self.is_wanted == is_wanted {
             return;
         }
-        if self.origins.len() == MAX_ORIGINS {
-            self.origins.pop_front();
+        self.is_wanted = is_wanted;
+        if is_wanted {
+            self.open(0);
+        } else {
+            (0..self.sources.len()).for_each(|at| self.close(at));
+            (self.serving, self.retry_preferred) = (None, None);
         }
-        self.origins.push_back((block, source));
     }
 
-    /// Hands in a solution, again and again until its source has said its final word, or another has accepted it. (Which is its own
-    /// is not known of one that comes from the last leader.)
-    pub(super) fn submit(&mut self, solution: Solution, found_by: NodeId) {
-        if let Some(at) = self.under_way.iter().position(|(other, _)| *other == solution) {
-            let known = self.under_way.remove(at);
-            return self.under_way.extend(known);
+    /// Asks for the block to find, though it may have been given before.
+    pub(crate) fn ask(&mut self) {
+        let source = self.serving.map(|at| &self.sources[at]).filter(|source| source.retry.is_none());
+        if let Some(session) = source.and_then(|source| source.session) {
+            self.requests.push_back(Request::Ask(session));
         }
-        if self.under_way.len() == MAX_UNDER_WAY
-            && let Some((_, oldest)) = self.under_way.pop_front()
-        {
-            oldest.abort();
+    }
+
+    /// Hands in a solution once.
+    pub(crate) fn submit(&mut self, solution: Solution, found_by: NodeId) {
+        match self.waiting.len() < MAX_WAITING {
+            true => self.waiting.push_back((solution, found_by)),
+            false => self.news.push_back(News::Unanswered { solution }),
         }
-        while self.submissions.try_join_next().is_some() {}
-        let block = solution.job.block();
-        // Its own source first; if that does not answer, another may have the same block.
-        let origin = self.origins.iter().rev().find(|(other, _)| *other == block).map(|&(_, source)| source);
-        let others = (0..self.sources.len()).filter(|&source| Some(source) != origin);
-        let sources: Vec<_> =
-            origin.into_iter().chain(others).map(|source| Arc::clone(&self.sources[source])).collect();
-        let has_origin = origin.is_some();
-        let (news, backoff) = (self.news.clone(), self.backoff());
-        let task = self.submissions.spawn(submit(sources, has_origin, news, backoff, solution, found_by));
-        self.under_way.push_back((solution, task));
+        self.submit_waiting();
     }
 
-    /// The final word on a solution has been heard.
-    pub(super) fn settled(&mut self, solution: &Solution) {
-        self.under_way.retain(|(other, _)| other != solution);
+    // ---- events
+
+    /// A request was answered.
+    pub(crate) fn handle(&mut self, now: Instant, answer: Answer) {
+        match answer {
+            Answer::Offer(session, result) if self.is_open(session) => match result {
+                Ok(offer) => self.offered(now, session, offer),
+                Err(error) => self.failed(now, session, &error),
+            },
+            Answer::Offer(..) => {} // of a session that was closed
+            Answer::Verdict { ticket, result } => self.answered(ticket, result),
+        }
+        self.submit_waiting();
     }
 
-    /// Solutions that are handed in, and have no final word yet.
-    pub(super) fn under_way(&self) -> impl Iterator<Item = &Solution> {
-        self.under_way.iter().map(|(solution, _)| solution)
+    /// The time that [`Feed::poll_timeout`] named has come.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for at in 0..self.sources.len() {
+            if self.sources[at].retry.is_some_and(|due| due <= now) {
+                self.sources[at].retry = None;
+                self.try_again(at);
+            }
+        }
+        if self.retry_preferred.is_some_and(|due| due <= now) {
+            self.retry_preferred = Some(now + RETRY_PREFERRED);
+            (0..self.serving.unwrap_or(0)).for_each(|at| self.try_again(at));
+        }
     }
 
-    /// Whether a solution is under way.
-    pub(super) fn is_submitting(&self) -> bool {
+    // ---- polls
+
+    pub(crate) fn poll_request(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    pub(crate) fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.sources.iter().filter_map(|source| source.retry).chain(self.retry_preferred).min()
+    }
+
+    /// Whether solutions are on their way to a source.
+    pub(crate) fn is_submitting(&self) -> bool {
         !self.under_way.is_empty()
     }
 
-    fn backoff(&mut self) -> Backoff {
-        self.seed = self.seed.wrapping_add(1);
-        Backoff::new(self.seed)
-    }
-}
+    // ---- the rest, top down
 
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.unwatch();
+    fn is_open(&self, session: SessionId) -> bool {
+        self.sources[session.source].session == Some(session)
     }
-}
 
-async fn watch(number: u64, sources: Arc<[Arc<dyn BlockSource>]>, news: mpsc::Sender<News>, mut backoff: Backoff) {
-    let mut known: Option<(usize, Template)> = None;
-    let mut trouble: Option<String> = None;
-    loop {
-        let mut problems = Vec::new();
-        for (at, source) in sources.iter().enumerate() {
-            let old = known.as_ref().filter(|(from, _)| *from == at).map(|(_, template)| template);
-            let next = source.template(old);
-            let answer = match (at, old) {
-                // Waiting for the next block of a source that is not the preferred one.
-                (1.., Some(_)) => match tokio::time::timeout(RETRY_PREFERRED, next).await {
-                    Ok(answer) => answer,
-                    Err(_) => break,
-                },
-                _ => next.await,
-            };
-            match answer {
-                Ok(template) => {
-                    backoff.reset();
-                    known = Some((at, template.clone()));
-                    if trouble.take().is_some() {
-                        let _ = news.send(News::Trouble(None)).await;
+    fn open(&mut self, at: usize) {
+        if self.sources[at].session.is_none() {
+            self.sessions += 1;
+            let session = SessionId { source: at, number: self.sessions };
+            (self.sources[at].session, self.sources[at].retry) = (Some(session), None);
+            self.requests.push_back(Request::Open(session));
+        }
+    }
+
+    fn close(&mut self, at: usize) {
+        let source = &mut self.sources[at];
+        (source.serves, source.retry) = (false, None);
+        if let Some(session) = source.session.take() {
+            self.requests.push_back(Request::Close(session));
+        }
+    }
+
+    fn try_again(&mut self, at: usize) {
+        match self.sources[at].session {
+            Some(session) => self.requests.push_back(Request::Ask(session)),
+            None => self.open(at),
+        }
+    }
+
+    fn offered(&mut self, now: Instant, session: SessionId, offer: Offer) {
+        let at = session.source;
+        let source = &mut self.sources[at];
+        (source.serves, source.problem, source.retry) = (true, None, None);
+        source.backoff.reset();
+        self.tell_trouble(None);
+        if self.serving.is_some_and(|serving| serving < at && self.sources[serving].serves) {
+            return; // a preferred one serves
+        }
+        if self.serving != Some(at) {
+            self.serving = Some(at);
+            self.retry_preferred = (at > 0).then_some(now + RETRY_PREFERRED);
+        }
+        (at + 1..self.sources.len()).for_each(|other| self.close(other));
+        let template = self.renumber(session, offer.template);
+        self.news.push_back(News::Template { template, asked: offer.asked });
+    }
+
+    /// Gives a template the number by which its solutions come back.
+    fn renumber(&mut self, session: SessionId, template: Template) -> Template {
+        let (own_tag, round) = (template.tag, template.round);
+        let known = |origin: &Origin| (origin.session, origin.own_tag, origin.round) == (session, own_tag, round);
+        let tag = match self.origins.iter().position(known) {
+            Some(at) => {
+                let origin = self.origins.remove(at);
+                self.origins.extend(origin);
+                origin.map_or(0, |origin| origin.tag)
+            }
+            None => {
+                self.tags += 1;
+                if self.origins.len() == MAX_ORIGINS {
+                    self.origins.pop_front();
+                }
+                self.origins.push_back(Origin { tag: self.tags, session, own_tag, round });
+                self.tags
+            }
+        };
+        Template { tag, ..template }
+    }
+
+    fn failed(&mut self, now: Instant, session: SessionId, error: &SourceError) {
+        let at = session.source;
+        let delay = self.sources[at].backoff.next_delay().min(LONGEST_PAUSE);
+        let source = &mut self.sources[at];
+        (source.serves, source.problem) = (false, Some(error.to_string()));
+        if error.is_over {
+            source.session = None;
+        }
+        let is_preferred_retry = self.serving.is_some_and(|serving| serving > at && self.sources[serving].serves);
+        if is_preferred_retry {
+            return; // it is tried again with the others that are preferred
+        }
+        self.sources[at].retry = Some(now + delay);
+        if self.serving == Some(at) {
+            // Those before it have been away, and may be back.
+            (0..at).for_each(|preferred| self.try_again(preferred));
+        }
+        if let Some(next) = (at + 1..self.sources.len()).find(|&other| self.sources[other].retry.is_none()) {
+            self.try_again(next);
+        }
+        let problems: Vec<_> = self.sources.iter().filter_map(|source| source.problem.clone()).collect();
+        if problems.len() == self.sources.len() {
+            self.tell_trouble(Some(problems.join("; ")));
+        }
+    }
+
+    fn answered(&mut self, ticket: u64, result: Result<Verdict, SourceError>) {
+        let Some((session, solution, found_by)) = self.under_way.remove(&ticket) else { return };
+        match result {
+            Ok(verdict) => {
+                let verdict = match verdict {
+                    Verdict::Block { height, next: Some(next) } if self.is_open(session) => {
+                        Verdict::Block { height, next: Some(self.renumber(session, next)) }
                     }
-                    let _ = news.send(News::Template { watch: number, source: at, template }).await;
-                    problems.clear();
-                    break;
-                }
-                Err(problem) => problems.push(problem.to_string()),
+                    Verdict::Block { height, .. } => Verdict::Block { height, next: None },
+                    other => other,
+                };
+                self.tell_trouble(None);
+                self.news.push_back(News::Verdict { solution, found_by, source: session.source, verdict });
+            }
+            Err(error) => {
+                self.tell_trouble(Some(error.to_string()));
+                self.news.push_back(News::Unanswered { solution });
             }
         }
-        if problems.len() == sources.len() {
-            let told = problems.join("; ");
-            if trouble.as_ref() != Some(&told) {
-                let _ = news.send(News::Trouble(Some(told.clone()))).await;
-                trouble = Some(told);
+    }
+
+    fn submit_waiting(&mut self) {
+        while self.under_way.len() < MAX_UNDER_WAY
+            && let Some((solution, found_by)) = self.waiting.pop_front()
+        {
+            match self.destination(&solution) {
+                Destination::Session(session, own_tag) => {
+                    self.tickets += 1;
+                    let ticket = self.tickets;
+                    self.under_way.insert(ticket, (session, solution, found_by));
+                    let mut solution = solution;
+                    solution.job.tag.template = own_tag;
+                    self.requests.push_back(Request::Submit { session, ticket, solution });
+                }
+                Destination::Nowhere => self.news.push_back(News::Unanswered { solution }),
+                Destination::Gone => self.news.push_back(News::Unsubmittable { solution, found_by }),
             }
-            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+
+    /// A text can be handed in by any session, first by the one that named its block; a header only by the one that made its template.
+    fn destination(&self, solution: &Solution) -> Destination {
+        let tag = solution.job.tag;
+        let of = |origin: &&Origin| match solution.job.puzzle {
+            Puzzle::Text(_) => origin.round == solution.job.round,
+            Puzzle::Header(_) => origin.tag == tag.template && tag.slot.run == self.run,
+        };
+        let origin = self.origins.iter().rev().filter(of).find(|origin| self.is_open(origin.session));
+        match (origin, &solution.job.puzzle) {
+            (Some(origin), _) => Destination::Session(origin.session, origin.own_tag),
+            (None, Puzzle::Header(_)) => Destination::Gone,
+            (None, Puzzle::Text(_)) => match self.serving.and_then(|at| self.sources[at].session) {
+                Some(session) => Destination::Session(session, 0),
+                None => Destination::Nowhere,
+            },
+        }
+    }
+
+    /// Told when it begins, changes or ends, whichever of the requests that are under way meets it.
+    fn tell_trouble(&mut self, problem: Option<String>) {
+        if self.trouble != problem {
+            self.trouble.clone_from(&problem);
+            self.news.push_back(News::Trouble(problem));
         }
     }
 }
 
-async fn submit(
-    sources: Vec<Arc<dyn BlockSource>>,
-    has_origin: bool,
-    news: mpsc::Sender<News>,
-    mut backoff: Backoff,
-    solution: Solution,
-    found_by: NodeId,
-) {
-    let mut told = None;
-    loop {
-        let (mut refusal, mut problem) = (None, None);
-        for (at, source) in sources.iter().enumerate() {
-            match source.submit(&solution).await {
-                Ok(verdict) if matches!(verdict, Verdict::Success(_)) || has_origin && at == 0 => {
-                    let _ = news.send(News::Settled { solution, found_by, verdict }).await;
-                    return;
-                }
-                Ok(verdict) => refusal = Some(verdict),
-                Err(error) => problem = Some(error.to_string()),
-            }
-        }
-        match (refusal, problem) {
-            (Some(verdict), None) => {
-                let _ = news.send(News::Settled { solution, found_by, verdict }).await;
-                return;
-            }
-            // It may belong to the source that did not answer.
-            (_, problem) => {
-                if told != problem {
-                    let _ = news.send(News::Trouble(problem.clone())).await;
-                    let _ = news.send(News::Delayed).await;
-                    told = problem;
-                }
-                // The whole cluster may be waiting for this.
-                tokio::time::sleep(backoff.next_delay().min(RETRY_SUBMISSION)).await;
-            }
-        }
-    }
+enum Destination {
+    Session(SessionId, u64),
+    /// No session is open at the moment.
+    Nowhere,
+    /// The session is over for good.
+    Gone,
 }

@@ -1,94 +1,102 @@
-//! Who the servers are: as told at the start, or as this machine's registry says.
+//! Who the servers are: as told at the start, or as this machine's registry says. It reads nothing itself.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Peers, Registration, Registry, Status};
 use crate::cluster::NodeId;
+use crate::transport::Member;
 
 /// When many servers are back at once, their files are not read for each message, but so often.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// The servers, and this one's place among those of the machine.
-pub(super) struct Members {
-    servers: BTreeMap<NodeId, SocketAddr>,
-    registration: Registration,
-    registry: Option<Registry>,
-    /// Whether the registry could always be used; its troubles are told once.
-    works: bool,
-    read: Instant,
-    /// Somebody was heard since who may have moved.
+/// The servers.
+#[derive(Debug)]
+pub(crate) struct Members {
+    servers: BTreeMap<NodeId, Member>,
+    /// Whether a registry is to be read.
+    is_registered: bool,
+    read: Option<Instant>,
     wanted: bool,
 }
 
 impl Members {
-    pub(super) fn new(peers: Peers, registration: Registration, now: Instant) -> Self {
-        let (registry, servers) = match peers {
-            Peers::Fixed(servers) => (None, servers),
-            Peers::Registered(registry) => (Some(registry), BTreeMap::new()),
-        };
-        let mut members = Self { servers, registration, registry, works: true, read: now, wanted: false };
-        if let Some(registered) = members.registered(now) {
-            members.servers = registered;
-        }
-        members
+    /// These, for good.
+    pub(crate) fn fixed(servers: impl IntoIterator<Item = Member>) -> Self {
+        let servers = servers.into_iter().map(|member| (member.id, member)).collect();
+        Self { servers, is_registered: false, read: None, wanted: false }
     }
 
-    /// All of them but one.
-    pub(super) fn without(&self, id: NodeId) -> BTreeMap<NodeId, SocketAddr> {
-        let mut others = self.servers.clone();
-        others.remove(&id);
-        others
+    /// Whoever is registered on this machine.
+    pub(crate) fn registered() -> Self {
+        Self { servers: BTreeMap::new(), is_registered: true, read: None, wanted: true }
     }
 
-    /// Somebody is heard who was not there, and may be back at another address, where answers have to go: the registry is to be read as
-    /// soon as it may.
-    pub(super) fn want(&mut self) {
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Member> {
+        self.servers.values().copied().collect()
+    }
+
+    /// A heartbeat has come. If its sender was not up, it may be back at another address, where answers have to go.
+    pub(crate) fn heard(&mut self, is_up: bool) {
+        self.wanted |= !is_up;
+    }
+
+    /// The registry is to be read as soon as it may.
+    pub(crate) fn want(&mut self) {
         self.wanted = true;
     }
 
-    /// Whether the registry is wanted, and may be read again.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.wanted && now >= self.read + READ_EVERY
+    /// Whether the registry is to be read now; it is then up to the caller.
+    pub(crate) fn take_wish(&mut self, now: Instant) -> bool {
+        let may = self.read.is_none_or(|read| now >= read + READ_EVERY);
+        let wish = self.is_registered && self.wanted && may;
+        if wish {
+            (self.read, self.wanted) = (Some(now), false);
+        }
+        wish
     }
 
-    /// Reads the registry. Where somebody has come or moved, gives those who are where they were.
-    pub(super) fn look(&mut self, now: Instant) -> Option<Vec<NodeId>> {
-        let mut servers = self.registered(now)?;
-        // A server that is not in the registry any more was stopped or killed: the heartbeats decide, and a killed one may
-        // come back at the same address. So servers are added and moved here, never taken out.
-        for (&id, &address) in &self.servers {
-            servers.entry(id).or_insert(address);
-        }
-        if servers == self.servers {
-            return None;
-        }
-        let stayed = self.servers.iter().filter(|(id, address)| servers.get(id) == Some(address));
-        let stayed = stayed.map(|(&id, _)| id).collect();
-        self.servers = servers;
-        Some(stayed)
-    }
-
-    /// Writes what this server says of itself.
-    pub(super) fn set_status(&mut self, status: Status) {
-        if let Err(problem) = self.registration.set_status(status)
-            && std::mem::take(&mut self.works)
-        {
-            tracing::warn!("cannot write this server's status to the registry: {problem}");
-        }
-    }
-
-    fn registered(&mut self, now: Instant) -> Option<BTreeMap<NodeId, SocketAddr>> {
-        (self.read, self.wanted) = (now, false);
-        match self.registry.as_ref()?.servers() {
-            Ok(servers) => Some(servers.into_iter().map(|entry| (entry.id, entry.address)).collect()),
-            Err(problem) => {
-                if std::mem::take(&mut self.works) {
-                    tracing::warn!("cannot use the registry, so the list of servers stays as it is: {problem}");
-                }
-                None
+    /// The registry lists these. Gives those who have come or moved. A server that is not listed any more was stopped or killed: the
+    /// heartbeats decide, and a killed one may come back at the same address. So servers are added and moved here, never taken out.
+    pub(crate) fn listed(&mut self, servers: impl IntoIterator<Item = Member>) -> Vec<NodeId> {
+        let mut news = Vec::new();
+        for member in servers {
+            if self.servers.insert(member.id, member) != Some(member) {
+                news.push(member.id);
             }
         }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u32, port: u16) -> Member {
+        Member { id: NodeId::try_from(id).unwrap(), address: ([127, 0, 0, 1], port).into(), proves: true }
+    }
+
+    #[test]
+    fn servers_come_and_move_and_are_not_taken_out() {
+        let mut members = Members::registered();
+        assert_eq!(members.listed([member(1, 1), member(2, 2)]), [1, 2].map(|id| member(id, 1).id));
+        assert_eq!(members.listed([member(1, 1)]), []);
+        assert_eq!(members.listed([member(1, 3), member(2, 2)]), [member(1, 3).id]);
+        assert_eq!(members.all(), [member(1, 3), member(2, 2)]);
+    }
+
+    #[test]
+    fn the_registry_is_read_at_once_and_then_not_too_often() {
+        let (mut members, now) = (Members::registered(), tokio::time::Instant::now().into_std());
+        assert!(members.take_wish(now));
+        members.heard(true);
+        assert!(!members.take_wish(now + READ_EVERY), "nobody new was heard");
+        members.heard(false);
+        assert!(!members.take_wish(now + READ_EVERY / 2));
+        assert!(members.take_wish(now + READ_EVERY));
+        let mut fixed = Members::fixed([member(1, 1)]);
+        fixed.want();
+        assert!(!fixed.take_wish(now));
     }
 }

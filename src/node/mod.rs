@@ -1,37 +1,42 @@
-//! One server: joins the cluster's rules, a transport, a scanner, the sources and the registry.
+//! One server: joins the cluster's rules, a transport, a scanner, the sources and the registry. The driver decides, without waiting for
+//! anything; [`run()`] feeds it and carries out what it wants.
 //!
 //! ```text
-//!  transport ── message ──┐                            ┌── Send ──> transport
-//!  scanner ──── event ────┤   Wake        Output       ├── Scan, Stop ──> scanner
-//!  sources ──── news ─────┼──────> Node ──────> ───────┼── NeedJob, Submit ──> sources
-//!  clock ────── timer ────┤        (owns Cluster)      ├── Peer, Leader … ──> events
-//!  store ────── written ──┤                            └── pending solutions ──> store
-//!  user ─────── stop ─────┘
+//!  transport ── message ──┐                              ┌── Send, SetPeers ──> transport
+//!  scanner ──── event ────┤   Input          Action      ├── Source ──> sessions ──> sources
+//!  sessions ─── answer ───┼───────> Driver ────────> ────┼── Write ──> store
+//!  clock ────── timer ────┤                              ├── ReadRegistry, status ──> registrar ──> registry
+//!  store, registry ───────┘                              └── Tell ──> user
 //! ```
 //!
-//! One wait returns one `Wake`; one synchronous owner applies it. This is where time comes from: everything below is
-//! told what time it is.
+//! This is where time comes from: everything below is told what time it is.
 
 mod chain;
+pub(crate) mod driver;
 mod event;
-mod feed;
-mod members;
+mod event_queue;
+pub(crate) mod feed;
+pub(crate) mod members;
 mod meter;
+mod registrar;
 mod registry;
 mod run;
+mod sessions;
 mod status;
 mod store;
-mod teller;
+
+#[cfg(test)]
+mod sim;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use event::{Event, Outcome};
+pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
-pub use status::Status;
+pub use status::{ShareCounts, Status};
 pub use store::{Store, StoreError};
 
 use crate::cluster::NodeId;

@@ -11,10 +11,12 @@
 //! 2. A range has a *limit* that only falls. A thread looks at it between two batches (a millisecond or less): stopping
 //!    a scan sets it to zero, a solution found in a job that ends with its first sets it to that nonce. So the lowest solution
 //!    is found whatever the number of threads.
-//! 3. Where shares are wanted, a thread puts a piece back together with its shares. So whatever counts as searched has its shares
+//! 3. Where witnesses are wanted, a thread puts a piece back together with its witnesses. So whatever counts as searched has its witnesses
 //!    with it.
 //! 4. Hashes are counted a thread, each on a cache line of its own.
 
+#[cfg(test)]
+pub(crate) mod by_hand;
 mod meter;
 mod queue;
 mod solutions;
@@ -29,7 +31,7 @@ pub use solutions::Solutions;
 pub use worth::threads_worth;
 
 use crate::kernel::{Kernel, Prepared};
-use crate::work::{Job, NonceRange, ShareBits};
+use crate::work::{Job, NonceRange, Search, WitnessBits};
 use meter::Meter;
 use queue::Queue;
 
@@ -49,8 +51,8 @@ pub enum Event {
         ticket: Ticket,
         /// Searched without a gap: the whole range, unless it was stopped or ended by a solution.
         searched: NonceRange,
-        /// The shares of what is searched, as in [`Progress`].
-        shares: Vec<u64>,
+        /// The witnesses of what is searched, as in [`Progress`].
+        witnesses: Vec<u64>,
     },
 }
 
@@ -61,9 +63,16 @@ pub struct Progress {
     pub ticket: Ticket,
     /// Searched without a gap.
     pub searched: NonceRange,
-    /// The shares of what is searched, all of them and no others, ascending; the lowest [`MAX_SHARES`](crate::work::MAX_SHARES) if
+    /// The witnesses of what is searched, all of them and no others, ascending; the lowest [`MAX_WITNESSES`](crate::work::MAX_WITNESSES) if
     /// there are more.
-    pub shares: Vec<u64>,
+    pub witnesses: Vec<u64>,
+}
+
+impl Event {
+    /// The end of a scan that comes no further.
+    fn ended(Progress { ticket, searched, witnesses }: Progress) -> Self {
+        Self::Ended { ticket, searched, witnesses }
+    }
 }
 
 /// Why there is no scanner.
@@ -79,8 +88,16 @@ pub struct ScanError {
 pub struct Threads {
     /// How many.
     pub count: NonZeroUsize,
-    /// Pin each to a CPU of its own, beginning with this one of those that the process may run on (Linux; ignored elsewhere).
+    /// Pin each to a CPU of its own, beginning with this one of those that the process may run on (Linux, with the feature
+    /// `priority`; ignored elsewhere).
     pub pin_from: Option<usize>,
+}
+
+/// A thread for each CPU that the process may use.
+impl Default for Threads {
+    fn default() -> Self {
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).into()
+    }
 }
 
 impl From<NonZeroUsize> for Threads {
@@ -94,8 +111,8 @@ pub struct Scanner {
     kernel: &'static dyn Kernel,
     queue: Arc<Queue>,
     meter: Arc<Meter>,
-    /// Held so that dropping the scanner waits for nothing but ends the threads.
-    _pool: rayon::ThreadPool,
+    /// Held so that dropping the scanner waits for nothing but ends the threads. A scanner that is worked by hand has none.
+    _pool: Option<rayon::ThreadPool>,
 }
 
 impl Scanner {
@@ -127,17 +144,17 @@ impl Scanner {
         pool.spawn_broadcast(move |context| {
             thread::work(&shared_queue, shared_meter.counter(context.index()), &on_event);
         });
-        Ok(Self { kernel, queue, meter, _pool: pool })
+        Ok(Self { kernel, queue, meter, _pool: Some(pool) })
     }
 
-    /// Adds a range to the end of the queue, with the bits of a share where shares are wanted. None are looked for if the range is
+    /// Adds a range to the end of the queue, with the bits of a witness where witnesses are wanted. None are looked for if the range is
     /// likely to hold more of them than are kept.
-    pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange, shares: Option<ShareBits>) {
-        let prepared = match shares {
-            Some(bits) if bits.suit(&job, range.len()) => Prepared::with_shares(self.kernel, job, bits),
+    pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange, witnesses: Option<WitnessBits>) {
+        let prepared = match witnesses {
+            Some(bits) if bits.suit(&job, range.len()) => Prepared::with_witnesses(self.kernel, job, bits),
             _ => Prepared::new(self.kernel, job),
         };
-        self.queue.push(ticket, prepared, self.kernel.batch(), range);
+        self.queue.push(ticket, prepared, batch(self.kernel, &job), range);
     }
 
     /// Stops a scan. Its `Ended` follows once the last thread has left it; unknown tickets are ignored.
@@ -153,6 +170,18 @@ impl Scanner {
     /// Nonces hashed since the start.
     pub fn hashes(&self) -> u64 {
         self.meter.total()
+    }
+}
+
+/// A batch so small takes a few tens of microseconds; smaller ones would cost more than they search.
+const SMALLEST_BATCH: u64 = 1024;
+
+/// What a thread scans at a time. A search that ends with its first solution needs some multiple of one solution's hashes: what a kernel hashes
+/// of its batch behind the solution is for nothing.
+fn batch(kernel: &dyn Kernel, job: &Job) -> u64 {
+    match job.goal.search {
+        Search::First => ((16.0 / job.target().probability()) as u64).max(SMALLEST_BATCH).min(kernel.batch()),
+        Search::Every => kernel.batch(),
     }
 }
 

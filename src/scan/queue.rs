@@ -6,7 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::Progress;
 use crate::kernel::Prepared;
-use crate::work::{MAX_SHARES, NonceRange, Search};
+#[cfg(test)]
+use crate::work::Job;
+use crate::work::{MAX_WITNESSES, NonceRange, Search};
 
 /// Names a scan; the caller's choice.
 pub type Ticket = u64;
@@ -14,6 +16,9 @@ pub type Ticket = u64;
 /// A piece is at most so many batches (a few milliseconds), so that the queue's lock is taken some hundred times a second and
 /// thread.
 const BATCHES_A_PIECE: u64 = 16;
+
+/// The limit of a scan that is to stop: nothing of it need be searched any more.
+const STOPPED: u64 = 0;
 
 /// One range under scan, shared by the threads that are at it.
 pub(super) struct Scan {
@@ -31,19 +36,44 @@ impl Scan {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// `nonce` solves the job. False if a lower one was found before, so that it does not count.
+    /// `nonce` solves the job. False if a lower one was found before, so that it does not count. What the last batch of a stopped scan has
+    /// met does count: it is hashed.
     pub(super) fn found(&self, nonce: u64) -> bool {
-        match self.prepared.job().search {
-            Search::First => nonce < self.limit.fetch_min(nonce, Ordering::Relaxed),
-            Search::Every => nonce < self.limit(),
-        }
+        let limit = match self.prepared.job().goal.search {
+            Search::First => self.limit.fetch_min(nonce, Ordering::Relaxed),
+            Search::Every => self.limit(),
+        };
+        nonce < limit || limit == STOPPED
     }
 }
 
 /// A part of a scan in the hands of one thread.
-pub(super) struct Piece {
+pub(crate) struct Piece {
     pub(super) scan: Arc<Scan>,
     pub(super) range: NonceRange,
+}
+
+#[cfg(test)]
+impl Piece {
+    /// How many nonces it has. Fewer are hashed where the scan is stopped or solved meanwhile.
+    pub(crate) fn len(&self) -> u64 {
+        self.range.len()
+    }
+
+    /// Its nonces.
+    pub(crate) fn range(&self) -> NonceRange {
+        self.range
+    }
+
+    /// The job.
+    pub(crate) fn job(&self) -> Job {
+        *self.scan.prepared.job()
+    }
+
+    /// The scan that it is a part of.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.scan.ticket
+    }
 }
 
 struct Running {
@@ -53,8 +83,8 @@ struct Running {
     piece: u64,
     /// Starts of the pieces that threads are at.
     busy: Vec<u64>,
-    /// The shares of the pieces that were put back, ascending; the lowest where there are more than are kept.
-    shares: Vec<u64>,
+    /// The witnesses of the pieces that were put back, ascending; the lowest where there are more than are kept.
+    witnesses: Vec<u64>,
     /// Where the search was without a gap when it was stopped.
     stopped_at: Option<u64>,
 }
@@ -79,29 +109,29 @@ impl Running {
         self.busy.is_empty() && self.next >= self.limit()
     }
 
-    /// Everything before this is searched, and its shares are here: a piece counts once it is put back, its shares with it.
+    /// Everything before this is searched, and its witnesses are here: a piece counts once it is put back, its witnesses with it.
     fn searched_to(&self) -> u64 {
         let to = self.busy.iter().copied().min().unwrap_or(self.next);
         self.stopped_at.unwrap_or(to.min(self.limit()).max(self.scan.range.start))
     }
 
-    fn add_shares(&mut self, shares: Vec<u64>) {
-        if !shares.is_empty() {
-            self.shares.extend(shares);
-            self.shares.sort_unstable();
-            self.shares.truncate(MAX_SHARES);
+    fn add_witnesses(&mut self, witnesses: Vec<u64>) {
+        if !witnesses.is_empty() {
+            self.witnesses.extend(witnesses);
+            self.witnesses.sort_unstable();
+            self.witnesses.truncate(MAX_WITNESSES);
         }
     }
 
     fn progress(&self) -> Progress {
         let searched = NonceRange::new(self.scan.range.start, self.searched_to());
-        let known = self.shares.partition_point(|&share| share < searched.end);
-        Progress { ticket: self.scan.ticket, searched, shares: self.shares[..known].to_vec() }
+        let known = self.witnesses.partition_point(|&witness| witness < searched.end);
+        Progress { ticket: self.scan.ticket, searched, witnesses: self.witnesses[..known].to_vec() }
     }
 
     fn stop(&mut self) {
         self.stopped_at = Some(self.searched_to());
-        self.scan.limit.store(0, Ordering::Relaxed);
+        self.scan.limit.store(STOPPED, Ordering::Relaxed);
     }
 }
 
@@ -111,6 +141,18 @@ struct State {
     /// Stopped or empty scans whose end no thread has told yet.
     ended: Vec<Progress>,
     closed: bool,
+}
+
+impl State {
+    fn next(&mut self) -> Option<Next> {
+        if let Some(last) = self.ended.pop() {
+            return Some(Next::Ended(last));
+        }
+        if self.closed {
+            return Some(Next::Closed);
+        }
+        self.running.iter_mut().find_map(Running::take_piece).map(Next::Piece)
+    }
 }
 
 /// What a thread has to do next.
@@ -142,12 +184,12 @@ impl Queue {
         let range = range.intersection(&prepared.job().space());
         let range = if range.is_empty() { NonceRange::new(range.start, range.start) } else { range };
         // Small ranges are cut so that every thread gets some.
-        let share = range.len().div_ceil(self.threads * 4).div_ceil(batch);
-        let piece = batch * share.clamp(1, BATCHES_A_PIECE);
+        let batches = range.len().div_ceil(self.threads * 4).div_ceil(batch);
+        let piece = batch * batches.clamp(1, BATCHES_A_PIECE);
         let limit = AtomicU64::new(range.end);
         let scan = Arc::new(Scan { ticket, prepared, batch, range, limit });
-        let (busy, shares) = (Vec::new(), Vec::new());
-        let running = Running { scan, next: range.start, piece, busy, shares, stopped_at: None };
+        let (busy, witnesses) = (Vec::new(), Vec::new());
+        let running = Running { scan, next: range.start, piece, busy, witnesses, stopped_at: None };
         let mut state = self.lock();
         if range.is_empty() {
             state.ended.push(running.progress());
@@ -187,31 +229,31 @@ impl Queue {
         self.lock().running.iter().map(Running::progress).collect()
     }
 
-    /// Puts back a finished piece and its shares.
-    pub(super) fn put_back(&self, piece: &Piece, shares: Vec<u64>) {
+    /// Puts back a finished piece and its witnesses.
+    pub(super) fn put_back(&self, piece: &Piece, witnesses: Vec<u64>) {
         let mut state = self.lock();
         let State { running, ended, .. } = &mut *state;
         let Some(at) = running.iter().position(|running| Arc::ptr_eq(&running.scan, &piece.scan)) else { return };
         running[at].busy.retain(|&start| start != piece.range.start);
-        running[at].add_shares(shares);
+        running[at].add_witnesses(witnesses);
         if running[at].is_over() {
             ended.push(running[at].progress());
             running.remove(at);
         }
     }
 
+    /// What there is to do at the moment, if anything.
+    #[cfg(test)]
+    pub(super) fn try_next(&self) -> Option<Next> {
+        self.lock().next()
+    }
+
     /// Waits until there is something to do.
     pub(super) fn next(&self) -> Next {
         let mut state = self.lock();
         loop {
-            if let Some(last) = state.ended.pop() {
-                return Next::Ended(last);
-            }
-            if state.closed {
-                return Next::Closed;
-            }
-            if let Some(piece) = state.running.iter_mut().find_map(Running::take_piece) {
-                return Next::Piece(piece);
+            if let Some(next) = state.next() {
+                return next;
             }
             state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
         }

@@ -43,7 +43,7 @@ impl Solutions {
             let _ = sender.send(event); // fails when nobody wants to know any more
         })?;
         scanner.push(0, job, range, None);
-        Ok(Self { scanner, events, search: job.search, found: BinaryHeap::new(), over: false })
+        Ok(Self { scanner, events, search: job.goal.search, found: BinaryHeap::new(), over: false })
     }
 
     /// Nonces hashed so far.

@@ -3,25 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, after, bounded, unbounded};
 
 use super::queue::Next;
 use super::*;
 use crate::kernel::available;
-use crate::work::{Hashing, MAX_SHARES, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
-
-pub(super) fn job(zeros: i64, search: Search) -> Job {
-    Job {
-        height: 0,
-        puzzle: Puzzle::Text(TextPuzzle {
-            prev: "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap(),
-            timestamp: "1550766000000".parse().unwrap(),
-            hashing: Hashing::Double,
-        }),
-        target: Target::from_zeros(zeros, ZeroUnit::Hex).unwrap(),
-        search,
-    }
-}
+use crate::work::fixtures::{FIRST_NONCES, check_job as job, header};
+use crate::work::{MAX_WITNESSES, Target};
 
 fn threads(count: usize) -> NonZeroUsize {
     NonZeroUsize::new(count).unwrap()
@@ -35,8 +23,36 @@ fn scanner(count: usize) -> (Scanner, Receiver<Event>) {
     (scanner.unwrap(), events)
 }
 
+/// A scanner that hangs has to fail its test. All that is here takes seconds.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn next(events: &Receiver<Event>) -> Event {
-    events.recv_timeout(Duration::from_secs(60)).expect("an event")
+    events.recv_timeout(LIMIT).expect("an event")
+}
+
+/// All that a search finds until it ends.
+fn all(search: Solutions) -> Vec<u64> {
+    let (sender, found) = bounded(1);
+    std::thread::spawn(move || sender.send(search.collect()));
+    found.recv_timeout(LIMIT).expect("the end of the search")
+}
+
+/// Looks again and again until there is something to see.
+fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = after(LIMIT);
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(limit.is_empty(), "nothing to see within {LIMIT:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// More nonces than any box searches while a test runs.
+fn endless() -> (Job, NonceRange) {
+    let job = Job::new(header(0x1fff_e000), Target::from_be_bytes([0; 32]), Search::Every);
+    (job, job.space())
 }
 
 #[test]
@@ -46,18 +62,18 @@ fn every_solution_is_found_whatever_the_threads() {
     let expected: Vec<_> = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();
     assert!(expected.len() > 1000, "so many that every piece has some");
     for count in 1..=4 {
-        let found: Vec<_> = Solutions::start(available()[0], threads(count), job, range).unwrap().collect();
-        assert_eq!(found, expected, "{count} threads");
+        let search = Solutions::start(available()[0], threads(count), job, range).unwrap();
+        assert_eq!(all(search), expected, "{count} threads");
     }
 }
 
 #[test]
 fn the_first_solution_is_the_lowest_whatever_the_threads() {
-    for (zeros, first) in [(1, 2), (2, 319), (3, 4750), (4, 92579)] {
+    for (zeros, first) in FIRST_NONCES {
         for count in 1..=4 {
             let range = NonceRange::new(1, 2_000_000_001);
             let search = Solutions::start(available()[0], threads(count), job(zeros, Search::First), range);
-            assert_eq!(search.unwrap().collect::<Vec<_>>(), [first]);
+            assert_eq!(all(search.unwrap()), [first]);
         }
     }
 }
@@ -91,21 +107,20 @@ fn ranges_follow_each_other_and_all_end() {
 #[test]
 fn a_stopped_scan_ends_and_the_next_one_goes_on() {
     let (scanner, events) = scanner(2);
-    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
+    let (endless, range) = endless();
+    scanner.push(1, endless, range, None);
     scanner.push(2, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
     scanner.push(3, job(3, Search::First), NonceRange::new(1, 2_000_000_001), None);
-    while scanner.hashes() == 0 {
-        std::thread::yield_now();
-    }
+    wait(|| (scanner.hashes() > 0).then_some(()));
     scanner.stop(2);
-    assert_eq!(next(&events), Event::Ended { ticket: 2, searched: NonceRange::new(1, 1), shares: vec![] });
+    assert_eq!(next(&events), Event::Ended { ticket: 2, searched: NonceRange::new(1, 1), witnesses: vec![] });
     scanner.stop(1);
     scanner.stop(99);
     let mut found = None;
     loop {
         match next(&events) {
             Event::Found { ticket: 3, nonce } => found = Some(nonce),
-            Event::Ended { ticket: 1, .. } => {}
+            Event::Ended { ticket: 1, searched, .. } => assert!(range.covers(&searched) && searched != range),
             Event::Ended { ticket: 3, searched, .. } => {
                 assert_eq!(searched, NonceRange::new(1, 4750));
                 break;
@@ -121,27 +136,38 @@ fn progress_never_runs_ahead_of_the_search() {
     let (scanner, events) = scanner(2);
     scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_001), None);
     let mut last = 1;
-    while let Some(Progress { ticket, searched, .. }) = scanner.progress().first() {
-        assert_eq!((*ticket, searched.start), (1, 1));
-        assert!(searched.end >= last, "progress fell from {last} to {}", searched.end);
-        last = searched.end;
-        std::thread::yield_now();
-    }
-    assert_eq!(next(&events), Event::Ended { ticket: 1, searched: NonceRange::new(1, 2_000_001), shares: vec![] });
+    wait(|| match &scanner.progress()[..] {
+        [] => Some(()),
+        [Progress { ticket, searched, .. }, ..] => {
+            assert_eq!((*ticket, searched.start), (1, 1));
+            assert!(searched.end >= last, "progress fell from {last} to {}", searched.end);
+            last = searched.end;
+            None
+        }
+    });
+    assert_eq!(next(&events), Event::Ended { ticket: 1, searched: NonceRange::new(1, 2_000_001), witnesses: vec![] });
 }
 
 #[test]
 fn dropping_a_scanner_at_work_ends_its_threads() {
     let (scanner, events) = scanner(2);
-    scanner.push(1, job(64, Search::First), NonceRange::new(1, 2_000_000_001), None);
+    let (job, range) = endless();
+    scanner.push(1, job, range, None);
+    wait(|| (scanner.hashes() > 0).then_some(()));
     drop(scanner);
-    // The sender belongs to the threads' closure: when all have gone, the channel is closed.
-    while events.recv_timeout(Duration::from_secs(60)).is_ok() {}
-    assert!(events.is_empty());
+    // The sender belongs to the threads' closure: when all have gone, the channel is disconnected. Until then a time-out is a failure.
+    loop {
+        match events.recv_timeout(LIMIT) {
+            Ok(Event::Ended { ticket: 1, .. }) => {}
+            Ok(other) => panic!("{other:?}"),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => panic!("threads are still there after {LIMIT:?}"),
+        }
+    }
 }
 
 /// Small batches, so that there are many pieces.
-fn portable() -> &'static dyn Kernel {
+pub(super) fn portable() -> &'static dyn Kernel {
     *available().last().expect("the portable kernel")
 }
 
@@ -153,17 +179,17 @@ fn scanner_of_small_pieces(count: usize) -> (Scanner, Receiver<Event>) {
     (scanner.unwrap(), events)
 }
 
-fn bits(bits: u8) -> ShareBits {
-    ShareBits::new(bits).unwrap()
+pub(super) fn bits(bits: u8) -> WitnessBits {
+    WitnessBits::new(bits).unwrap()
 }
 
-/// The shares below `end` of all of a range's.
-fn below(shares: &[u64], end: u64) -> &[u64] {
-    &shares[..shares.partition_point(|&share| share < end)]
+/// The witnesses below `end` of all of a range's.
+fn below(witnesses: &[u64], end: u64) -> &[u64] {
+    &witnesses[..witnesses.partition_point(|&witness| witness < end)]
 }
 
 #[test]
-fn whatever_counts_as_searched_has_its_shares_with_it() {
+fn whatever_counts_as_searched_has_its_witnesses_with_it() {
     let (job, range, bits) = (job(64, Search::First), NonceRange::new(12_345, 3_000_000), bits(12));
     let all: Vec<_> = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
     assert!(all.len() > 600, "so many that every piece has some");
@@ -174,9 +200,9 @@ fn whatever_counts_as_searched_has_its_shares_with_it() {
         for (ticket, stop_at) in [(2, 1), (3, 900_000), (4, range.end)] {
             scanner.push(ticket, job, range, Some(bits));
             let mut last = range.start;
-            let (searched, shares) = loop {
-                for Progress { ticket, searched, shares } in scanner.progress() {
-                    assert_eq!(shares, below(&all, searched.end), "{count} threads, {ticket}");
+            let (searched, witnesses) = wait(|| {
+                for Progress { ticket, searched, witnesses } in scanner.progress() {
+                    assert_eq!(witnesses, below(&all, searched.end), "{count} threads, {ticket}");
                     if ticket >= 2 && searched.end > range.start {
                         last = searched.end;
                     }
@@ -184,49 +210,59 @@ fn whatever_counts_as_searched_has_its_shares_with_it() {
                 if last > range.start && last - range.start >= stop_at {
                     scanner.stop(ticket);
                 }
-                match events.try_recv() {
-                    Ok(Event::Ended { ticket: 1, searched, shares }) => assert_eq!((searched, &shares), (range, &all)),
-                    Ok(Event::Ended { ticket: ended, searched, shares }) if ended == ticket => {
-                        break (searched, shares);
+                match events.try_recv().ok()? {
+                    Event::Ended { ticket: 1, searched, witnesses } => {
+                        assert_eq!((searched, &witnesses), (range, &all));
+                        None
                     }
-                    Ok(other) => panic!("{other:?}"),
-                    Err(_) => std::thread::yield_now(),
+                    Event::Ended { ticket: ended, searched, witnesses } if ended == ticket => {
+                        Some((searched, witnesses))
+                    }
+                    other => panic!("{other:?}"),
                 }
-            };
+            });
             assert!(searched.start == range.start && searched.end >= last, "{searched} is less than was told before");
             assert!(range.covers(&searched) && (stop_at < range.end || searched == range), "{searched}");
-            assert_eq!(shares, below(&all, searched.end), "{count} threads, {ticket}");
+            assert_eq!(witnesses, below(&all, searched.end), "{count} threads, {ticket}");
         }
     }
 }
 
 #[test]
-fn shares_end_where_a_solution_ends_the_search() {
-    for (zeros, first) in [(1, 2), (2, 319), (3, 4750), (4, 92579)] {
+fn witnesses_end_where_a_solution_ends_the_search() {
+    for (zeros, first) in FIRST_NONCES {
         let (job, bits) = (job(zeros, Search::First), bits(4 * zeros as u8 - 3));
         let expected: Vec<_> = (1..first).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some()).collect();
         for count in 1..=4 {
             let (scanner, events) = scanner_of_small_pieces(count);
             scanner.push(1, job, NonceRange::new(1, 2_000_000_001), Some(bits));
-            let end = events.iter().find(|event| matches!(event, Event::Ended { .. }));
+            let mut found = Vec::new();
+            let end = loop {
+                match next(&events) {
+                    Event::Found { ticket: 1, nonce } => found.push(nonce),
+                    other => break other,
+                }
+            };
             let searched = NonceRange::new(1, first);
-            assert_eq!(end, Some(Event::Ended { ticket: 1, searched, shares: expected.clone() }), "{count} threads");
+            assert_eq!(end, Event::Ended { ticket: 1, searched, witnesses: expected.clone() }, "{count} threads");
+            assert_eq!(found.last(), Some(&first), "{count} threads");
         }
     }
 }
 
 #[test]
-fn pieces_that_overtake_others_wait_with_their_shares() {
+fn pieces_that_overtake_others_wait_with_their_witnesses() {
     let queue = Queue::new(2);
-    let prepared = Prepared::with_shares(portable(), job(64, Search::First), bits(0));
+    let prepared = Prepared::with_witnesses(portable(), job(64, Search::First), bits(0));
     queue.push(1, prepared, 10, NonceRange::new(1, 31));
-    let piece = || match queue.next() {
-        Next::Piece(piece) => piece,
+    let piece = || match queue.try_next() {
+        Some(Next::Piece(piece)) => piece,
         _ => panic!("no piece"),
     };
     let pieces = [piece(), piece(), piece()];
-    let progress =
-        |end, shares: &[u64]| vec![Progress { ticket: 1, searched: NonceRange::new(1, end), shares: shares.to_vec() }];
+    let progress = |end, witnesses: &[u64]| {
+        vec![Progress { ticket: 1, searched: NonceRange::new(1, end), witnesses: witnesses.to_vec() }]
+    };
     queue.put_back(&pieces[1], vec![11, 20]);
     assert_eq!(queue.progress(), progress(1, &[]));
     queue.put_back(&pieces[0], vec![10]);
@@ -235,7 +271,7 @@ fn pieces_that_overtake_others_wait_with_their_shares() {
     queue.stop(1);
     queue.put_back(&pieces[2], vec![21]);
     assert!(queue.progress().is_empty());
-    assert!(matches!(queue.next(), Next::Ended(last) if vec![last.clone()] == progress(21, &[10, 11, 20])));
+    assert!(matches!(queue.try_next(), Some(Next::Ended(last)) if vec![last.clone()] == progress(21, &[10, 11, 20])));
 }
 
 #[test]
@@ -245,19 +281,28 @@ fn only_the_lowest_are_kept_of_too_many() {
         let (scanner, events) = scanner_of_small_pieces(2);
         scanner.push(1, job, range, Some(bits));
         match next(&events) {
-            Event::Ended { searched, shares, .. } => (searched, shares),
+            Event::Ended { searched, witnesses, .. } => (searched, witnesses),
             found => panic!("{found:?}"),
         }
     };
     // As likely as not, there are more than are kept.
     let all = |start: u64| {
-        let range = NonceRange::new(start, start + 2 * MAX_SHARES as u64);
-        let shares = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some());
-        (range, shares.collect::<Vec<_>>())
+        let range = NonceRange::new(start, start + 2 * MAX_WITNESSES as u64);
+        let witnesses = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some());
+        (range, witnesses.collect::<Vec<_>>())
     };
-    let (range, shares) = (1..).map(all).find(|(_, shares)| shares.len() > MAX_SHARES).unwrap();
-    assert_eq!(ends(range), (range, shares[..MAX_SHARES].to_vec()));
+    let (range, witnesses) = (1..100).map(all).find(|(_, witnesses)| witnesses.len() > MAX_WITNESSES).unwrap();
+    assert_eq!(ends(range), (range, witnesses[..MAX_WITNESSES].to_vec()));
     // Where that would be the rule, none are looked for.
     let longer = NonceRange::new(range.start, range.end + 2);
     assert_eq!(ends(longer), (longer, vec![]));
+}
+
+#[test]
+fn an_easy_search_is_done_in_small_batches() {
+    let kernel = available()[0];
+    assert_eq!(batch(kernel, &job(1, Search::First)), SMALLEST_BATCH);
+    assert_eq!(batch(kernel, &job(2, Search::First)), 16 * 256);
+    assert_eq!(batch(kernel, &job(6, Search::First)), kernel.batch());
+    assert_eq!(batch(kernel, &job(1, Search::Every)), kernel.batch());
 }

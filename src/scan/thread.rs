@@ -2,26 +2,26 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::Event;
 use super::queue::{Next, Piece, Queue};
-use super::{Event, Progress};
 use crate::work::NonceRange;
-
-/// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. With 5, Linux gives a thread
-/// of ordinary priority three times their share when both want the same core.
-#[cfg(target_os = "linux")]
-const NICENESS: i32 = 5;
+/// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. A thread of ordinary priority that
+/// wakes up runs at once beside the weight of 15 to 1024 that Linux gives a thread this nice; beside 5, whose weight is 335, it was seen to
+/// wait for the next tick of the scheduler, 4 ms and more (Zen 5, kernel without preemption).
+#[cfg(all(target_os = "linux", feature = "priority"))]
+const NICENESS: i32 = 19;
 
 /// Lowers the calling thread's priority below that of the network's threads. Where the system refuses, it stays as it is.
 pub(super) fn lower_priority() {
     // On Linux the "process" that is named by nothing is the calling thread.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "priority"))]
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
 /// Keeps the calling thread on one CPU: the `number`th of those that it may run on, counted round and round. Where the system
 /// refuses, it stays free.
 pub(super) fn pin(number: usize) {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", feature = "priority"))]
     if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
         use rustix::thread::CpuSet;
         let cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
@@ -31,7 +31,7 @@ pub(super) fn pin(number: usize) {
             let _ = rustix::thread::sched_setaffinity(None, &one);
         }
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(all(target_os = "linux", feature = "priority")))]
     let _ = number;
 }
 
@@ -39,27 +39,30 @@ pub(super) fn pin(number: usize) {
 pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
     loop {
         match queue.next() {
-            Next::Piece(piece) => {
-                let shares = scan(&piece, hashes, on_event);
-                queue.put_back(&piece, shares);
-            }
-            Next::Ended(Progress { ticket, searched, shares }) => on_event(Event::Ended { ticket, searched, shares }),
+            Next::Piece(piece) => finish(queue, &piece, hashes, on_event),
+            Next::Ended(last) => on_event(Event::ended(last)),
             Next::Closed => return,
         }
     }
 }
 
-/// Scans a piece up to its scan's limit and gives its shares, ascending. Some may lie behind the limit, if that fell meanwhile.
+/// Scans a piece and puts it back.
+pub(super) fn finish(queue: &Queue, piece: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
+    let witnesses = scan(piece, hashes, on_event);
+    queue.put_back(piece, witnesses);
+}
+
+/// Scans a piece up to its scan's limit and gives its witnesses, ascending. Some may lie behind the limit, if that fell meanwhile.
 fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) -> Vec<u64> {
-    let (mut rest, mut shares) = (*range, Vec::new());
+    let (mut rest, mut witnesses) = (*range, Vec::new());
     loop {
         rest = rest.intersection(&NonceRange::new(rest.start, scan.limit()));
         let batch = rest.take_front(scan.batch);
         if batch.is_empty() {
-            return shares;
+            return witnesses;
         }
         let hits = scan.prepared.hits(batch);
-        shares.extend(hits.shares);
+        witnesses.extend(hits.witnesses);
         for nonce in hits.solutions {
             if scan.found(nonce) {
                 on_event(Event::Found { ticket: scan.ticket, nonce });

@@ -24,9 +24,14 @@ pub fn threads_worth(
     most: NonZeroUsize,
     clock: &(dyn Fn() -> Duration + Sync),
 ) -> NonZeroUsize {
-    let rate = |threads: NonZeroUsize| (0..TURNS).map(|_| rate(kernel, job, threads, clock)).fold(0.0, f64::max);
+    let best = |threads| (0..TURNS).map(|_| rate(kernel, job, threads, clock)).fold(0.0, f64::max);
+    worth(most, cores_have_siblings(), best)
+}
+
+/// `rate` is asked only where the answer depends on it.
+fn worth(most: NonZeroUsize, siblings: bool, mut rate: impl FnMut(NonZeroUsize) -> f64) -> NonZeroUsize {
     match NonZeroUsize::new(most.get() / 2) {
-        Some(half) if cores_have_siblings() && rate(half) >= rate(most) => half,
+        Some(half) if siblings && rate(half) >= rate(most) => half,
         _ => most,
     }
 }
@@ -62,20 +67,61 @@ fn rate(kernel: &dyn Kernel, job: Job, threads: NonZeroUsize, clock: &(dyn Fn() 
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::cell::Cell;
 
     use super::*;
-    use crate::scan::tests::job;
+    use crate::kernel::available;
     use crate::work::Search;
+    use crate::work::fixtures::check_job;
+
+    /// So many of `most` threads where `rates[n]` is that of n threads.
+    fn worth(most: usize, siblings: bool, rates: &[f64]) -> usize {
+        super::worth(NonZeroUsize::new(most).unwrap(), siblings, |threads| rates[threads.get()]).get()
+    }
 
     #[test]
-    fn there_is_always_one_and_never_more_than_allowed() {
-        let ticks = AtomicU64::new(0);
-        let clock = || Duration::from_micros(100 * ticks.fetch_add(1, Ordering::Relaxed));
-        for most in 1..=5 {
-            let kernel = crate::kernel::available()[0];
-            let most = NonZeroUsize::new(most).unwrap();
-            assert!(threads_worth(kernel, job(64, Search::Every), most, &clock) <= most);
+    fn half_of_the_threads_are_enough_where_they_hash_as_fast_as_all() {
+        assert_eq!(worth(4, true, &[0.0, 1.0, 2.0, 2.0, 2.0]), 2);
+        assert_eq!(worth(4, true, &[0.0, 1.0, 2.0, 1.9, 1.8]), 2);
+        assert_eq!(worth(2, true, &[0.0, 1.0, 1.0]), 1);
+        assert_eq!(worth(5, true, &[0.0, 1.0, 2.0, 2.0, 2.0, 2.0]), 2);
+    }
+
+    #[test]
+    fn all_are_wanted_where_they_hash_faster() {
+        assert_eq!(worth(4, true, &[0.0, 1.0, 2.0, 2.0, 2.1]), 4);
+        assert_eq!(worth(2, true, &[0.0, 1.0, 1.01]), 2);
+    }
+
+    #[test]
+    fn nothing_is_measured_where_nothing_depends_on_it() {
+        assert_eq!(worth(4, false, &[]), 4, "each thread has a core of its own");
+        assert_eq!(worth(1, true, &[]), 1, "there is but one");
+    }
+
+    /// Half a turn.
+    const TICK: Duration = Duration::from_micros(500);
+
+    /// By a clock of each thread's own that ticks at each look, every thread hashes a batch a tick, as if it had a core of its own.
+    fn ticking() -> Duration {
+        thread_local!(static TICKS: Cell<u32> = const { Cell::new(0) });
+        TICK * TICKS.replace(TICKS.get() + 1)
+    }
+
+    #[test]
+    fn the_rates_of_all_threads_add_up() {
+        let kernel = available()[0];
+        let one = kernel.batch() as f64 / TICK.as_secs_f64();
+        for threads in 1..=4 {
+            let rate = rate(kernel, check_job(64, Search::Every), NonZeroUsize::new(threads).unwrap(), &ticking);
+            assert!((rate / (threads as f64 * one) - 1.0).abs() < 1e-9, "{threads} threads: {rate}");
+        }
+    }
+
+    #[test]
+    fn all_are_wanted_where_each_has_a_core_of_its_own() {
+        for most in (1..=5).map(|most| NonZeroUsize::new(most).unwrap()) {
+            assert_eq!(threads_worth(available()[0], check_job(64, Search::Every), most, &ticking), most);
         }
     }
 }

@@ -156,7 +156,7 @@ pub(super) fn mined(length: usize) -> Vec<Block> {
         let block = (1..).find_map(|nonce| {
             let submission = Submission {
                 prev: Some(tip.hash),
-                timestamp: Timestamp::from_seconds(second),
+                timestamp: Timestamp::from_number(second),
                 nonce,
                 pool: String::new(),
             };

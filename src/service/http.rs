@@ -13,10 +13,9 @@ use axum::routing::get;
 use http_body_util::BodyExt;
 use serde_json::json;
 
-use super::chain::Judgement;
 use super::hosts::{HostError, Hosts};
 use super::legacy;
-use super::live::{LiveChain, LiveError};
+use super::live::{LiveChain, LiveError, Outcome};
 use super::submission::{self, FieldError, shown};
 
 /// From a request's head to its answer; a slow body counts.
@@ -77,11 +76,12 @@ async fn submit(State(chain): State<Arc<LiveChain>>, headers: HeaderMap, body: B
         Err(error) => return Ok(incomplete(&error)),
     };
     Ok(match chain.submit(submission).await? {
-        Judgement::Success(block) => {
-            Json(json!({"status": "success", "height": block.height, "hash": block.hash})).into_response()
+        // What `block` would answer next, so that the finder need not ask.
+        Outcome::Accepted { tip, zeros } => {
+            Json(json!({"status": "success", "height": tip.height, "hash": tip.hash, "zeros": zeros})).into_response()
         }
-        Judgement::Stale => (StatusCode::CONFLICT, Json(json!({"status": "stale"}))).into_response(),
-        Judgement::Wrong => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"status": "wrong"}))).into_response(),
+        Outcome::Stale => (StatusCode::CONFLICT, Json(json!({"status": "stale"}))).into_response(),
+        Outcome::Wrong => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"status": "wrong"}))).into_response(),
     })
 }
 

@@ -8,9 +8,8 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 
-use super::chain::Judgement;
 use super::http::{Refusal, media_type, read};
-use super::live::LiveChain;
+use super::live::{LiveChain, Outcome};
 use super::submission;
 
 /// The previous hash and the number of zeros, the latter as a text.
@@ -36,9 +35,9 @@ pub(super) async fn submit(
     let status = match submission::from_form(&fields) {
         Err(_) => "incomplete",
         Ok(submission) => match chain.submit(submission).await? {
-            Judgement::Success(_) => "success",
+            Outcome::Accepted { .. } => "success",
             // Without a previous hash nothing is stale; another block that came first makes this one wrong.
-            Judgement::Wrong | Judgement::Stale => "wrong",
+            Outcome::Wrong | Outcome::Stale => "wrong",
         },
     };
     Ok(Json(json!({"status": status})).into_response())

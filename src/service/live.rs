@@ -2,7 +2,8 @@
 //!
 //! What the next block builds on is published under a lock that is never held across a wait or a disk access, so asking
 //! for it takes microseconds whatever the disk does. The store has a lock of its own, waited for without blocking a
-//! thread and held through the write: at most one thread is ever busy with the disk.
+//! thread and held through the write: at most one thread is ever busy with the disk. A block costs one commit, which
+//! syncs once.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -35,6 +36,22 @@ impl Published {
     fn tip(&self) -> BlockId {
         self.newest.as_ref().map_or_else(chain::genesis, Block::id)
     }
+}
+
+/// What becomes of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is a block of the chain now, and on disk if there is one.
+    Accepted {
+        /// The new block, which the next one builds on.
+        tip: BlockId,
+        /// What the next one needs.
+        zeros: u32,
+    },
+    /// See [`Judgement::Stale`].
+    Stale,
+    /// See [`Judgement::Wrong`].
+    Wrong,
 }
 
 /// Why a submission or a question got no answer: the store's failure, or of the thread that used it.
@@ -78,24 +95,23 @@ impl LiveChain {
     ///
     /// # Errors
     /// The store did not take the block: the chain is unchanged.
-    pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Judgement, LiveError> {
+    pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Outcome, LiveError> {
         // Nonsense is told apart without waiting for the disk.
-        let judgement = self.judge(&submission);
-        if !matches!(judgement, Judgement::Success(_)) {
-            return Ok(judgement);
+        match self.judge(&submission) {
+            Judgement::Success(_) => {}
+            Judgement::Stale => return Ok(Outcome::Stale),
+            Judgement::Wrong => return Ok(Outcome::Wrong),
         }
         let chain = Arc::clone(self);
         self.with_store(move |store| {
             // Another block may have come first.
-            let judgement = chain.judge(&submission);
-            if let Judgement::Success(block) = &judgement {
-                store.put(block)?;
-                chain.write(|published| {
-                    published.difficulty.accept(block);
-                    published.newest = Some(block.clone());
-                });
-            }
-            Ok(judgement)
+            let block = match chain.judge(&submission) {
+                Judgement::Success(block) => block,
+                Judgement::Stale => return Ok(Outcome::Stale),
+                Judgement::Wrong => return Ok(Outcome::Wrong),
+            };
+            store.put(&block)?;
+            Ok(chain.publish(block))
         })
         .await
     }
@@ -125,8 +141,9 @@ impl LiveChain {
         work: impl FnOnce(&mut Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, LiveError> {
         let mut store = Arc::clone(&self.store).lock_owned().await;
+        let is_file = matches!(*store, Store::File(_));
         let chain = Arc::clone(self);
-        let worked = tokio::task::spawn_blocking(move || {
+        let work = move || {
             let worked = work(&mut store);
             let failure = worked.as_ref().err().map(ToString::to_string);
             if let Some(failure) = &failure {
@@ -134,8 +151,9 @@ impl LiveChain {
             }
             chain.write(|published| published.failure = failure);
             worked
-        });
-        Ok(worked.await??)
+        };
+        // On a busy box a thread may wait for milliseconds until it wakes up. Memory needs no other thread.
+        Ok(if is_file { tokio::task::spawn_blocking(work).await?? } else { work()? })
     }
 
     fn judge(&self, submission: &Submission) -> Judgement {
@@ -148,6 +166,16 @@ impl LiveChain {
         }
     }
 
+    /// Makes an accepted block the one to build on.
+    fn publish(&self, block: Block) -> Outcome {
+        let (now, tip) = (self.now(), block.id());
+        self.write(|published| {
+            published.difficulty.accept(&block);
+            published.newest = Some(block);
+            Outcome::Accepted { tip, zeros: published.difficulty.required(now) }
+        })
+    }
+
     fn now(&self) -> u64 {
         milliseconds((self.clock)())
     }
@@ -157,8 +185,8 @@ impl LiveChain {
         look(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn write(&self, change: impl FnOnce(&mut Published)) {
-        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner));
+    fn write<T>(&self, change: impl FnOnce(&mut Published) -> T) -> T {
+        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -188,7 +216,7 @@ mod tests {
         let file = full_disk::open(&folder.path().join("chain.redb"), &full);
         let chain = Arc::new(LiveChain::new(Store::File(file), None, Zeros::Fixed(1), || UNIX_EPOCH));
         let blocks = mined(3);
-        let accepted = async |block| matches!(chain.submit(submission(block)).await, Ok(Judgement::Success(_)));
+        let accepted = async |block| matches!(chain.submit(submission(block)).await, Ok(Outcome::Accepted { .. }));
 
         assert!(accepted(&blocks[0]).await);
         full.store(true, Ordering::SeqCst);
@@ -215,7 +243,8 @@ mod tests {
         let chain = Arc::new(LiveChain::new(store, Some(tip.clone()), zeros, || UNIX_EPOCH + Duration::from_secs(2)));
         assert_eq!(chain.next(), (tip.id(), 2));
         // Another zero less was told before.
-        assert!(matches!(chain.submit(submission(&blocks[1])).await, Ok(Judgement::Success(_))));
+        let accepted = Outcome::Accepted { tip: blocks[1].id(), zeros: 1 };
+        assert!(matches!(chain.submit(submission(&blocks[1])).await, Ok(outcome) if outcome == accepted));
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ impl Http {
     pub(super) fn new(url: &str) -> Result<Self, SourceError> {
         // What stands before an @ may be a password.
         let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
-        let refused = |problem: String| SourceError { url: shown.to_owned(), problem };
+        let refused = |problem: String| SourceError { url: shown.to_owned(), problem, is_over: false };
         let parsed = Url::parse(url).map_err(|error| refused(format!("expected http://host:port, got {error}")))?;
         match parsed.scheme() {
             "http" => {}
@@ -59,7 +59,7 @@ impl Http {
             return Err(refused("expected http://host:port with a path at most, got a query or a fragment".into()));
         }
         let base = parsed.as_str().trim_end_matches('/').to_owned();
-        let client = client().map_err(|problem| SourceError { url: base.clone(), problem })?;
+        let client = client().map_err(|problem| SourceError { url: base.clone(), problem, is_over: false })?;
         Ok(Self { client, base })
     }
 
@@ -101,9 +101,9 @@ impl Http {
         Ok(Reply { status: status.as_u16(), body: String::from_utf8_lossy(&body).into_owned() })
     }
 
-    /// An error of this source.
+    /// An error of this source. The next request may succeed: HTTP has no session that could be over.
     pub(super) fn error(&self, problem: String) -> SourceError {
-        SourceError { url: self.base.clone(), problem }
+        SourceError { url: self.base.clone(), problem, is_over: false }
     }
 }
 

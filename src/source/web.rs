@@ -1,92 +1,205 @@
 //! The block web service as a source of blocks: [`WebSource`] is the client of `service` and of the exercise's first one.
 //!
+//! ```text
+//! next ──> request (a task of its own) ──> Offer        submit ──> request ──> Verdict, with the next template if the service names it
+//! ```
+//!
 //! A service that has no `/api/v1/block` is taken for the first one, asked by `/request.php` and told by `/submit.php`.
 //! That one counts no heights, so its blocks have height 0 on every node alike.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::RequestBuilder;
 use serde_json::{Map, Value, json};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::http::{Http, Reply, shown};
-use super::{BlockSource, BoxFuture, SourceError, Template, Verdict, legacy};
-use crate::work::{BlockId, Digest, Hashing, Puzzle, Solution, Target, TextPuzzle, ZeroUnit};
+use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, legacy};
+use crate::work::{
+    BlockId, Blueprint, Digest, Goal, Hashing, Puzzle, RoundId, Search, Solution, Target, Template, TextPuzzle,
+    ZeroUnit,
+};
 
 const BLOCK: &str = "/api/v1/block";
 /// A shorter interval between two polls would only load the service.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
 /// The block web service at an address.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WebSource {
-    http: Http,
-    pool: String,
+    client: Arc<WebClient>,
     poll: Duration,
-    /// Whether it turned out to be the exercise's first service.
-    legacy: AtomicBool,
 }
 
 impl WebSource {
-    /// The service at `url`, `http://host:port` and a path at most. Blocks are handed in under the name `pool`; whether
-    /// there is another block to find is asked once each `poll`, 10 ms at least.
+    /// The service at `url`, `http://host:port` and a path at most. Blocks are submitted under the name `pool`. A session asks for
+    /// the block to find once each `poll`, 10 ms at least.
     ///
     /// # Errors
     /// An address of another form.
     pub fn new(url: &str, pool: String, poll: Duration) -> Result<Self, SourceError> {
-        Ok(Self { http: Http::new(url)?, pool, poll: poll.max(SHORTEST_POLL), legacy: AtomicBool::new(false) })
+        let client = WebClient { http: Http::new(url)?, pool, is_legacy: AtomicBool::new(false) };
+        Ok(Self { client: Arc::new(client), poll: poll.max(SHORTEST_POLL) })
+    }
+}
+
+impl BlockSource for WebSource {
+    fn url(&self) -> &str {
+        self.client.http.url()
     }
 
-    async fn next_template(&self, known: Option<&Template>) -> Result<Template, SourceError> {
+    /// Never fails, and sends nothing yet: the web service knows no sessions.
+    fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
+        let session = WebSession::new(Arc::clone(&self.client), self.poll);
+        Box::pin(std::future::ready(Ok(Box::new(session) as Box<dyn Session>)))
+    }
+}
+
+/// What one user of the service knows: what it was offered last, and when it asks again. The clock of the polls and the request
+/// under way live here and not in the future of [`next`](Session::next), so that dropping that future changes neither.
+#[derive(Debug)]
+struct WebSession {
+    client: Arc<WebClient>,
+    poll: Duration,
+    /// When the next request may go out.
+    due: Instant,
+    /// The request under way. It runs in a task, so that its time limit does not depend on how often `next` is called.
+    request: Option<Request>,
+    /// What was offered last.
+    offered: Option<Template>,
+    /// Whether the answer to the next request counts even if it is what was offered last.
+    repeat: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    asked: Instant,
+    /// See [`WebSession::repeat`]: as it was when the request went out.
+    repeat: bool,
+    answer: AbortOnDropHandle<Result<Template, SourceError>>,
+}
+
+impl WebSession {
+    fn new(client: Arc<WebClient>, poll: Duration) -> Self {
+        Self { client, poll, due: now(), request: None, offered: None, repeat: false }
+    }
+
+    /// Waits for the poll's time and for the answer. Nothing but `self` is changed, and only between two waits.
+    async fn next_offer(&mut self) -> Result<Offer, SourceError> {
         loop {
-            let template = self.fetch().await?;
-            if known != Some(&template) {
-                return Ok(template);
+            if self.request.is_none() {
+                tokio::time::sleep_until(self.due.into()).await;
             }
-            tokio::time::sleep(self.poll).await;
+            let Self { client, request, repeat, .. } = self;
+            let request = request.get_or_insert_with(|| Request::send(client, std::mem::take(repeat)));
+            let answer = (&mut request.answer).await;
+            let (asked, may_repeat) = (request.asked, request.repeat);
+            self.request = None;
+            // After an `ask` while the request was under way, the next one goes out at once.
+            if !self.repeat {
+                self.due = now() + self.poll;
+            }
+            match answer
+                .unwrap_or_else(|error| Err(self.client.http.error(format!("the request's task ended: {error}"))))
+            {
+                Ok(template) if may_repeat || self.offered.as_ref() != Some(&template) => {
+                    self.offered = Some(template.clone());
+                    return Ok(Offer { template, asked });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.repeat |= may_repeat;
+                    return Err(error);
+                }
+            }
         }
     }
+}
 
-    /// Asks once.
+impl Request {
+    fn send(client: &Arc<WebClient>, repeat: bool) -> Self {
+        let client = Arc::clone(client);
+        let asked = now();
+        let answer = AbortOnDropHandle::new(tokio::spawn(async move { client.fetch().await }));
+        Self { asked, repeat, answer }
+    }
+}
+
+impl Session for WebSession {
+    /// After an error the next request waits for the poll's time, too.
+    fn next(&mut self) -> BoxFuture<'_, Result<Offer, SourceError>> {
+        Box::pin(self.next_offer())
+    }
+
+    /// A request that is under way already goes on, and its answer counts if it is another template. The answer to the request after it
+    /// counts in any case.
+    fn ask(&mut self) {
+        self.repeat = true;
+        self.due = now();
+    }
+
+    fn submit(&self, solution: &Solution) -> BoxFuture<'static, Result<Verdict, SourceError>> {
+        let (client, solution) = (Arc::clone(&self.client), *solution);
+        Box::pin(async move { client.submit(&solution).await })
+    }
+}
+
+/// The service's two pages, in either form.
+#[derive(Debug)]
+struct WebClient {
+    http: Http,
+    pool: String,
+    /// Whether it turned out to be the exercise's first service.
+    is_legacy: AtomicBool,
+}
+
+impl WebClient {
+    /// Asks for the block to find.
     async fn fetch(&self) -> Result<Template, SourceError> {
-        let (reply, legacy) = self.ask(self.http.get(BLOCK), || self.http.get("/request.php")).await?;
+        let (reply, is_legacy) = self.request(self.http.get(BLOCK), || self.http.get("/request.php")).await?;
         if reply.status != 200 {
             return Err(self.http.error(reply.unexpected("200")));
         }
-        let template = if legacy {
+        let template = if is_legacy {
             legacy::object_with("hash", &reply.body).and_then(|object| template(&object, 0))
         } else {
             reply.object().and_then(|object| template(&object, height(&object)?))
         };
         let template = template.map_err(|problem| self.http.error(problem))?;
         // Only now, as any server may say 404 once.
-        self.legacy.store(legacy, Ordering::Relaxed);
+        self.is_legacy.store(is_legacy, Ordering::Relaxed);
         Ok(template)
     }
 
-    async fn hand_in(&self, text: &TextPuzzle, solution: &Solution) -> Result<Verdict, SourceError> {
-        let timestamp = text.timestamp.to_string();
-        let submission = json!({"prev": text.prev, "timestamp": timestamp, "nonce": solution.nonce, "pool": self.pool});
+    async fn submit(&self, solution: &Solution) -> Result<Verdict, SourceError> {
+        let Puzzle::Text(TextPuzzle { prev, timestamp, .. }) = solution.job.puzzle else {
+            let problem = "expected a solution of a text puzzle, got one of a header puzzle";
+            return Ok(Verdict::NotUnderstood(problem.into()));
+        };
+        let (timestamp, nonce) = (timestamp.to_string(), solution.nonce);
+        let submission = json!({"prev": prev, "timestamp": timestamp, "nonce": nonce, "pool": self.pool});
         let by_query = || {
             let query = form_urlencoded::Serializer::new(String::new())
                 .append_pair("timestamp", &timestamp)
-                .append_pair("nonce", &solution.nonce.to_string())
+                .append_pair("nonce", &nonce.to_string())
                 .append_pair("poolname", &self.pool)
                 .finish();
             self.http.get(&format!("/submit.php?{query}"))
         };
-        let (reply, legacy) = self.ask(self.http.post(BLOCK, &submission), by_query).await?;
-        let verdict = if legacy { legacy_verdict(&reply, solution) } else { verdict(&reply) };
+        let (reply, is_legacy) = self.request(self.http.post(BLOCK, &submission), by_query).await?;
+        let verdict = if is_legacy { legacy_verdict(&reply) } else { verdict(&reply) };
         verdict.map_err(|problem| self.http.error(problem))
     }
 
     /// Sends the request, or the first service's form of it where the page is not found. Says which one was answered.
-    async fn ask(
+    async fn request(
         &self,
         request: RequestBuilder,
         legacy: impl Fn() -> RequestBuilder,
     ) -> Result<(Reply, bool), SourceError> {
-        if !self.legacy.load(Ordering::Relaxed) {
+        if !self.is_legacy.load(Ordering::Relaxed) {
             let reply = self.http.send(request).await?;
             if reply.status != 404 {
                 return Ok((reply, false));
@@ -96,26 +209,9 @@ impl WebSource {
     }
 }
 
-impl BlockSource for WebSource {
-    fn url(&self) -> &str {
-        self.http.url()
-    }
-
-    /// The first question goes out at once, so keep the future rather than making one again and again.
-    fn template<'a>(&'a self, known: Option<&'a Template>) -> BoxFuture<'a, Result<Template, SourceError>> {
-        Box::pin(self.next_template(known))
-    }
-
-    fn submit<'a>(&'a self, solution: &'a Solution) -> BoxFuture<'a, Result<Verdict, SourceError>> {
-        Box::pin(async move {
-            match &solution.job.puzzle {
-                Puzzle::Text(text) => self.hand_in(text, solution).await,
-                Puzzle::Header(_) => {
-                    Ok(Verdict::Incomplete("expected a solution of a text puzzle, got one of a header puzzle".into()))
-                }
-            }
-        })
-    }
+/// Tokio's clock, which a test may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// The block to find in a service's answer.
@@ -130,41 +226,52 @@ fn template(object: &Map<String, Value>, height: u64) -> Result<Template, String
     };
     let zeros = zeros.ok_or_else(|| missing(object, "zeros", "a whole number"))?;
     let target = Target::from_zeros(zeros, ZeroUnit::Hex).map_err(|error| format!("zeros: {error}"))?;
-    Ok(Template { prev: BlockId { height, hash }, target, hashing: Hashing::Double })
+    Ok(Template {
+        round: RoundId { block: BlockId { height, hash }, generation: 0 },
+        goal: Goal { block: target, report: target, search: Search::First },
+        puzzle: Blueprint::Text { hashing: Hashing::Double },
+        tag: 0,
+    })
 }
 
 fn height(object: &Map<String, Value>) -> Result<u64, String> {
     object.get("height").and_then(Value::as_u64).ok_or_else(|| missing(object, "height", "a whole number"))
 }
 
-/// The final word in a service's answer.
+/// The verdict in a service's answer.
 fn verdict(reply: &Reply) -> Result<Verdict, String> {
     if !matches!(reply.status, 200 | 400 | 409 | 422) {
         return Err(reply.unexpected("200, 400, 409 or 422"));
     }
     let object = reply.object()?;
+    let reason = |otherwise: &str| reply.reason().unwrap_or_else(|| otherwise.into());
     match (reply.status, object.get("status").and_then(Value::as_str)) {
-        (200, Some("success")) => height(&object).map(Verdict::Success),
-        (409, Some("stale")) => Ok(Verdict::Stale),
-        (422, Some("wrong")) => Ok(Verdict::Wrong),
-        (400, Some("incomplete")) => {
-            Ok(Verdict::Incomplete(reply.reason().unwrap_or_else(|| "the service gave no reason".into())))
+        (200, Some("success")) => {
+            // The block is accepted whatever else the answer says: without a next block in it, the poll has to find that one.
+            let height = height(&object).ok();
+            let next = height.and_then(|height| template(&object, height).ok());
+            Ok(Verdict::Block { height, next })
         }
+        (409, Some("stale")) => Ok(Verdict::Stale),
+        (422, Some("wrong")) => Ok(Verdict::Rejected { reason: reason("wrong") }),
+        (400, Some("incomplete")) => Ok(Verdict::NotUnderstood(reason(NO_REASON))),
         _ => Err(reply.unexpected("and answer that belong together")),
     }
 }
 
-/// The final word in the first service's answer.
-fn legacy_verdict(reply: &Reply, solution: &Solution) -> Result<Verdict, String> {
+/// The verdict in the first service's answer.
+fn legacy_verdict(reply: &Reply) -> Result<Verdict, String> {
     if reply.status != 200 {
         return Err(reply.unexpected("200"));
     }
     Ok(match legacy::status(&reply.body)? {
-        "success" => Verdict::Success(solution.job.height + 1),
-        "wrong" => Verdict::Wrong,
-        _ => Verdict::Incomplete("the service gave no reason".into()),
+        "success" => Verdict::Block { height: None, next: None },
+        "wrong" => Verdict::Rejected { reason: "wrong".into() },
+        _ => Verdict::NotUnderstood(NO_REASON.into()),
     })
 }
+
+const NO_REASON: &str = "the service gave no reason";
 
 fn missing(object: &Map<String, Value>, field: &str, expected: &str) -> String {
     match object.get(field) {
@@ -189,8 +296,9 @@ mod tests {
     fn good_answers() {
         for zeros in [json!(6), json!("6"), json!(0), json!(64)] {
             let template = parse(json!({"height": 7, "hash": HEX, "zeros": zeros, "more": []})).unwrap();
-            assert_eq!(template.prev, BlockId { height: 7, hash: HEX.parse().unwrap() });
-            assert_eq!(template.hashing, Hashing::Double);
+            assert_eq!(template.round.block, BlockId { height: 7, hash: HEX.parse().unwrap() });
+            assert_eq!(template.puzzle, Blueprint::Text { hashing: Hashing::Double });
+            assert_eq!(template.goal.block, template.goal.report);
         }
     }
 
@@ -210,23 +318,42 @@ mod tests {
         }
     }
 
+    fn said(status: u16, body: Value) -> Result<Verdict, String> {
+        verdict(&Reply { status, body: body.to_string() })
+    }
+
     #[test]
     fn status_and_answer_have_to_belong_together() {
-        let said = |status, body: Value| verdict(&Reply { status, body: body.to_string() });
-        assert_eq!(said(200, json!({"status": "success", "height": 8})), Ok(Verdict::Success(8)));
+        let rejected = |reason: &str| Ok(Verdict::Rejected { reason: reason.into() });
         assert_eq!(said(409, json!({"status": "stale"})), Ok(Verdict::Stale));
-        assert_eq!(said(422, json!({"status": "wrong"})), Ok(Verdict::Wrong));
+        assert_eq!(said(422, json!({"status": "wrong"})), rejected("wrong"));
+        assert_eq!(said(422, json!({"status": "wrong", "error": "2 zeros"})), rejected("2 zeros"));
         let incomplete = said(400, json!({"status": "incomplete", "error": "nonce: \u{7}no"}));
-        assert_eq!(incomplete, Ok(Verdict::Incomplete("nonce: no".into())));
+        assert_eq!(incomplete, Ok(Verdict::NotUnderstood("nonce: no".into())));
         for (status, body) in [
             (200, json!({"status": "stale"})),
-            (200, json!({"status": "success"})),
+            (200, json!({"height": 8})),
             (409, json!({"error": "a proxy's"})),
             (422, json!(7)),
             (500, json!({"status": "success", "height": 8})),
             (503, json!({"error": "disk full"})),
         ] {
             assert!(said(status, body.clone()).is_err(), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_accepted_block_is_one_even_if_the_next_is_not_named() {
+        let next = parse(json!({"height": 8, "hash": HEX, "zeros": 6})).unwrap();
+        for (body, height, next) in [
+            (json!({"status": "success", "height": 8, "hash": HEX, "zeros": 6}), Some(8), Some(next)),
+            (json!({"status": "success", "height": 8, "hash": HEX}), Some(8), None),
+            (json!({"status": "success", "height": 8, "hash": HEX, "zeros": 65}), Some(8), None),
+            (json!({"status": "success", "height": 8}), Some(8), None),
+            (json!({"status": "success", "hash": HEX, "zeros": 6}), None, None),
+            (json!({"status": "success"}), None, None),
+        ] {
+            assert_eq!(said(200, body), Ok(Verdict::Block { height, next }));
         }
     }
 }

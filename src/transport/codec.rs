@@ -6,27 +6,25 @@
 //!
 //! 1. The kind says which message it is; its numbers are fixed in one table below and never used again for another.
 //! 2. The body is the message's content in bincode's standard configuration, read with a limit and to its last byte.
-//! 3. A kind that is unknown is an error in our own version, and passed over in a newer one: old nodes stay in a cluster
-//!    while it is being updated.
+//! 3. A kind that is unknown is an error in our own version, and passed over in a newer one: old nodes stay in a cluster while it is being
+//!    updated. Frames of older versions are refused.
+//! 4. A message's lists are bounded by the frame's length. Whether they are as short as the cluster's rules ask is the rules' affair.
 //!
 //! This is the only file that knows bincode, so that it can be replaced.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::error::{DecodeError, EncodeError};
-use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::cluster::{Heartbeat, Message, Standing};
+use crate::cluster::Message;
 
 /// The version of the frames that this build writes.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// The most that may follow a frame's length: version, kind and body together.
 ///
-/// A leader's heartbeat with two thousand ranges takes about 40 KiB, every other message a few.
+/// The fullest reports take nearly all of it, the fullest assignments half; most messages fit one packet.
 pub const MAX_CONTENT: usize = 64 * 1024;
 
 /// The longest frame, its length field included.
@@ -39,7 +37,7 @@ const HEAD: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
     /// The message is larger than a frame may be.
-    #[error("expected a message of at most {MAX_CONTENT} bytes, got {0}: send fewer ranges at once")]
+    #[error("expected a message of at most {MAX_CONTENT} bytes, got {0}: shorten its lists")]
     TooLarge(usize),
     /// The message cannot be written in this encoding at all.
     #[error("expected a message that can be encoded: {0}")]
@@ -52,8 +50,8 @@ pub enum CodecError {
         /// How many bytes came, the length field included.
         got: usize,
     },
-    /// The frame's version was never in use.
-    #[error("expected frame version {VERSION} or newer, got {0}: the sender runs another program")]
+    /// The frame is of an older version, whose messages were others.
+    #[error("expected frame version {VERSION} or newer, got {0}: run the same version of Headframe on all nodes")]
     Version(u8),
     /// Our own version has no such kind.
     #[error("expected a known kind of message, got kind {0}")]
@@ -101,24 +99,19 @@ macro_rules! kinds {
 
 kinds! {
     1 => HeartbeatRequest(heartbeat);
-    2 => HeartbeatReply(heartbeat, request);
-    3 => ProcessRequest(request);
-    4 => Process(lease);
-    5 => ProcessAnswerNo(answer);
-    6 => ProcessAnswerYes(answer);
-    7 => ProcessInterrupt(interrupt);
-    8 => Leave(heartbeat, request);
+    2 => HeartbeatReply(heartbeat, report);
+    3 => ProcessRequest(report);
+    4 => Process(assign);
+    5 => ProcessAnswerNo(report);
+    6 => ProcessAnswerYes(report);
+    7 => ProcessInterrupt(assign);
+    8 => Leave(heartbeat, report);
 }
 
 /// The frame that carries `message`, its length field included.
 pub fn encode(message: &Message) -> Result<Vec<u8>, CodecError> {
     let (kind, body) = kind_and_body(message)?;
-    framed(kind, &body, 0)
-}
-
-/// A frame whose body begins so and has `more` bytes behind that.
-fn framed(kind: u8, body: &[u8], more: usize) -> Result<Vec<u8>, CodecError> {
-    let content = HEAD + body.len() + more;
+    let content = HEAD + body.len();
     let length = u32::try_from(content).ok().filter(|_| content <= MAX_CONTENT);
     let length = length.ok_or(CodecError::TooLarge(content))?;
     let mut frame = Vec::with_capacity(LENGTH + HEAD + body.len());
@@ -126,40 +119,6 @@ fn framed(kind: u8, body: &[u8], more: usize) -> Result<Vec<u8>, CodecError> {
     frame.extend([VERSION, kind]);
     frame.extend(body);
     Ok(frame)
-}
-
-/// A frame in two pieces, of which the second may be many frames' and may be empty.
-pub type Pieces = [Bytes; 2];
-
-/// Frames messages for many peers. Their heartbeats end in the same account of how things stand, kilobytes for each of a thousand peers at
-/// once: it is written once, and shared.
-#[derive(Debug, Default)]
-pub struct Encoder {
-    last: Mutex<Option<(Arc<Standing>, Bytes)>>,
-}
-
-impl Encoder {
-    /// What [`encode`] gives, in pieces.
-    pub fn encode(&self, message: &Message) -> Result<Pieces, CodecError> {
-        let (heartbeat, standing) = match message {
-            Message::HeartbeatRequest(heartbeat @ Heartbeat { standing: Some(standing), .. }) => (heartbeat, standing),
-            _ => return Ok([encode(message)?.into(), Bytes::new()]),
-        };
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = match &*last {
-            Some((written, bytes)) if Arc::ptr_eq(written, standing) => bytes.clone(),
-            _ => {
-                let bytes = Bytes::from(write(standing)?);
-                last.insert((standing.clone(), bytes)).1.clone()
-            }
-        };
-        // It is the last of what a heartbeat has to say, behind a byte that says whether there is one.
-        let without = Heartbeat { standing: None, ..heartbeat.clone() };
-        let (kind, mut body) = kind_and_body(&Message::HeartbeatRequest(without))?;
-        body.pop();
-        body.push(1);
-        Ok([framed(kind, &body, shared.len())?.into(), shared])
-    }
 }
 
 /// The message in a whole frame, its length field included; `None` when a newer version sent a kind unknown to this one.
@@ -179,8 +138,8 @@ pub fn decode(frame: &[u8]) -> Result<Option<Message>, CodecError> {
     }
 }
 
-/// The limit bounds what is read. A list that claims more elements than the body holds costs at most the 1 MiB that serde
-/// sets aside before it reads them.
+/// The limit bounds the size of the numbers that are read, as they stand in memory. A list that claims more elements than the body holds costs at
+/// most the 1 MiB that serde sets aside before it reads them, and a list within a list as much again.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_CONTENT>> =
     bincode::config::standard().with_limit::<MAX_CONTENT>();
 

@@ -1,7 +1,7 @@
 //! A network inside one process: for tests, and to run several nodes without sockets.
 //!
 //! 1. [`MemoryNetwork`] is the hub; each node joins it and gets its [`MemoryTransport`].
-//! 2. Messages really are encoded and decoded, so what passes here passes on the wire.
+//! 2. Messages really are encoded and decoded, so a message that passes here passes on the wire.
 //! 3. Each direction of each link can be cut, restored and delayed by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
-use super::{BoxFuture, Transport, codec};
+use super::{BoxFuture, Member, Transport, codec};
 use crate::cluster::{Message, NodeId};
 
 /// How many messages wait for a node at most, those still on a delayed link included; further ones are dropped.
@@ -54,7 +54,7 @@ impl MemoryNetwork {
         self.hub().cut.extend([(a, b), (b, a)]);
     }
 
-    /// Mends what was cut in one direction.
+    /// Mends one direction.
     pub fn restore(&self, from: NodeId, to: NodeId) {
         self.hub().cut.remove(&(from, to));
     }
@@ -118,15 +118,15 @@ impl MemoryTransport {
 }
 
 impl Transport for MemoryTransport {
-    /// Made up: an address of this machine that names the id and that nobody listens to.
+    /// An invented address of this machine: it names the id, and nobody listens there.
     fn local_address(&self) -> SocketAddr {
         let [high, a, b, c] = self.id.get().to_be_bytes();
         SocketAddr::from(([127, a, b, c], 7700 + u16::from(high)))
     }
 
-    /// Only the names matter here; the addresses do not.
-    fn set_peers(&self, peers: &BTreeMap<NodeId, SocketAddr>) {
-        let others = peers.keys().copied().filter(|&id| id != self.id).collect();
+    /// Only the ids matter here; the addresses do not.
+    fn set_peers(&self, members: &[Member]) {
+        let others = members.iter().map(|member| member.id).filter(|&id| id != self.id).collect();
         *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = others;
     }
 
@@ -144,7 +144,7 @@ impl Transport for MemoryTransport {
         Box::pin(self.next())
     }
 
-    /// What was sent is on its way already.
+    /// Messages that were sent are on their way already.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async { self.inbox.close() })
     }
@@ -153,21 +153,23 @@ impl Transport for MemoryTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Epoch, ProcessInterrupt};
+    use crate::cluster::{Assign, Reign, Stamp};
+    use crate::work::Run;
 
     fn id(id: u32) -> NodeId {
         NodeId::try_from(id).unwrap()
     }
 
-    fn round(round: u64) -> Message {
-        let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
-        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled: None, void: vec![] })
+    fn numbered(sequence: u64) -> Message {
+        let (reign, report) = (Reign { run: Run(1), number: 1 }, Stamp { run: Run(2), sent: 1 });
+        let (jobs, leases, taken, settled) = (vec![], vec![], vec![], vec![]);
+        Message::ProcessInterrupt(Assign { reign, sequence, report, current: None, jobs, leases, taken, settled })
     }
 
     fn pair() -> (MemoryNetwork, MemoryTransport, MemoryTransport) {
         let network = MemoryNetwork::new();
         let (one, two) = (network.join(id(1)), network.join(id(2)));
-        let peers = BTreeMap::from([(id(1), one.local_address()), (id(2), two.local_address())]);
+        let peers = [Member::headframe(id(1), one.local_address()), Member::headframe(id(2), two.local_address())];
         one.set_peers(&peers);
         two.set_peers(&peers);
         (network, one, two)
@@ -177,36 +179,36 @@ mod tests {
     async fn each_direction_of_a_link_is_cut_and_restored_by_itself() {
         let (network, one, two) = pair();
         network.cut(id(1), id(2));
-        one.send(id(2), round(1));
-        two.send(id(1), round(2));
-        assert_eq!(one.recv().await, Some((id(2), round(2))));
+        one.send(id(2), numbered(1));
+        two.send(id(1), numbered(2));
+        assert_eq!(one.recv().await, Some((id(2), numbered(2))));
         network.cut_both(id(1), id(2));
-        two.send(id(1), round(3));
+        two.send(id(1), numbered(3));
         network.restore_both(id(1), id(2));
-        two.send(id(1), round(4));
-        one.send(id(2), round(5));
-        assert_eq!(one.recv().await, Some((id(2), round(4))));
-        assert_eq!(two.recv().await, Some((id(1), round(5))));
+        two.send(id(1), numbered(4));
+        one.send(id(2), numbered(5));
+        assert_eq!(one.recv().await, Some((id(2), numbered(4))));
+        assert_eq!(two.recv().await, Some((id(1), numbered(5))));
     }
 
     #[tokio::test]
     async fn a_delayed_message_is_overtaken() {
         let (network, one, two) = pair();
         network.delay(id(1), id(2), Duration::from_millis(100));
-        one.send(id(2), round(1));
+        one.send(id(2), numbered(1));
         network.delay(id(1), id(2), Duration::ZERO);
-        one.send(id(2), round(2));
-        assert_eq!(two.recv().await, Some((id(1), round(2))));
-        assert_eq!(two.recv().await, Some((id(1), round(1))));
+        one.send(id(2), numbered(2));
+        assert_eq!(two.recv().await, Some((id(1), numbered(2))));
+        assert_eq!(two.recv().await, Some((id(1), numbered(1))));
     }
 
     #[tokio::test]
-    async fn a_full_inbox_drops_what_comes_on_top() {
+    async fn a_full_inbox_drops_what_comes_after() {
         let (_network, one, two) = pair();
-        (0..INBOX as u64 + 5).for_each(|i| one.send(id(2), round(i)));
+        (0..INBOX as u64 + 5).for_each(|i| one.send(id(2), numbered(i)));
         two.close().await;
         for i in 0..INBOX as u64 {
-            assert_eq!(two.recv().await, Some((id(1), round(i))));
+            assert_eq!(two.recv().await, Some((id(1), numbered(i))));
         }
         assert_eq!(two.recv().await, None);
     }

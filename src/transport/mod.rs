@@ -1,15 +1,22 @@
 //! Carries messages between nodes. The connection is pluggable: [`quic`] is the product's, [`memory`] the tests'.
 //!
-//! A transport promises little, so that many things can be one: a message that arrives is whole, unchanged, and from the
-//! node that it says it is from. It may arrive late, twice, out of order or never; the cluster's rules cope. `send` never
-//! waits. `tests/transport.rs` is the conformance suite that each one passes.
+//! A transport promises little, so that many things can be one: a message that arrives comes from the node that is named beside it, as
+//! well as the transport can tell. It may arrive late, twice, out of order or never; the cluster's rules cope. `send` never waits.
+//!
+//! `tests/suite/transport` is the conformance suite. Its native part is for transports between Headframe nodes: every message arrives whole and
+//! unchanged. Its dialect part is for those that translate to other programs' words as well: it says which facts must survive.
+//!
+//! What every transport may need stands beside them: [`codec`] (a message as bytes), [`identity`] and [`files`] (who a node is, and how
+//! it proves that), and the table of which message answers which.
 
+mod answers;
 pub mod codec;
+pub mod files;
+pub mod identity;
 mod inbox;
 pub mod memory;
 pub mod quic;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
@@ -18,13 +25,32 @@ use crate::cluster::{Message, NodeId};
 /// A future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// A node of the cluster, as the others know it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who it is.
+    pub id: NodeId,
+    /// Where it is reached.
+    pub address: SocketAddr,
+    /// Whether it can show witnesses of its work, as every Headframe node can. A member that cannot is not judged by them.
+    pub proves: bool,
+}
+
+impl Member {
+    /// A Headframe node.
+    pub const fn headframe(id: NodeId, address: SocketAddr) -> Self {
+        Self { id, address, proves: true }
+    }
+}
+
 /// One node's end of the connection to all the others.
 pub trait Transport: Send + Sync {
     /// Where the others reach this node.
     fn local_address(&self) -> SocketAddr;
 
-    /// Who the others are and where. Replaces what was said before; connections to those no longer named are closed.
-    fn set_peers(&self, peers: &BTreeMap<NodeId, SocketAddr>);
+    /// Names the members to exchange messages with, in place of those named before; connections to members that are no longer named are closed.
+    /// This node itself may be among them and is passed over. Of two members with one id the last one counts.
+    fn set_peers(&self, members: &[Member]);
 
     /// Sends `message` on its way, or drops it: to an unknown node, over a dead link, or past a full queue.
     fn send(&self, to: NodeId, message: Message);
@@ -32,6 +58,6 @@ pub trait Transport: Send + Sync {
     /// The next message and its sender. Cancel-safe. `None` after `close`.
     fn recv(&self) -> BoxFuture<'_, Option<(NodeId, Message)>>;
 
-    /// Delivers what was sent so far where that is possible at once (within about 200 ms), then ends all connections.
+    /// Delivers the messages sent so far where that is possible at once (within about 200 ms), then ends all connections.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The 32 bytes of a SHA-256 digest in the order in which SHA-256 puts them out.
 ///
-/// Shown as 64 lower-case hex digits in that order, as the block web service writes them. (Bitcoin shows block
-/// hashes in the opposite byte order; see [`Digest::reversed`].)
+/// Shown as 64 lower-case hex digits in that order, as the block web service writes them. Bitcoin shows block hashes in the opposite
+/// byte order: see [`BlockHash`](super::BlockHash).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Digest(pub [u8; 32]);
 
@@ -31,7 +31,7 @@ impl Digest {
         digits
     }
 
-    /// The same bytes back to front: Bitcoin's display order.
+    /// The same bytes back to front.
     pub fn reversed(mut self) -> Self {
         self.0.reverse();
         self
@@ -86,8 +86,7 @@ impl<'de> Deserialize<'de> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HEX: &str = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db";
+    use crate::work::fixtures::PREV as HEX;
 
     #[test]
     fn hex_goes_both_ways() {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, NonceRange, reference};
+use super::{BlockHash, Digest, NonceRange, reference};
 
 /// A block header, as in Bitcoin's protocol: 80 bytes, numbers little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,6 +65,11 @@ impl Header {
     /// The double SHA-256 of the 80 bytes, by the reference path.
     pub fn digest(&self) -> Digest {
         reference::sha256d(&self.to_bytes())
+    }
+
+    /// The same as the block's hash, which is shown in Bitcoin's byte order.
+    pub fn hash(&self) -> BlockHash {
+        self.digest().into()
     }
 }
 
@@ -153,22 +158,16 @@ fn deposit(mut value: u64, mask: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::collections::HashSet;
 
-    /// Bitcoin's first block.
-    pub(crate) const GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b\
-        12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff001d1dac2b7c";
+    use super::*;
+    use crate::work::fixtures::{GENESIS, genesis};
 
     #[test]
-    fn genesis_hashes_to_its_known_id() {
-        let header: Header = GENESIS.parse().unwrap();
+    fn genesis_goes_both_ways() {
+        let header = genesis();
         assert_eq!(header.nonce, 2_083_236_893);
         assert_eq!(header.bits, 0x1d00_ffff);
-        assert_eq!(
-            header.digest().reversed().to_string(),
-            "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f"
-        );
         assert_eq!(header.to_string(), GENESIS);
     }
 
@@ -181,14 +180,14 @@ mod tests {
 
     #[test]
     fn without_a_mask_a_nonce_is_the_nonce_field() {
-        let puzzle = HeaderPuzzle { header: GENESIS.parse().unwrap(), version_mask: 0 };
+        let puzzle = HeaderPuzzle { header: genesis(), version_mask: 0 };
         assert_eq!(puzzle.space(), NonceRange::new(0, 1 << 32));
         assert_eq!(puzzle.at(2_083_236_893), puzzle.header);
     }
 
     #[test]
     fn every_rolled_nonce_is_another_header_and_other_bits_stay() {
-        let header: Header = GENESIS.parse().unwrap();
+        let header = genesis();
         let puzzle = HeaderPuzzle { header: Header { version: 0x2000_0001, ..header }, version_mask: 0x1fff_e000 };
         assert_eq!(puzzle.space().len(), 1 << 48);
         let step = 1 << 35;

@@ -3,26 +3,32 @@
 //! Values only. Nothing here knows a kernel, a socket or a clock, and every other layer may use all of it.
 //!
 //! ```text
-//! Puzzle (text | header) + Target + nonce space = Job      Job + nonce -> Digest, by the reference path
+//! Template (a block to find) + Slot -> Job (puzzle, goal, nonce space)      Job + nonce -> Digest, by the reference path
 //! ```
 
+mod block_hash;
 mod digest;
+#[cfg(test)]
+pub(crate) mod fixtures;
 mod header;
 mod job;
 mod puzzle;
 mod range;
 pub mod reference;
-mod share;
 mod target;
+mod template;
 mod text;
 mod timestamp;
+mod witness;
 
+pub use block_hash::BlockHash;
 pub use digest::{Digest, DigestError};
 pub use header::{Header, HeaderError, HeaderPuzzle};
-pub use job::{BlockId, Job, JobId, Search, Solution};
+pub use job::{BlockId, Goal, Job, JobId, RoundId, Run, Search, Slot, Solution, SolutionId, Tag};
 pub use puzzle::Puzzle;
 pub use range::{NonceRange, TEXT_NONCES, UNIT};
-pub use share::{MAX_SHARES, ShareBits, ShareBitsError};
 pub use target::{Target, TargetError, ZeroUnit};
+pub use template::{Blueprint, Coinbase, Extranonce, Template};
 pub use text::{Hashing, TextPuzzle};
 pub use timestamp::{Timestamp, TimestampError};
+pub use witness::{MAX_WITNESSES, WitnessBits, WitnessBitsError};

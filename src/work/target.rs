@@ -111,6 +111,12 @@ impl Target {
         self.0.iter().rev().fold(1.0, |below, &byte| (f64::from(byte) + below) / 256.0)
     }
 
+    /// The difficulty as pools count it: how much harder it is than the compact bits 0x1d00ffff, about 2^32 hashes.
+    pub fn difficulty(self) -> f64 {
+        let one = 65_535.0 * (-48f64).exp2();
+        one / self.probability()
+    }
+
     /// The most significant 32 bits, which decide almost always.
     pub const fn high_word(self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
@@ -158,6 +164,12 @@ mod tests {
         // Difficulty 1: 2^32 hashes and a little on average.
         let hashes = 1.0 / Target::from_bits(0x1d00_ffff).unwrap().probability();
         assert!((hashes / 4_295_032_833.0 - 1.0).abs() < 1e-9, "{hashes}");
+    }
+
+    #[test]
+    fn difficulty_one_is_the_easiest_of_bitcoins_main_chain() {
+        assert!((Target::from_bits(0x1d00_ffff).unwrap().difficulty() - 1.0).abs() < 1e-9);
+        assert!((Target::from_bits(0x1b04_04cb).unwrap().difficulty() - 16_307.420938523983).abs() < 1e-3);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::Run;
 
 /// 1 to 20 decimal digits, hashed exactly as written. Usually seconds (10 digits), milliseconds (13) or
 /// `yyyyMMddHHmmss` (14); Headframe gives them no meaning beyond that.
@@ -26,9 +29,15 @@ impl Timestamp {
     /// payload) still has room.
     pub const MAX_DIGITS: usize = 20;
 
-    /// A timestamp that counts seconds since 1970.
-    pub fn from_seconds(seconds: u64) -> Self {
-        seconds.to_string().parse().expect("a u64 has 1 to 20 digits")
+    /// The number's digits.
+    pub fn from_number(number: u64) -> Self {
+        number.to_string().parse().expect("a u64 has 1 to 20 digits")
+    }
+
+    /// Microseconds since 1970 followed by three digits of the run, so that two clusters at one service search different texts.
+    pub(super) fn of_run(now: Duration, run: Run) -> Self {
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        Self::from_number(micros.saturating_mul(1000).saturating_add(run.0 % 1000))
     }
 
     /// The digits as ASCII.
@@ -84,7 +93,7 @@ mod tests {
         for text in ["0", "007", "1795342329", "1550766000000", "20190221160000", "99999999999999999999"] {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
-        assert_eq!(Timestamp::from_seconds(1795342329).as_bytes(), b"1795342329");
+        assert_eq!(Timestamp::from_number(1795342329).as_bytes(), b"1795342329");
     }
 
     #[test]

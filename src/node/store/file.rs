@@ -1,7 +1,7 @@
 //! The store's file: one JSON document, always whole.
 //!
 //! ```text
-//! FILE        {"format":"headframe solutions","version":1,"sha256":"…","solutions":[…]}
+//! FILE        {"format":"headframe solutions","version":2,"sha256":"…","solutions":[…]}
 //! FILE.new    the next one while it is written: fsync, rename over FILE, fsync of the folder
 //! FILE.lock   locked by the node that has FILE until its process ends, however that ends; its content means nothing
 //! ```
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cluster::MAX_PENDING;
+use crate::cluster::MAX_KEPT;
 use crate::work::{Digest, Solution, reference};
 
 /// The largest file that is read: 64 solutions have less than 64 KiB.
 const MAX_FILE: u64 = 1 << 20;
 
 const FORMAT: &str = "headframe solutions";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -167,11 +167,13 @@ fn parse(content: &[u8]) -> Result<Vec<Solution>, String> {
     if digest(&solutions).map_err(damaged)? != document.sha256 {
         return Err("a damaged file (its sha256 is that of others)".to_owned());
     }
-    if solutions.len() > MAX_PENDING {
-        return Err(format!("{} of them, where a node keeps {MAX_PENDING} at most", solutions.len()));
+    if solutions.len() > MAX_KEPT {
+        return Err(format!("{} of them, where a node keeps {MAX_KEPT} at most", solutions.len()));
     }
     match solutions.iter().find(|solution| solution.verify().is_none()) {
-        Some(wrong) => Err(format!("one that is none (nonce {} of height {})", wrong.nonce, wrong.job.height)),
+        Some(wrong) => {
+            Err(format!("one that is none (nonce {} of height {})", wrong.nonce, wrong.job.round.block.height))
+        }
         None => Ok(solutions),
     }
 }
@@ -215,7 +217,8 @@ pub(super) mod tests {
             hashing: Hashing::Double,
         });
         let target = Target::from_zeros(1, ZeroUnit::Hex).unwrap();
-        let job = Job { height: 7, puzzle, target, search: Search::First };
+        let mut job = Job::new(puzzle, target, Search::First);
+        job.round.block.height = 7;
         (1..).filter(|&nonce| job.check(nonce).is_some()).take(count).map(|nonce| Solution { job, nonce }).collect()
     }
 
@@ -228,7 +231,7 @@ pub(super) mod tests {
                 .unwrap();
         let target = Target::from_bits(header.bits).unwrap();
         let (nonce, puzzle) = (u64::from(header.nonce), Puzzle::Header(HeaderPuzzle { header, version_mask: 0 }));
-        Solution { job: Job { height: 0, puzzle, target, search: Search::Every }, nonce }
+        Solution { job: Job::new(puzzle, target, Search::Every), nonce }
     }
 
     fn open(path: &Path) -> Result<Vec<Solution>, StoreError> {
@@ -240,17 +243,24 @@ pub(super) mod tests {
     }
 
     /// What this version writes; later ones have to read it.
-    const WRITTEN: &str = r#"{"format":"headframe solutions","version":1,
-        "sha256":"4c4be3647f8838c4b81b252971a9d331d4757e6694c96bd0e8a1f4cd83071050","solutions":[
-        {"job":{"height":7,"puzzle":{"Text":{"prev":"00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db",
-        "timestamp":"1550766000000","hashing":"double"}},
-        "target":[15,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,
-        255,255,255],"search":"First"},"nonce":2},
-        {"job":{"height":0,"puzzle":{"Header":{"header":{"version":1,
+    const WRITTEN: &str = r#"{"format":"headframe solutions","version":2,
+        "sha256":"35fcdd6c30990aa4643cc90267939cfd41bf7dc15b1bdc4d7bbc2958e88269dd","solutions":[
+        {"job":{"round":{"block":{"height":7,"hash":"00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db"},
+        "generation":0},
+        "goal":{"block":[15,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,
+        255,255,255,255,255],
+        "report":[15,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,255,
+        255,255,255],
+        "search":"First"},"puzzle":{"Text":{"prev":"00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db",
+        "timestamp":"1550766000000","hashing":"double"}},"tag":{"template":0,"slot":{"run":0,"n":0}}},"nonce":2},
+        {"job":{"round":{"block":{"height":0,"hash":"0000000000000000000000000000000000000000000000000000000000000000"},
+        "generation":0},
+        "goal":{"block":[0,0,0,0,255,255,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],
+        "report":[0,0,0,0,255,255,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],
+        "search":"Every"},"puzzle":{"Header":{"header":{"version":1,
         "prev_blockhash":"0000000000000000000000000000000000000000000000000000000000000000",
         "merkle_root":"3ba3edfd7a7b12b27ac72c3e67768f617fc81bc3888a51323a9fb8aa4b1e5e4a","time":1231006505,"bits":486604799,
-        "nonce":2083236893},"version_mask":0}},
-        "target":[0,0,0,0,255,255,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0],"search":"Every"},"nonce":2083236893}]}"#;
+        "nonce":2083236893},"version_mask":0}},"tag":{"template":0,"slot":{"run":0,"n":0}}},"nonce":2083236893}]}"#;
 
     #[test]
     fn the_format_stays() {
@@ -275,7 +285,7 @@ pub(super) mod tests {
             ("dear reader", "something else"),
             (&whole[..whole.len() / 2], "something else (EOF"),
             (&whole.replace("solutions\",\"v", "chain\",\"v"), "the format \"headframe chain\" instead of"),
-            (&whole.replace("\"version\":1", "\"version\":2"), "version 2, where this program knows version 1"),
+            (&whole.replace("\"version\":2", "\"version\":3"), "version 3, where this program knows version 2"),
             (&whole.replace("\"height\"", "\"depth\""), "a damaged file (missing field `height`"),
             (&whole.replace("\"height\":7", "\"height\":8"), "a damaged file (its sha256"),
             (&json(vec![none]), "one that is none (nonce 3 of height 7)"),

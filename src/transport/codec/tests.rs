@@ -8,33 +8,38 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{
-    Claim, Epoch, Heartbeat, Held, JobDone, NodeId, Process, ProcessAnswerNo, ProcessAnswerYes, ProcessInterrupt,
-    ProcessRequest, Standing, Unsettled,
+    Assign, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES,
+    MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Progress, Reign, Report, Stamp,
 };
 use crate::work::{
-    Digest, Hashing, Header, HeaderPuzzle, Job, JobId, NonceRange, Puzzle, Search, ShareBits, Solution, Target,
-    TextPuzzle,
+    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle,
+    RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, WitnessBits,
 };
 
-fn epochs() -> impl Strategy<Value = Epoch> {
-    (any::<u64>(), 1..=u32::MAX, any::<u64>()).prop_map(|(counter, leader, incarnation)| Epoch {
-        counter,
-        leader: NodeId::try_from(leader).unwrap(),
-        incarnation,
+fn digests() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn hashings() -> impl Strategy<Value = Hashing> {
+    prop_oneof![Just(Hashing::Single), Just(Hashing::Double)]
+}
+
+fn rounds() -> impl Strategy<Value = RoundId> {
+    (any::<u64>(), digests(), any::<u64>())
+        .prop_map(|(height, hash, generation)| RoundId { block: BlockId { height, hash }, generation })
+}
+
+fn goals() -> impl Strategy<Value = Goal> {
+    (any::<[[u8; 32]; 2]>(), any::<bool>()).prop_map(|([block, report], every)| Goal {
+        block: Target::from_be_bytes(block),
+        report: Target::from_be_bytes(report),
+        search: if every { Search::Every } else { Search::First },
     })
 }
 
-fn ranges() -> impl Strategy<Value = NonceRange> {
-    any::<(u64, u64)>().prop_map(|(start, end)| NonceRange::new(start, end))
-}
-
 fn puzzles() -> impl Strategy<Value = Puzzle> {
-    let text = (any::<[u8; 32]>(), "[0-9]{1,20}", any::<bool>()).prop_map(|(prev, timestamp, double)| {
-        Puzzle::Text(TextPuzzle {
-            prev: Digest(prev),
-            timestamp: timestamp.parse().unwrap(),
-            hashing: if double { Hashing::Double } else { Hashing::Single },
-        })
+    let text = (digests(), "[0-9]{1,20}", hashings()).prop_map(|(prev, timestamp, hashing)| {
+        Puzzle::Text(TextPuzzle { prev, timestamp: timestamp.parse().unwrap(), hashing })
     });
     let header = (vec(any::<u8>(), 80), any::<u32>()).prop_map(|(bytes, version_mask)| {
         Puzzle::Header(HeaderPuzzle { header: Header::from_bytes(&bytes.try_into().unwrap()), version_mask })
@@ -43,11 +48,11 @@ fn puzzles() -> impl Strategy<Value = Puzzle> {
 }
 
 fn jobs() -> impl Strategy<Value = Job> {
-    (any::<u64>(), puzzles(), any::<[u8; 32]>(), any::<bool>()).prop_map(|(height, puzzle, target, every)| Job {
-        height,
+    (rounds(), goals(), puzzles(), any::<[u64; 3]>()).prop_map(|(round, goal, puzzle, [template, run, n])| Job {
+        round,
+        goal,
         puzzle,
-        target: Target::from_be_bytes(target),
-        search: if every { Search::Every } else { Search::First },
+        tag: Tag { template, slot: Slot { run: Run(run), n } },
     })
 }
 
@@ -55,71 +60,111 @@ fn solutions() -> impl Strategy<Value = Solution> {
     (jobs(), any::<u64>()).prop_map(|(job, nonce)| Solution { job, nonce })
 }
 
+fn names() -> impl Strategy<Value = Vec<SolutionId>> {
+    vec(any::<u64>().prop_map(SolutionId), 0..5)
+}
+
+fn blueprints() -> impl Strategy<Value = Blueprint> {
+    let text = hashings().prop_map(|hashing| Blueprint::Text { hashing });
+    let bytes = || vec(any::<u8>(), 0..100);
+    let extranonce = prop_oneof![Just(Extranonce::Run), (1..=8_u8).prop_map(Extranonce::Counter)];
+    let coinbase = (bytes(), extranonce, bytes())
+        .prop_map(|(before, extranonce, after)| Arc::new(Coinbase { before, extranonce, after }));
+    let header = (any::<[u32; 4]>(), coinbase, vec(digests(), 0..4)).prop_map(
+        |([version, mask, bits, min_time], coinbase, branch)| Blueprint::Header {
+            version,
+            mask,
+            bits,
+            min_time,
+            coinbase,
+            branch: branch.into(),
+        },
+    );
+    prop_oneof![text, header]
+}
+
+fn currents() -> impl Strategy<Value = Current> {
+    let template = (rounds(), goals(), blueprints(), any::<u64>()).prop_map(|(round, goal, puzzle, tag)| Template {
+        round,
+        goal,
+        puzzle,
+        tag,
+    });
+    prop_oneof![template.prop_map(Current::Text), rounds().prop_map(Current::Round)]
+}
+
+fn stamps() -> impl Strategy<Value = Stamp> {
+    any::<(u64, u64)>().prop_map(|(run, sent)| Stamp { run: Run(run), sent })
+}
+
+fn reigns() -> impl Strategy<Value = Reign> {
+    any::<(u64, u64)>().prop_map(|(run, number)| Reign { run: Run(run), number })
+}
+
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
-    let node = (1..=u32::MAX).prop_map(|id| NodeId::try_from(id).unwrap());
-    let done = (jobs(), vec(ranges(), 0..20), vec((ranges(), node.clone()), 0..20))
-        .prop_map(|(job, ranges, pieces)| JobDone { job, ranges, pieces });
-    let unsettled = (solutions(), 1..=u32::MAX)
-        .prop_map(|(solution, id)| Unsettled { solution, found_by: NodeId::try_from(id).unwrap() });
-    let accounts = (vec(done, 0..4), vec(unsettled, 0..3), vec((node, any::<u64>()), 0..3));
-    (any::<(u64, u64, Option<u64>)>(), option::of(epochs()), accounts).prop_map(
-        |((incarnation, sent, echo), epoch, (done, unsettled, distrusted))| Heartbeat {
-            incarnation,
-            sent,
-            echo,
-            epoch,
-            standing: (!done.is_empty()).then(|| Arc::new(Standing { word: sent, done, unsettled, distrusted })),
+    let leads = (any::<u64>(), option::of(currents()), vec(solutions(), 0..3))
+        .prop_map(|(reign, current, blocks)| Leads { reign, current, blocks });
+    (stamps(), option::of(stamps()), option::of(leads)).prop_map(|(stamp, echo, leads)| Heartbeat {
+        stamp,
+        echo,
+        leads,
+    })
+}
+
+fn reports() -> impl Strategy<Value = Report> {
+    let progress = (any::<(u64, u64)>(), vec(any::<u64>(), 0..5)).prop_map(|((lease, to), witnesses)| Progress {
+        lease,
+        to,
+        witnesses,
+    });
+    let shares = (vec(jobs(), 0..3), vec(any::<(u16, u64)>(), 0..5), names());
+    let held = option::of((reigns(), any::<u64>()));
+    (stamps(), held, any::<u64>(), vec(progress, 0..5), shares, vec(solutions(), 0..3)).prop_map(
+        |(stamp, held, speed, progress, (jobs, shares, taken), blocks)| Report {
+            stamp,
+            held,
+            speed,
+            progress,
+            jobs,
+            shares,
+            taken,
+            blocks,
         },
     )
 }
 
-fn bits() -> impl Strategy<Value = ShareBits> {
-    (0..=64u8).prop_map(|bits| ShareBits::new(bits).unwrap())
-}
-
-fn claims() -> impl Strategy<Value = Claim> {
-    (any::<u64>(), ranges(), bits(), vec(any::<u64>(), 0..5)).prop_map(|(job, range, bits, shares)| Claim {
-        job: JobId(job),
-        range,
-        bits,
-        shares,
-    })
-}
-
-fn requests() -> impl Strategy<Value = ProcessRequest> {
-    let held = (epochs(), any::<u64>(), claims(), ranges()).prop_map(|(epoch, lease, searched, rest)| Held {
-        epoch,
-        lease,
-        searched,
-        rest,
+fn assigns() -> impl Strategy<Value = Assign> {
+    let lease = (any::<(u64, u16, u64, u64)>(), 0..=64_u8).prop_map(|((number, job, start, end), bits)| Lease {
+        number,
+        job,
+        range: NonceRange::new(start, end),
+        bits: WitnessBits::new(bits).unwrap(),
     });
-    (epochs(), any::<u64>(), vec(held, 0..4), vec(claims(), 0..20))
-        .prop_map(|(epoch, rate, held, finished)| ProcessRequest { epoch, rate, held, finished })
+    let order = (reigns(), any::<u64>(), stamps());
+    (order, option::of(currents()), vec(jobs(), 0..3), vec(lease, 0..5), names(), names()).prop_map(
+        |((reign, sequence, report), current, jobs, leases, taken, settled)| Assign {
+            reign,
+            sequence,
+            report,
+            current,
+            jobs,
+            leases,
+            taken,
+            settled,
+        },
+    )
 }
 
 fn messages() -> impl Strategy<Value = Message> {
-    let lease = (epochs(), any::<(u64, u64)>(), jobs(), ranges(), bits()).prop_map(
-        |(epoch, (lease, round), job, range, bits)| Message::Process(Process { epoch, lease, round, job, range, bits }),
-    );
-    let no = (epochs(), any::<(u64, u64)>(), claims()).prop_map(|(epoch, (lease, rate), searched)| {
-        Message::ProcessAnswerNo(ProcessAnswerNo { epoch, lease, searched, rate })
-    });
-    let yes = (epochs(), solutions())
-        .prop_map(|(epoch, solution)| Message::ProcessAnswerYes(ProcessAnswerYes { epoch, solution }));
-    let settled = option::of(any::<(u64, u64)>().prop_map(|(job, nonce)| (JobId(job), nonce)));
-    let void = vec((epochs(), any::<u64>()), 0..3);
-    let interrupt = (epochs(), any::<u64>(), settled, void).prop_map(|(epoch, round, settled, void)| {
-        Message::ProcessInterrupt(ProcessInterrupt { epoch, round, settled, void })
-    });
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
-        (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::HeartbeatReply(beat, request)),
-        requests().prop_map(Message::ProcessRequest),
-        lease,
-        no,
-        yes,
-        interrupt,
-        (heartbeats(), option::of(requests())).prop_map(|(beat, request)| Message::Leave(beat, request)),
+        (heartbeats(), option::of(reports())).prop_map(|(beat, report)| Message::HeartbeatReply(beat, report)),
+        reports().prop_map(Message::ProcessRequest),
+        assigns().prop_map(Message::Process),
+        reports().prop_map(Message::ProcessAnswerNo),
+        reports().prop_map(Message::ProcessAnswerYes),
+        assigns().prop_map(Message::ProcessInterrupt),
+        (heartbeats(), option::of(reports())).prop_map(|(beat, report)| Message::Leave(beat, report)),
     ]
 }
 
@@ -135,14 +180,6 @@ proptest! {
     #[test]
     fn a_message_comes_back_as_it_was(message in messages()) {
         prop_assert_eq!(decode(&encode(&message).unwrap()).unwrap(), Some(message));
-    }
-
-    #[test]
-    fn pieces_make_the_same_frame(messages in vec(messages(), 1..4)) {
-        let encoder = Encoder::default();
-        for message in messages.iter().chain(&messages) {
-            prop_assert_eq!(encoder.encode(message).unwrap().concat(), encode(message).unwrap());
-        }
     }
 
     #[test]
@@ -174,31 +211,26 @@ proptest! {
     }
 }
 
+/// Every number is small, so that each takes one byte.
+const INTERRUPT: [u8; 11] = [1, 2, 3, 4, 5, 0, 0, 0, 0, 1, 6];
+
 fn interrupt() -> Message {
-    let epoch = Epoch { counter: 1, leader: NodeId::try_from(2).unwrap(), incarnation: 3 };
-    Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 4, settled: None, void: vec![] })
+    let reign = Reign { run: Run(1), number: 2 };
+    let (report, settled) = (Stamp { run: Run(4), sent: 5 }, vec![SolutionId(6)]);
+    let (jobs, leases, taken) = (vec![], vec![], vec![]);
+    Message::ProcessInterrupt(Assign { reign, sequence: 3, report, current: None, jobs, leases, taken, settled })
 }
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [0, 0, 0, 8, 1, 7, 1, 2, 3, 4, 0, 0]);
+    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 2, 7][..], &INTERRUPT].concat());
 }
 
 #[test]
-fn heartbeats_share_their_account() {
-    let (encoder, standing) = (Encoder::default(), Some(Arc::<Standing>::default()));
-    let [first, second] = [1, 2].map(|sent| {
-        let heartbeat = Heartbeat { incarnation: 1, sent, echo: None, epoch: None, standing: standing.clone() };
-        encoder.encode(&Message::HeartbeatRequest(heartbeat)).unwrap()
-    });
-    assert_ne!(first[0], second[0]);
-    assert!(!first[1].is_empty());
-    assert_eq!(first[1].as_ptr(), second[1].as_ptr());
-}
-
-#[test]
-fn node_id_zero_is_refused() {
-    assert!(matches!(decode(&frame(VERSION, 7, &[1, 0, 3, 4, 0, 0])), Err(CodecError::Body { kind: 7, .. })));
+fn more_bits_than_a_witness_has_are_refused() {
+    let process = |bits| [&[1, 2, 3, 4, 5, 0, 0, 1, 7, 0, 1, 9][..], &[bits, 0, 0]].concat();
+    assert!(decode(&frame(VERSION, 4, &process(64))).is_ok());
+    assert!(matches!(decode(&frame(VERSION, 4, &process(65))), Err(CodecError::Body { kind: 4, .. })));
 }
 
 #[test]
@@ -206,67 +238,121 @@ fn an_unknown_kind_is_an_error_now_and_passed_over_from_newer_versions() {
     assert!(matches!(decode(&frame(VERSION, 0, &[])), Err(CodecError::Kind(0))));
     assert!(matches!(decode(&frame(VERSION, 9, &[1, 2])), Err(CodecError::Kind(9))));
     assert_eq!(decode(&frame(VERSION + 1, 9, &[1, 2])).unwrap(), None);
-    assert_eq!(decode(&frame(VERSION + 1, 7, &[1, 2, 3, 4, 0, 0])).unwrap(), Some(interrupt()));
-    assert!(matches!(decode(&frame(0, 7, &[1, 2, 3, 4, 0, 0])), Err(CodecError::Version(0))));
+    assert_eq!(decode(&frame(VERSION + 1, 7, &INTERRUPT)).unwrap(), Some(interrupt()));
+}
+
+#[test]
+fn an_older_version_is_refused_in_words_that_say_what_to_do() {
+    let error = decode(&frame(1, 7, &INTERRUPT)).unwrap_err();
+    assert!(matches!(error, CodecError::Version(1)));
+    assert!(error.to_string().contains("run the same version of Headframe on all nodes"), "{error}");
 }
 
 #[test]
 fn a_list_that_claims_more_than_the_body_holds_is_refused() {
-    // A heartbeat without epoch whose list of jobs claims u64::MAX entries.
-    let mut body = vec![0, 0, 253];
-    body.extend([0xff; 8]);
-    assert!(matches!(decode(&frame(VERSION, 1, &body)), Err(CodecError::Body { kind: 1, .. })));
+    // A report that holds no assignment and whose list of leases claims u64::MAX entries; then one lease with as many witnesses.
+    for start in [&[1, 2, 0, 3][..], &[1, 2, 0, 3, 1, 4, 5]] {
+        let body = [start, &[253], &[0xff; 8]].concat();
+        assert!(matches!(decode(&frame(VERSION, 3, &body)), Err(CodecError::Body { kind: 3, .. })));
+    }
 }
 
 #[test]
 fn too_large_a_message_is_not_encoded() {
-    let range = NonceRange::new(u64::MAX, u64::MAX);
-    let finished = vec![Claim { job: JobId(u64::MAX), range, bits: ShareBits::MAX, shares: vec![] }; 3000];
-    let epoch = Epoch { counter: 1, leader: NodeId::try_from(1).unwrap(), incarnation: 0 };
-    let message = Message::ProcessRequest(ProcessRequest { epoch, rate: 0, held: vec![], finished });
-    assert!(matches!(encode(&message), Err(CodecError::TooLarge(81_009..))));
+    let mut report = fullest_report();
+    report.taken = vec![SolutionId(u64::MAX); 9_000];
+    assert!(matches!(encode(&Message::ProcessRequest(report)), Err(CodecError::TooLarge(81_009..))));
 }
 
 #[test]
 fn no_frame_is_longer_than_the_limit() {
     let body = vec![0; MAX_CONTENT - HEAD];
-    assert!(matches!(
-        decode(&frame(VERSION, 7, &body)),
-        Err(CodecError::Rest { used: 4, .. } | CodecError::Body { .. })
-    ));
+    assert!(matches!(decode(&frame(VERSION, 7, &body)), Err(CodecError::Rest { used: 10, .. })));
     let body = vec![0; MAX_CONTENT - HEAD + 1];
     assert!(matches!(decode(&frame(VERSION, 7, &body)), Err(CodecError::Length { .. })));
 }
 
+// The numbers that take the most room.
+
+const STAMP: Stamp = Stamp { run: Run(u64::MAX), sent: u64::MAX };
+const REIGN: Reign = Reign { run: Run(u64::MAX), number: u64::MAX };
+const ROUND: RoundId = RoundId { block: BlockId { height: u64::MAX, hash: Digest([0xff; 32]) }, generation: u64::MAX };
+const GOAL: Goal = Goal { block: Target::MAX, report: Target::MAX, search: Search::Every };
+
+/// Which job a share or a lease is of.
+const LAST_JOB: u16 = MAX_JOBS as u16 - 1;
+
+fn fullest_job() -> Job {
+    let header = Header::from_bytes(&[0xff; 80]);
+    let tag = Tag { template: u64::MAX, slot: Slot { run: Run(u64::MAX), n: u64::MAX } };
+    Job { round: ROUND, goal: GOAL, puzzle: Puzzle::Header(HeaderPuzzle { header, version_mask: u32::MAX }), tag }
+}
+
+fn fullest_blocks() -> Vec<Solution> {
+    vec![Solution { job: fullest_job(), nonce: u64::MAX }; MAX_BLOCKS]
+}
+
+/// A text template: only such a one travels whole.
+fn fullest_current() -> Option<Current> {
+    let puzzle = Blueprint::Text { hashing: Hashing::Double };
+    Some(Current::Text(Template { round: ROUND, goal: GOAL, puzzle, tag: u64::MAX }))
+}
+
+fn fullest_heartbeat(leads: bool) -> Heartbeat {
+    let leads = leads.then(|| Leads { reign: u64::MAX, current: fullest_current(), blocks: fullest_blocks() });
+    Heartbeat { stamp: STAMP, echo: Some(STAMP), leads }
+}
+
+fn fullest_report() -> Report {
+    let mut progress = vec![Progress { lease: u64::MAX, to: u64::MAX, witnesses: vec![] }; MAX_LEASES];
+    // Spread over all leases, a list of more than 250 witnesses being the only one whose length takes more than a byte.
+    let spread = 251;
+    let mut rest = MAX_REPORTED_WITNESSES;
+    for lease in &mut progress {
+        lease.witnesses = vec![u64::MAX; rest.min(spread)];
+        rest -= lease.witnesses.len();
+    }
+    assert_eq!(rest, 0);
+    Report {
+        stamp: STAMP,
+        held: Some((REIGN, u64::MAX)),
+        speed: u64::MAX,
+        progress,
+        jobs: vec![fullest_job(); MAX_JOBS],
+        shares: vec![(LAST_JOB, u64::MAX); MAX_REPORTED_SHARES],
+        taken: vec![SolutionId(u64::MAX); MAX_REPORTED_NAMES],
+        blocks: fullest_blocks(),
+    }
+}
+
+fn fullest_assign() -> Assign {
+    let range = NonceRange::new(u64::MAX, u64::MAX);
+    let lease = Lease { number: u64::MAX, job: LAST_JOB, range, bits: WitnessBits::MAX };
+    let name = SolutionId(u64::MAX);
+    Assign {
+        reign: REIGN,
+        sequence: u64::MAX,
+        report: STAMP,
+        current: fullest_current(),
+        jobs: vec![fullest_job(); MAX_JOBS],
+        leases: vec![lease; MAX_LEASES],
+        // Whatever the report named may be answered.
+        taken: vec![name; MAX_REPORTED_SHARES],
+        settled: vec![name; MAX_REPORTED_SHARES + MAX_REPORTED_NAMES + MAX_BLOCKS],
+    }
+}
+
 #[test]
-fn the_fullest_accounts_come_back() {
-    let leader = NodeId::try_from(u32::MAX).unwrap();
-    let epoch = Epoch { counter: u64::MAX, leader, incarnation: u64::MAX };
-    let prev = Digest([0xff; 32]);
-    let timestamp = "99999999999999999999".parse().unwrap();
-    let puzzle = Puzzle::Text(TextPuzzle { prev, timestamp, hashing: Hashing::Double });
-    let job = Job { height: u64::MAX, puzzle, target: Target::MAX, search: Search::First };
-    // As much as the rules put into one: 64 jobs, 1,400 ranges of version-rolled nonces and 600 pieces, 16 solutions, 256 liars.
-    let range = |at: u64| NonceRange::new((1 << 48) - 2 * at - 1, (1 << 48) - 2 * at);
-    let mut done = vec![JobDone { job, ranges: vec![], pieces: vec![] }; 64];
-    done[0].ranges = (0..1400).map(range).collect();
-    done[0].pieces = (0..600).map(|at| (range(at), leader)).collect();
-    let unsettled = vec![Unsettled { solution: Solution { job, nonce: u64::MAX }, found_by: leader }; 16];
-    let standing =
-        Some(Arc::new(Standing { word: u64::MAX, done, unsettled, distrusted: vec![(leader, u64::MAX); 256] }));
-    let heartbeat =
-        Heartbeat { incarnation: u64::MAX, sent: u64::MAX, echo: Some(u64::MAX), epoch: Some(epoch), standing };
-    // 64 leases, 256 finished ranges, 2,400 shares.
-    let claim = |shares| {
-        let range = NonceRange::new(u64::MAX, u64::MAX);
-        Claim { job: JobId(u64::MAX), range, bits: ShareBits::MAX, shares: vec![u64::MAX; shares] }
-    };
-    let held = vec![Held { epoch, lease: u64::MAX, searched: claim(0), rest: claim(0).range }; 64];
-    let mut finished = vec![claim(0); 254];
-    finished.extend([claim(1200), claim(1200)]);
-    let request = ProcessRequest { epoch, rate: u64::MAX, held, finished };
-    for message in [Message::HeartbeatRequest(heartbeat), Message::ProcessRequest(request)] {
+fn the_fullest_messages_fit_a_frame_and_come_back() {
+    for message in [
+        Message::HeartbeatRequest(fullest_heartbeat(true)),
+        Message::ProcessAnswerYes(fullest_report()),
+        // A node that leads because its leader assigns nothing to it still reports to that leader.
+        Message::HeartbeatReply(fullest_heartbeat(true), Some(fullest_report())),
+        Message::Process(fullest_assign()),
+    ] {
         let frame = encode(&message).unwrap();
+        eprintln!("{} bytes", frame.len());
         assert_eq!(decode(&frame).unwrap(), Some(message), "{} bytes", frame.len());
     }
 }

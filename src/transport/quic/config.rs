@@ -14,12 +14,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::client::Resumption;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
-use super::identity::{Identity, provider};
+use crate::transport::identity::{Identity, provider};
 
-/// Spoken by both sides or not at all, so that nothing else is taken for a node.
-const ALPN: &[u8] = b"headframe/1";
+/// The protocol's name and version. Both sides must name the same one, else TLS refuses the connection: a node whose messages
+/// differ is told at the handshake, and no other program is taken for a node. The number is the oldest frame version that is understood.
+const ALPN: &[u8] = b"headframe/2";
 
-/// Requests under way on one connection: two heartbeats' worth of every kind, several times over.
+/// Requests under way on one connection: four heartbeats and four reports may be kept open for their answers, and as many are on their way.
 pub(super) const REQUEST_STREAMS: u32 = 16;
 /// One-way messages under way on one connection. They are read at once, so a few suffice.
 const ONE_WAY_STREAMS: u32 = 4;

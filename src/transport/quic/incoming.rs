@@ -1,8 +1,7 @@
-//! The connections that peers open: who may, and what comes in on them.
+//! The connections that peers open: which ones are let in, and the frames that arrive on them.
 //!
-//! 1. An address that is no peer's first has to show that it can be reached there (Retry), before it costs anything.
-//! 2. TLS lets in this cluster's certificates only. The certificate says which node it is; one that is not in the list of
-//!    peers is sent away.
+//! 1. A client at an address that is no peer's has to show first that it can be reached there (Retry), before it costs anything.
+//! 2. TLS lets in this cluster's certificates only. The certificate names the node; a node that is not in the list of peers is refused.
 //! 3. Each peer has one incoming connection: a newer one replaces the older, as after a restart.
 //! 4. Each stream brings one frame. Where it is a request, its other half is kept for the answer.
 
@@ -13,16 +12,16 @@ use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::answers::Answer;
 use super::config::idle_timeout;
-use super::identity::node_of;
 use super::outgoing::HANDSHAKE_LIMIT;
 use super::peer::Shared;
 use super::refusal::{REPLACED, UNKNOWN_NODE};
 use crate::cluster::NodeId;
+use crate::transport::answers::Answer;
 use crate::transport::codec;
+use crate::transport::identity::node_of;
 
-/// Connections beyond two for each peer (one that lives, one that replaces it): room for strangers to be sent away.
+/// Connections beyond two for each peer (the present one and one that replaces it): room in which strangers are refused.
 const SPARE_CONNECTIONS: usize = 16;
 
 /// Accepts connections until the endpoint is closed.
@@ -96,8 +95,8 @@ fn forget(shared: &Shared, id: NodeId, connection: &Connection) {
     }
 }
 
-/// Reads frames until the connection, whoever has opened it, ends, and then what had come by that time: the last may be a goodbye. At most
-/// as many streams are read at once as a connection may have open.
+/// Reads frames until the connection ends, whichever side has opened it. Frames that had arrived by that time are still read: the last may be
+/// a `Leave`. At most as many streams are read at once as a connection may have open.
 pub(super) async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
     let mut streams = JoinSet::new();
     loop {

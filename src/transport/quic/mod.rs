@@ -7,16 +7,12 @@
 //!              └─────────────────────────────────────────────────────────────────────────────<┘
 //! ```
 //!
-//! 1. Each node dials whom it has something to tell, unless a peer with a higher id has dialled it: then both speak on that connection.
-//!    Both sides prove by certificate who they are: [`identity`] and [`files`].
-//! 2. A request and its answer are one bidirectional stream, every other message a unidirectional one. That is an
-//!    economy, never needed for correctness: a message says for itself what it is about.
+//! 1. A node dials a peer when it has a message for it, unless a peer with a higher id has dialled it already: then both send on that
+//!    connection. Both sides prove by certificate who they are: [`identity`](super::identity).
+//! 2. A request and its answer (`transport/answers.rs`) are one bidirectional stream, every other message is a unidirectional one.
 //! 3. Every queue, stream count and window is bounded; what does not fit is dropped, and the cluster's rules cope.
 
-mod answers;
 mod config;
-pub mod files;
-pub mod identity;
 mod incoming;
 mod outgoing;
 mod peer;
@@ -24,7 +20,6 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -37,16 +32,14 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::answers::Answer;
-use self::outgoing::Letter;
+use self::outgoing::Outbound;
 use self::peer::Shared;
 use self::refusal::LEAVING;
+use super::answers::Answer;
+use super::identity::Identity;
 use super::inbox::Inbox;
-use super::{BoxFuture, Transport, codec};
+use super::{BoxFuture, Member, Transport, codec};
 use crate::cluster::{Message, NodeId};
-
-pub use files::CertificateFileError;
-pub use identity::{ClusterCa, Identity, IdentityError};
 
 /// Messages received and not yet taken. When it is full, streams are not read, which slows the senders down.
 const INBOX: usize = 256;
@@ -54,7 +47,8 @@ const INBOX: usize = 256;
 /// How long `close` waits for the last messages to arrive.
 const FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
-/// How long `close` waits after that for peers to hear of the end; a peer that does not finds out by itself.
+/// How long `close` waits after that until the peers know that the connections are closed. A peer that is not told in time finds out by
+/// its own time-out.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(100);
 
 /// Why a node cannot be reached over QUIC.
@@ -84,7 +78,6 @@ pub struct QuicTransport {
     local: SocketAddr,
     shared: Arc<Shared>,
     inbox: Inbox<(NodeId, Message)>,
-    encoder: codec::Encoder,
 }
 
 impl QuicTransport {
@@ -118,30 +111,30 @@ impl QuicTransport {
         });
         let (stop, incoming) = (shared.stop.clone(), incoming::run(shared.clone()));
         shared.runtime.spawn(async move { stop.run_until_cancelled(incoming).await });
-        Ok(Self { local, shared, inbox, encoder: codec::Encoder::default() })
+        Ok(Self { local, shared, inbox })
     }
 
     fn post(&self, to: NodeId, message: &Message) {
-        let frame = match self.encoder.encode(message) {
-            Ok(frame) => frame,
+        let frame = match codec::encode(message) {
+            Ok(frame) => frame.into(),
             Err(error) => return tracing::warn!("dropped a message to peer {to}: {error}"),
         };
         let since = Instant::now();
-        let letter = Letter { frame, awaits: Answer::awaited_by(message), since };
+        let outbound = Outbound { frame, awaits: Answer::awaited_by(message), since };
         let mut peers = self.shared.peers();
         let Some(peer) = peers.get_mut(&to) else { return };
         match Answer::given_by(message).and_then(|answer| peer.awaits.take(answer, since)) {
-            Some(stream) => self.answer(stream, letter, peer.letters.clone()),
-            None => queue(&peer.letters, letter),
+            Some(stream) => self.answer(stream, outbound, peer.outbound.clone()),
+            None => queue(&peer.outbound, outbound),
         }
     }
 
-    /// Answers on the request's own stream, or by letter where that fails.
-    fn answer(&self, mut stream: SendStream, letter: Letter, letters: mpsc::Sender<Letter>) {
+    /// Answers on the request's own stream; where that fails, the answer is queued as any other message.
+    fn answer(&self, mut stream: SendStream, outbound: Outbound, waiting: mpsc::Sender<Outbound>) {
         let stop = self.shared.stop.clone();
         let answer = async move {
-            if outgoing::deliver(&mut stream, letter.frame.clone()).await.is_err() {
-                queue(&letters, letter);
+            if outgoing::deliver(&mut stream, outbound.frame.clone()).await.is_err() {
+                queue(&waiting, outbound);
             }
         };
         let task = async move { stop.run_until_cancelled(answer).await };
@@ -166,8 +159,8 @@ impl QuicTransport {
     }
 }
 
-fn queue(letters: &mpsc::Sender<Letter>, letter: Letter) {
-    if letters.try_send(letter).is_err() {
+fn queue(waiting: &mpsc::Sender<Outbound>, outbound: Outbound) {
+    if waiting.try_send(outbound).is_err() {
         tracing::debug!("dropped a message: too many wait for that peer");
     }
 }
@@ -177,9 +170,9 @@ impl Transport for QuicTransport {
         self.local
     }
 
-    fn set_peers(&self, peers: &BTreeMap<NodeId, SocketAddr>) {
-        let mut others = peers.clone();
-        others.remove(&self.shared.node);
+    fn set_peers(&self, members: &[Member]) {
+        let others = members.iter().filter(|member| member.id != self.shared.node);
+        let others = others.map(|member| (member.id, member.address)).collect();
         if !self.shared.closing.is_cancelled() {
             self.shared.set_peers(&others);
         }

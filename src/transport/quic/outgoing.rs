@@ -1,62 +1,63 @@
-//! One peer's outgoing side: a task that owns the connection this node opens, and sends what waits for the peer.
+//! One peer's outgoing side: a task that owns the connection that this node opens, and sends the outbound messages that wait for the peer.
 //!
-//! 1. Nothing to send, no connection. The first letter makes one, unless a peer with a higher id has opened one: that serves both. So a
-//!    leader, whom everyone speaks with, has one connection a node, at some 50 KiB each.
-//! 2. While there is none, letters wait up to a heartbeat and the task tries again after growing pauses: a stale
-//!    heartbeat helps nobody.
-//! 3. A connection on which nothing came or went for a while is closed: in a large cluster a node speaks with everyone at times, as
-//!    when it looks for the leader or leads, and with a few most of the time.
-//! 4. Each letter gets its stream at once, in order; writing it and awaiting its answer happen beside the queue, so that a
-//!    large or unanswered letter never holds up an interrupt.
+//! 1. There is no connection until there is a message to send. The first one opens a connection, unless a peer with a higher id has opened
+//!    one already: that one serves both. So a leader, which exchanges messages with every node, has one connection a node, at some 50 KiB each.
+//! 2. While there is no connection, messages wait for up to a heartbeat, and the task dials again after growing pauses. After that a message
+//!    is dropped: a stale heartbeat helps nobody.
+//! 3. A connection on which nothing came or went for a while is closed. In a large cluster a node sends to all others only when it looks for
+//!    the leader or leads, and to a few most of the time.
+//! 4. Each message gets its stream at once, in order. Writing it and awaiting its answer happen beside the queue, so that a large or
+//!    unanswered message never holds up an interrupt.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use quinn::{ConnectError, Connection, ConnectionError, ReadError, ReadToEndError, RecvStream, SendStream, WriteError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::answers::Answer;
-use super::identity::node_name;
 use super::incoming::read_streams;
 use super::peer::Shared;
 use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
 use crate::cluster::NodeId;
+use crate::transport::answers::Answer;
 use crate::transport::codec;
+use crate::transport::identity::node_name;
 
 /// The pause after a first failed attempt: a peer that restarts is back within about that time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause: what a peer that comes up waits at most until it is noticed.
+/// The longest pause: a peer that comes up is noticed after at most this time.
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an attempt may take: several round trips around the world. A new one soon follows.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So many peers are dialled at once. A node that begins to lead has something to tell to all at once, and most of them are just dialling it.
+/// So many peers are dialled at once. A node that begins to lead has a message for all peers at once, and most of them are just dialling it.
 pub(super) const DIALS: usize = 32;
-/// Longer than that nobody waits for others to be dialled, who may be away.
+/// A task waits at most so long for its turn to dial: the peers that hold the other turns may be away.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
-/// How long a connection that nothing is sent on is kept. Whoever is watched is sent something in each heartbeat, so it is not needed any
-/// more; and a new one costs a handshake of some milliseconds only.
+/// How long a connection on which nothing is sent is kept. A peer that is watched is sent a message in each heartbeat, so a silent connection
+/// is one to a peer that is not; and a new one costs a handshake of some milliseconds only.
 fn rest(heartbeat: Duration) -> Duration {
     heartbeat.saturating_mul(4)
 }
 
-/// A message on its way to a peer.
-pub(super) struct Letter {
-    pub(super) frame: codec::Pieces,
+/// An outbound message: the frame, the answer that it awaits, and the time since when it has been waiting.
+pub(super) struct Outbound {
+    pub(super) frame: Bytes,
     pub(super) awaits: Option<Answer>,
     pub(super) since: Instant,
 }
 
-/// Sends `letters` to `peer` until the transport closes and all are delivered.
+/// Sends the messages that wait for `peer`, until the transport closes and all are delivered.
 pub(super) fn run(
     shared: Arc<Shared>,
     peer: NodeId,
     address: SocketAddr,
-    letters: mpsc::Receiver<Letter>,
+    waiting: mpsc::Receiver<Outbound>,
 ) -> impl Future<Output = ()> {
     let link = Link {
         shared,
@@ -69,14 +70,14 @@ pub(super) fn run(
         pause: Duration::ZERO,
         complaint: None,
     };
-    Outgoing { link, letters, streams: JoinSet::new() }.run()
+    Outgoing { link, waiting, streams: JoinSet::new() }.run()
 }
 
 struct Outgoing {
     link: Link,
-    letters: mpsc::Receiver<Letter>,
-    /// What is on its way; gives back what was lost with its connection.
-    streams: JoinSet<Option<Letter>>,
+    waiting: mpsc::Receiver<Outbound>,
+    /// Messages on their way. A task returns its message if that was lost with its connection and has to be resent.
+    streams: JoinSet<Option<Outbound>>,
 }
 
 /// The connection, or the attempts to get one.
@@ -85,14 +86,15 @@ struct Link {
     peer: NodeId,
     address: SocketAddr,
     connection: Option<Connection>,
-    /// What the peer sends on it, if it has the lower id. Ends with the link.
+    /// Reads what the peer sends on this connection, as it does if it has the lower id. Ends with the link.
     reading: JoinSet<()>,
-    /// When it was last known to be of use.
+    /// When the connection was last known to be of use.
     used: Instant,
-    /// What had come in on it by then, in frames.
+    /// How many frames had come in on it by then.
     read: u64,
+    /// How long to wait before dialling.
     pause: Duration,
-    /// What was last complained about, so that it is said once.
+    /// The last complaint that was logged, so that each is logged once.
     complaint: Option<&'static str>,
 }
 
@@ -107,23 +109,23 @@ impl Outgoing {
         loop {
             let may_rest = self.link.connection.is_some() && self.streams.is_empty();
             let unused = self.link.used.checked_add(rest(self.link.shared.heartbeat)).filter(|_| may_rest);
-            let letter = tokio::select! {
+            let outbound = tokio::select! {
                 biased;
-                letter = self.letters.recv() => letter,
-                () = closing.cancelled() => self.letters.try_recv().ok(),
+                outbound = self.waiting.recv() => outbound,
+                () = closing.cancelled() => self.waiting.try_recv().ok(),
                 () = self.link.lost() => continue,
                 () = come(unused) => {
                     self.link.hang_up();
                     continue;
                 }
-                // A restarted peer's old connection dies of the first letter; the letter is none the worse for it.
+                // The old connection to a restarted peer ends at the first message that is sent on it. That message is resent.
                 Some(ended) = self.streams.join_next() => match ended.ok().flatten() {
-                    Some(letter) => Some(letter),
+                    Some(outbound) => Some(outbound),
                     None => continue,
                 },
             };
-            match letter {
-                Some(letter) => self.send(letter).await,
+            match outbound {
+                Some(outbound) => self.send(outbound).await,
                 None => break,
             }
         }
@@ -133,20 +135,20 @@ impl Outgoing {
         }
     }
 
-    async fn send(&mut self, letter: Letter) {
+    async fn send(&mut self, outbound: Outbound) {
         loop {
-            if let Some(stream) = self.link.open(letter.awaits.is_some()).await {
+            if let Some(stream) = self.link.open(outbound.awaits.is_some()).await {
                 let (shared, peer) = (self.link.shared.clone(), self.link.peer);
                 match stream {
-                    Stream::OneWay(stream) => self.streams.spawn(tell(stream, letter)),
-                    Stream::Request(send, answer) => self.streams.spawn(ask(shared, peer, send, answer, letter)),
+                    Stream::OneWay(stream) => self.streams.spawn(send_one_way(stream, outbound)),
+                    Stream::Request(send, answer) => self.streams.spawn(request(shared, peer, send, answer, outbound)),
                 };
                 return;
             }
-            if letter.since.elapsed() >= self.link.shared.heartbeat {
+            if outbound.since.elapsed() >= self.link.shared.heartbeat {
                 return;
             }
-            // Large and rare: the task, which is there as long as the peer, keeps no room for it.
+            // Boxed, because this future is large and dialling is rare: the task lives as long as the peer and should keep no room for it.
             Box::pin(self.link.dial()).await;
         }
     }
@@ -173,11 +175,11 @@ impl Link {
         }
     }
 
-    /// The connection that the peer has opened, if that is the one to speak on: of two, both sides take the one of the higher id.
+    /// The connection that the peer has opened, if that is the one to send on: of two, both sides take the one of the higher id.
     fn theirs(&self) -> Option<Connection> {
         let is_higher = self.peer > self.shared.node;
         let theirs = self.shared.peers().get(&self.peer).filter(|_| is_higher)?.incoming.clone();
-        // One that has ended is still there until what came on it is read.
+        // A connection that has ended stays in the list of peers until all that came on it is read.
         theirs.filter(|connection| connection.close_reason().is_none())
     }
 
@@ -207,7 +209,7 @@ impl Link {
         self.connection = None;
         tracing::debug!("connection to peer {} at {} ended: {error}", self.peer, self.address);
         if !self.complain(error) {
-            // It was a good one: try again at once.
+            // It was a good connection: dial again at once.
             self.pause = Duration::ZERO;
             self.complaint = None;
         }
@@ -218,7 +220,7 @@ impl Link {
         let shared = self.shared.clone();
         let _turn = timeout(LONGEST_TURN, shared.dials.acquire()).await;
         if self.theirs().is_some() {
-            return; // it was quicker
+            return; // the peer was quicker
         }
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
         let (client, name) = (self.shared.client.clone(), node_name(self.peer));
@@ -242,10 +244,10 @@ impl Link {
         (self.connection, self.used, self.read) = (Some(connection), Instant::now(), 0);
     }
 
-    /// Whether `error` is a refusal; if so, it is said.
+    /// Whether `error` is a refusal; if so, it is logged.
     fn complain(&mut self, error: &ConnectionError) -> bool {
         match refusal(error) {
-            Some(Refusal::Certificate { text, cause }) => self.warn(text, &cause),
+            Some(Refusal::Handshake { text, cause }) => self.warn(text, &cause),
             Some(Refusal::UnknownNode) => {
                 tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
             }
@@ -265,7 +267,7 @@ impl Link {
 /// A stream on `connection`.
 async fn open(connection: &Connection, request: bool) -> Result<Stream, ConnectionError> {
     if request {
-        // Where too many requests await answers, this one goes one-way, and so will its answer.
+        // Where too many requests await answers, this one is sent one-way, and so will its answer be.
         let opened = tokio::select! {
             biased;
             opened = connection.open_bi() => Some(opened),
@@ -278,7 +280,7 @@ async fn open(connection: &Connection, request: bool) -> Result<Stream, Connecti
     connection.open_uni().await.map(Stream::OneWay)
 }
 
-/// Waits for a moment that may never be.
+/// Waits until `moment`, or for ever.
 async fn come(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
@@ -286,9 +288,9 @@ async fn come(moment: Option<Instant>) {
     }
 }
 
-/// Sends a frame and waits until the peer has it, so that `close` knows. It is not copied.
-pub(super) async fn deliver(stream: &mut SendStream, mut frame: codec::Pieces) -> Result<(), WriteError> {
-    stream.write_all_chunks(&mut frame).await?;
+/// Sends a frame and waits until the peer has it, so that `close` knows.
+pub(super) async fn deliver(stream: &mut SendStream, frame: Bytes) -> Result<(), WriteError> {
+    stream.write_chunk(frame).await?;
     // Fails only for a stream that was finished before.
     let _ = stream.finish();
     match stream.stopped().await {
@@ -298,33 +300,36 @@ pub(super) async fn deliver(stream: &mut SendStream, mut frame: codec::Pieces) -
     }
 }
 
-/// Whether the connection died without a word, or was thought not to be used, so that what was written to it may never have arrived.
+/// Whether a message that was written to the connection may never have arrived and has to be resent: the connection broke, or one side closed it
+/// as unused.
 fn is_lost(error: &ConnectionError) -> bool {
     match error {
-        // Closed on this side: the peer runs anew, or has dialled another one.
+        // Closed on this side: the peer was restarted, or has dialled another connection.
         ConnectionError::Reset | ConnectionError::TimedOut | ConnectionError::LocallyClosed => true,
         ConnectionError::ApplicationClosed(close) => close.error_code == UNUSED,
         _ => false,
     }
 }
 
-async fn tell(mut stream: SendStream, letter: Letter) -> Option<Letter> {
-    match deliver(&mut stream, letter.frame.clone()).await {
-        Err(WriteError::ConnectionLost(error)) if is_lost(&error) => Some(letter),
+/// Sends a message on a stream of its own; returns it if it has to be resent.
+async fn send_one_way(mut stream: SendStream, outbound: Outbound) -> Option<Outbound> {
+    match deliver(&mut stream, outbound.frame.clone()).await {
+        Err(WriteError::ConnectionLost(error)) if is_lost(&error) => Some(outbound),
         _ => None,
     }
 }
 
-async fn ask(
+/// Sends a request and receives its answer on the same stream; returns the request if it has to be resent.
+async fn request(
     shared: Arc<Shared>,
     peer: NodeId,
     mut send: SendStream,
     mut answer: RecvStream,
-    letter: Letter,
-) -> Option<Letter> {
+    outbound: Outbound,
+) -> Option<Outbound> {
     let answered = async {
         match timeout(shared.heartbeat, answer.read_to_end(codec::MAX_FRAME)).await {
-            // An empty answer says that there is none.
+            // An empty answer means that there is none.
             Ok(Ok(frame)) if !frame.is_empty() => {
                 if let Some(message) = shared.decode(peer, &frame) {
                     shared.deliver(peer, message).await;
@@ -337,12 +342,12 @@ async fn ask(
     };
     let closed = async {
         // When the transport closes, only the request itself still has to arrive.
-        let _ = deliver(&mut send, letter.frame.clone()).await;
+        let _ = deliver(&mut send, outbound.frame.clone()).await;
         shared.closing.cancelled().await;
     };
     let lost = tokio::select! {
         lost = answered => lost,
         () = closed => false,
     };
-    lost.then_some(letter)
+    lost.then_some(outbound)
 }

@@ -11,15 +11,15 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::answers::OpenRequests;
-use super::outgoing::{self, Letter};
+use super::outgoing::{self, Outbound};
 use super::refusal::LEAVING;
 use crate::cluster::{Message, NodeId};
+use crate::transport::answers::OpenRequests;
 use crate::transport::codec;
 
-/// Messages that wait for one peer at most; further ones are dropped. Several heartbeats' worth, so that it fills up only
-/// for a peer that is away.
-const WAITING_LETTERS: usize = 64;
+/// Messages that wait for one peer at most; further ones are dropped. It is room for several heartbeats' messages, so that it fills up
+/// only for a peer that is away.
+const WAITING: usize = 64;
 
 /// Shared by a transport and its tasks.
 pub(super) struct Shared {
@@ -31,11 +31,11 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
-    /// The tasks that still have something to deliver when the transport closes.
+    /// The tasks that may still have messages to deliver when the transport closes.
     pub(super) deliveries: TaskTracker,
-    /// For those tasks that dial.
+    /// A permit for each task that dials.
     pub(super) dials: Semaphore,
-    /// Nothing new is begun: deliver what there is.
+    /// The transport closes: no further message is taken, and those that wait are delivered.
     pub(super) closing: CancellationToken,
     /// Every task ends now.
     pub(super) stop: CancellationToken,
@@ -44,10 +44,11 @@ pub(super) struct Shared {
 /// A peer in the current list. Dropping it ends its tasks and connections.
 pub(super) struct Peer {
     pub(super) address: SocketAddr,
-    pub(super) letters: mpsc::Sender<Letter>,
+    /// The messages that wait to be sent to it.
+    pub(super) outbound: mpsc::Sender<Outbound>,
     /// The newest connection that the peer opened.
     pub(super) incoming: Option<Connection>,
-    /// The answers that it awaits there.
+    /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
 }
@@ -85,16 +86,16 @@ impl Shared {
 
 impl Peer {
     fn new(shared: &Arc<Shared>, id: NodeId, address: SocketAddr) -> Self {
-        let (letters, waiting) = mpsc::channel(WAITING_LETTERS);
+        let (outbound, waiting) = mpsc::channel(WAITING);
         let stop = shared.stop.child_token();
         // Boxed: whatever awaits a future keeps room for it twice, and there may be a thousand peers.
         let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting));
         let ended = stop.clone();
         let task = async move { ended.run_until_cancelled(outgoing).await };
         shared.deliveries.spawn_on(task, &shared.runtime);
-        // The asker waits for a heartbeat; what comes in its first half surely arrives in time.
+        // The asker waits for one heartbeat; an answer within the first half of it surely arrives in time.
         let awaits = OpenRequests::new(shared.heartbeat / 2);
-        Self { address, letters, incoming: None, awaits, _stop: stop.drop_guard() }
+        Self { address, outbound, incoming: None, awaits, _stop: stop.drop_guard() }
     }
 }
 

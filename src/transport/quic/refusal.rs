@@ -1,4 +1,4 @@
-//! Why one node will not talk to another, in words that say what to do.
+//! Why one node refuses another, in words that say what to do.
 
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
@@ -11,17 +11,17 @@ pub(super) const REPLACED: VarInt = VarInt::from_u32(2);
 /// The code for a connection on which nothing was sent for a while.
 pub(super) const UNUSED: VarInt = VarInt::from_u32(3);
 
-/// A peer that is up and will not talk, or that this node will not talk to.
+/// A peer that is up and refuses this node, or that this node refuses.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// Because of certificates: somebody has to put that right.
-    Certificate {
-        /// What is wrong, in words that stay the same while it is.
+    /// The two nodes' certificates or versions do not go together: an operator has to put that right.
+    Handshake {
+        /// What is wrong; the same text for as long as the same thing is wrong.
         text: &'static str,
-        /// What TLS says, times and all.
+        /// What TLS reports, with details such as times.
         cause: String,
     },
-    /// It does not (yet) have this node in its list of servers: passes by itself while a cluster starts.
+    /// The peer does not list this node among its servers, or not yet: while a cluster starts, this passes by itself.
     UnknownNode,
 }
 
@@ -39,16 +39,21 @@ pub(super) fn refusal(error: &ConnectionError) -> Option<Refusal> {
         UNKNOWN_CA | DECRYPT_ERROR => words.cluster,
         BAD_CERTIFICATE => words.name,
         CERTIFICATE_EXPIRED => words.validity,
+        NO_APPLICATION_PROTOCOL => VERSION,
         _ => words.other,
     };
-    Some(Refusal::Certificate { text, cause })
+    Some(Refusal::Handshake { text, cause })
 }
 
-/// TLS alerts, RFC 8446 section 6.
+/// TLS alerts, RFC 8446 section 6; the last one is RFC 7301's.
 const BAD_CERTIFICATE: u8 = 42;
 const CERTIFICATE_EXPIRED: u8 = 45;
 const UNKNOWN_CA: u8 = 48;
 const DECRYPT_ERROR: u8 = 51;
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// Whichever side notices it.
+const VERSION: &str = "runs another version of Headframe, whose messages differ (run the same version on all nodes)";
 
 struct Words {
     cluster: &'static str,
@@ -83,8 +88,8 @@ mod tests {
 
     fn text(error: ConnectionError) -> &'static str {
         match refusal(&error) {
-            Some(Refusal::Certificate { text, .. }) => text,
-            other => panic!("expected a refusal because of certificates, got {other:?}"),
+            Some(Refusal::Handshake { text, .. }) => text,
+            other => panic!("expected a refusal by the handshake, got {other:?}"),
         }
     }
 
@@ -98,6 +103,15 @@ mod tests {
         );
         let code = TransportErrorCode::crypto(BAD_CERTIFICATE);
         assert!(text(ConnectionError::TransportError(code.into())).starts_with("has another node's certificate"));
+    }
+
+    #[test]
+    fn both_sides_are_told_that_their_versions_differ() {
+        let code = TransportErrorCode::crypto(NO_APPLICATION_PROTOCOL);
+        let close = ConnectionClose { error_code: code, frame_type: None, reason: Default::default() };
+        for error in [ConnectionError::TransportError(code.into()), ConnectionError::ConnectionClosed(close)] {
+            assert!(text(error).starts_with("runs another version of Headframe"));
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! What only this module can see: which connections and streams messages take.
+//! Checks that need to look inside: which connections and streams the messages take.
 
 use std::time::SystemTime;
 
 use super::*;
-use crate::cluster::{Epoch, Heartbeat, ProcessInterrupt, ProcessRequest};
+use crate::cluster::{Assign, Heartbeat, Reign, Report, Stamp};
+use crate::transport::identity::ClusterCa;
+use crate::work::Run;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -11,13 +13,25 @@ fn id(id: u32) -> NodeId {
     NodeId::try_from(id).unwrap()
 }
 
+const STAMP: Stamp = Stamp { run: Run(1), sent: 2 };
+
 fn heartbeat() -> Heartbeat {
-    Heartbeat { incarnation: 1, sent: 2, echo: None, epoch: None, standing: None }
+    Heartbeat { stamp: STAMP, echo: None, leads: None }
+}
+
+fn report() -> Report {
+    let (progress, jobs, shares, taken, blocks) = (vec![], vec![], vec![], vec![], vec![]);
+    Report { stamp: STAMP, held: None, speed: 0, progress, jobs, shares, taken, blocks }
 }
 
 fn work_request() -> Message {
-    let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
-    Message::ProcessRequest(ProcessRequest { epoch, rate: 0, held: vec![], finished: vec![] })
+    Message::ProcessRequest(report())
+}
+
+/// An assignment of nothing.
+fn nothing() -> Assign {
+    let (reign, jobs, leases, taken, settled) = (Reign { run: Run(3), number: 1 }, vec![], vec![], vec![], vec![]);
+    Assign { reign, sequence: 4, report: STAMP, current: None, jobs, leases, taken, settled }
 }
 
 /// Nodes 1 and 2, who know each other.
@@ -29,7 +43,7 @@ fn pair(heartbeat: Duration) -> (QuicTransport, QuicTransport) {
         QuicTransport::bind(&ca.issue(id(node), now).unwrap(), "127.0.0.1:0".parse().unwrap(), heartbeat).unwrap()
     };
     let (one, two) = (start(1), start(2));
-    let peers = BTreeMap::from([(id(1), one.local_address()), (id(2), two.local_address())]);
+    let peers = [Member::headframe(id(1), one.local_address()), Member::headframe(id(2), two.local_address())];
     one.set_peers(&peers);
     two.set_peers(&peers);
     (one, two)
@@ -41,19 +55,25 @@ async fn next(transport: &QuicTransport) -> (NodeId, Message) {
 
 #[tokio::test]
 async fn a_request_and_its_answer_are_one_stream() {
-    let (one, two) = pair(PATIENCE);
-    let (question, answer) = (Message::HeartbeatRequest(heartbeat()), Message::HeartbeatReply(heartbeat(), None));
-    one.send(id(2), question.clone());
-    assert_eq!(next(&two).await, (id(1), question));
-    two.send(id(1), answer.clone());
-    assert_eq!(next(&one).await, (id(2), answer.clone()));
-    // Node 2 has dialled nobody: the only connection is the one that brought the question.
-    assert_eq!((one.shared.endpoint.open_connections(), two.shared.endpoint.open_connections()), (1, 1));
-    assert!(one.shared.peers()[&id(2)].incoming.is_none());
-    // A second answer to the same question finds no stream, and goes its own way.
-    two.send(id(1), answer.clone());
-    assert_eq!(next(&one).await, (id(2), answer));
-    assert!(one.shared.peers()[&id(2)].incoming.is_some());
+    for (request, answer) in [
+        (Message::HeartbeatRequest(heartbeat()), Message::HeartbeatReply(heartbeat(), None)),
+        (work_request(), Message::Process(nothing())),
+        (Message::ProcessAnswerNo(report()), Message::Process(nothing())),
+        (Message::ProcessAnswerYes(report()), Message::ProcessInterrupt(nothing())),
+    ] {
+        let (one, two) = pair(PATIENCE);
+        one.send(id(2), request.clone());
+        assert_eq!(next(&two).await, (id(1), request));
+        two.send(id(1), answer.clone());
+        assert_eq!(next(&one).await, (id(2), answer.clone()));
+        // Node 2 has dialled nobody: the only connection is the one that brought the request.
+        assert_eq!((one.shared.endpoint.open_connections(), two.shared.endpoint.open_connections()), (1, 1));
+        assert!(one.shared.peers()[&id(2)].incoming.is_none());
+        // A second answer to the same request finds no stream, and is sent on a connection of node 2's own.
+        two.send(id(1), answer.clone());
+        assert_eq!(next(&one).await, (id(2), answer));
+        assert!(one.shared.peers()[&id(2)].incoming.is_some());
+    }
 }
 
 #[tokio::test]
@@ -64,14 +84,13 @@ async fn unanswered_requests_do_not_hold_up_others() {
         one.send(id(2), work_request());
         assert_eq!(next(&two).await, (id(1), work_request()));
     }
-    let epoch = Epoch { counter: 1, leader: id(1), incarnation: 0 };
-    let interrupt = Message::ProcessInterrupt(ProcessInterrupt { epoch, round: 1, settled: None, void: vec![] });
+    let interrupt = Message::ProcessInterrupt(nothing());
     one.send(id(2), interrupt.clone());
     assert_eq!(next(&two).await, (id(1), interrupt));
 }
 
 #[tokio::test]
-async fn a_late_answer_goes_its_own_way() {
+async fn a_late_answer_is_sent_on_another_stream() {
     let (one, two) = pair(Duration::from_millis(200));
     one.send(id(2), Message::HeartbeatRequest(heartbeat()));
     next(&two).await;
@@ -83,17 +102,17 @@ async fn a_late_answer_goes_its_own_way() {
 }
 
 #[tokio::test]
-async fn the_lower_id_speaks_on_the_connection_of_the_higher() {
+async fn the_lower_id_sends_on_the_connection_of_the_higher() {
     let (one, two) = pair(PATIENCE);
-    let (question, answer) = (Message::HeartbeatRequest(heartbeat()), Message::HeartbeatReply(heartbeat(), None));
+    let (request, answer) = (Message::HeartbeatRequest(heartbeat()), Message::HeartbeatReply(heartbeat(), None));
     two.send(id(1), work_request());
     assert_eq!(next(&one).await, (id(2), work_request()));
     for _ in 0..3 {
-        one.send(id(2), question.clone());
-        assert_eq!(next(&two).await, (id(1), question.clone()));
+        one.send(id(2), request.clone());
+        assert_eq!(next(&two).await, (id(1), request.clone()));
         two.send(id(1), answer.clone());
         assert_eq!(next(&one).await, (id(2), answer.clone()));
-        one.send(id(2), answer.clone()); // to no question
+        one.send(id(2), answer.clone()); // to no request
         assert_eq!(next(&two).await, (id(1), answer.clone()));
     }
     assert_eq!((one.shared.endpoint.open_connections(), two.shared.endpoint.open_connections()), (1, 1));

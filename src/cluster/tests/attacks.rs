@@ -1,0 +1,117 @@
+//! Rule 9: a certified peer that says anything wastes time while it is there, and nothing lasts after it has gone.
+
+use super::super::liveness::MAX_REPORTS;
+use super::*;
+
+/// Whatever adds to this number goes wrong.
+const HUGE: u64 = u64::MAX - 1;
+
+/// In 0.1 one heartbeat with a huge epoch stopped all followers until they were restarted, and a fresh node could not join them.
+#[test]
+fn huge_numbers_of_the_lowest_id_are_forgotten_when_it_goes() {
+    let mut scene = Scene::new(4, &[1]);
+    scene.nodes.remove(&node(4));
+    for id in [2, 3] {
+        scene.template(id, text(1));
+        scene.played(1).sent = HUGE - 64;
+        scene.played(1).leads = Some(Leads { reign: HUGE, current: Some(Current::Round(round(HUGE))), blocks: vec![] });
+        let heartbeat = scene.played(1).heartbeat(None);
+        scene.say(1, id, Message::HeartbeatRequest(heartbeat));
+        let mut job = job(&text(1), 1, 0);
+        (job.round.block.height, job.tag.slot.n) = (HUGE, HUGE);
+        let ranges = [NonceRange::new(HUGE, u64::MAX), NonceRange::new(1, u64::MAX), NonceRange::new(1, 101)];
+        let mut assign = scene.assignment(id, HUGE, &ranges.map(|range| (job, range)));
+        (assign.reign.number, assign.leases[0].number) = (u64::MAX, u64::MAX);
+        assert_eq!(scans(&scene.say(1, id, Message::Process(assign))), [(job, ranges[2])]);
+    }
+    scene.played(1).is_silent = true;
+    scene.pass(2.0 * 4.0 + 1.0);
+    let leaders = |scene: &Scene| scene.nodes.values().map(Cluster::leader).collect::<Vec<_>>();
+    assert_eq!(leaders(&scene), [Some(node(2)); 2]);
+    scene.template(2, text(1));
+    assert!(scans(&scene.done(3)).iter().any(|(job, _)| job.tag.slot.run == Run(2)), "its assignments count");
+
+    let (mut fresh, now) = (Cluster::new(config(4), scene.now), scene.now);
+    fresh.set_peers(now, &[1, 2, 3, 4].map(|id| (node(id), true)));
+    scene.nodes.insert(node(4), fresh);
+    scene.pass(1.0);
+    assert_eq!(leaders(&scene), [Some(node(2)); 3]);
+    assert!(scene.nodes[&node(4)].job().is_some());
+
+    *scene.played(1) = Played { run: Run(11), ..Scene::part(1) };
+    scene.pass(4.0);
+    assert_eq!(leaders(&scene), [Some(node(1)); 3]);
+    scene.done.clear();
+    for id in [2, 3, 4] {
+        let range = NonceRange::new(1, 101);
+        assert_eq!(scans(&scene.assign(id, 1, &[(job(&text(1), 11, 0), range)])).len(), 1, "small numbers are obeyed");
+    }
+}
+
+/// In 0.1 lists of one distrusted node each added up until everybody was distrusted.
+#[test]
+fn whatever_one_node_reports_no_other_is_refused_work() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    let job = scans(&scene.template(1, text(1)))[0].0;
+    let honest = scene.report(3, |_| {}).unwrap();
+    let block = block(job);
+    let lie = Solution { nonce: block.nonce + 1, ..block };
+    for claimed in 0..40 {
+        scene.report(2, |report| {
+            let claim = |lease| Progress { lease, to: 201 + claimed, witnesses: vec![claimed, HUGE] };
+            report.progress = (0..600).chain([HUGE]).map(claim).collect();
+            report.held = Some((Reign { run: Run(3), number: HUGE }, HUGE));
+            report.speed = HUGE;
+            report.blocks = vec![lie; MAX_BLOCKS + 4];
+            report.jobs = vec![job; MAX_JOBS + 4];
+            report.shares = (0..1000).map(|nonce| (nonce as u16 % 40, nonce)).collect();
+            report.taken = [block.id(), lie.id()].repeat(600);
+        });
+    }
+    let others = scene.nodes[&node(1)].distrusted().filter(|&id| id != node(2));
+    assert_eq!(others.count(), 0);
+    assert!(scene.done(1).iter().all(
+        |done| matches!(done, Output::Refused { from, .. } | Output::Distrusted { node: from } if *from == node(2))
+    ));
+    let assign = scene.report(3, |report| {
+        search(report, &honest, 0, 201);
+        report.blocks = vec![block];
+    });
+    assert_eq!(assign.unwrap().settled, [], "the block in whose name a lie was settled is not");
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: block, found_by: node(3) });
+    scene.on(1, |cluster, now| cluster.handle_verdict(now, &block, Some(text(2))));
+    assert_eq!(scene.report(3, |_| {}).unwrap().leases.len(), 1);
+}
+
+#[test]
+fn a_false_leader_wastes_only_what_it_is_told_of() {
+    let mut scene = Scene::new(3, &[1]);
+    let known = block(job(&text(1), 9, 0));
+    scene.on(2, |cluster, now| cluster.restore(now, [known]));
+    let settled = Assign { settled: vec![known.id()], ..scene.assignment(3, 1, &[]) };
+    scene.say(1, 3, Message::Process(settled));
+    let not_a_text = Some(Current::Text(header(1, 1, Extranonce::Run)));
+    let lies = Assign { current: not_a_text, ..scene.assignment(2, 1, &[]) };
+    scene.say(1, 2, Message::Process(lies));
+    scene.played(1).is_silent = true;
+    scene.pass(10.0);
+    assert_eq!(scans(&scene.done(2)), [], "its template is no text");
+    let submit = Output::Submit { solution: known, found_by: node(2) };
+    assert_eq!(scene.template(2, text(1)).first(), Some(&submit), "node 2 had not told of it");
+}
+
+#[test]
+fn a_flood_of_reports_is_dropped_unread_until_the_next_heartbeat() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    scene.template(1, text(1));
+    for _ in 0..MAX_REPORTS {
+        assert!(scene.report(2, |_| {}).is_some());
+    }
+    assert_eq!(scene.report(2, |report| report.blocks.push(block(job(&text(1), 1, 0)))), None);
+    assert_eq!(scene.done(1), [], "unread");
+    assert!(scene.report(3, |_| {}).is_some(), "others are read");
+    scene.pass(3.9);
+    assert_eq!(scene.report(2, |_| {}), None);
+    scene.pass(0.1);
+    assert!(scene.report(2, |_| {}).is_some());
+}

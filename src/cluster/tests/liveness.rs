@@ -1,0 +1,176 @@
+//! Rule 1: who is alive, row by row of the table in `liveness.rs`; who leads; who is watched.
+
+use super::super::liveness::Peers;
+use super::PeerState::{Alive, Down, Left, Suspect};
+use super::*;
+
+/// Node 5 watches nodes 2 and 3 from the first moment on, and has asked neither.
+struct Watch {
+    peers: Peers,
+    start: Instant,
+}
+
+impl Watch {
+    fn new() -> Self {
+        let (mut peers, start) = (Peers::new(config(5)), begin());
+        peers.set(&[(node(2), true), (node(3), true)]);
+        assert_eq!(peers.watch(false, start), [node(2), node(3)]);
+        Self { peers, start }
+    }
+
+    /// Node 2 is asked for the `sent`th time.
+    fn ask(&mut self, at: f64, sent: u64) {
+        self.peers.requested(node(2), sent, self.start + seconds(at));
+    }
+
+    /// Somebody answers. Whether that counts as an answer to our question.
+    fn answer(&mut self, id: u32, run: u64, sent: u64) -> bool {
+        self.peers.answered(node(id), Run(run), sent)
+    }
+
+    /// How node 2's state changes then, if it does.
+    fn at(&mut self, at: f64) -> Option<PeerState> {
+        let changed = self.peers.expire(self.start + seconds(at));
+        changed.into_iter().find(|(id, _)| *id == node(2)).map(|(_, state)| state)
+    }
+
+    fn run(&self) -> Option<Run> {
+        self.peers.get(node(2)).unwrap().run
+    }
+}
+
+#[test]
+fn silence_counts_from_the_request_that_was_answered() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    assert_eq!(watch.at(5.0), None);
+    assert!(watch.answer(2, 7, 1), "it comes late, yet it is the answer to our question");
+    assert_eq!(
+        [5.0, 5.9, 6.0, 8.7, 8.75, 99.0].map(|at| watch.at(at)),
+        [Some(Alive), None, Some(Suspect), None, Some(Down), None]
+    );
+    watch.ask(100.0, 2);
+    assert!(watch.answer(2, 7, 2));
+    assert_eq!([100.0, 106.0].map(|at| watch.at(at)), [Some(Alive), Some(Suspect)]);
+    watch.ask(106.0, 3);
+    assert!(watch.answer(2, 7, 3));
+    assert_eq!(watch.at(106.0), Some(Alive));
+}
+
+#[test]
+fn whoever_never_answers_is_down_without_having_been_suspect() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    assert_eq!([0.0, 6.0, 8.7, 8.75].map(|at| watch.at(at)), [None, None, None, Some(Down)]);
+}
+
+#[test]
+fn only_an_answer_to_a_request_of_ours_to_that_peer_counts() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    assert!(!watch.answer(2, 7, 2), "nobody asked that");
+    assert!(!watch.answer(3, 7, 1), "another was asked");
+    assert!(!watch.answer(4, 7, 1), "it is no member");
+    assert_eq!((watch.at(1.0), watch.run()), (None, None));
+    (2..=17).for_each(|sent| watch.ask(1.0, sent));
+    assert!(!watch.answer(2, 7, 1), "sixteen were asked since");
+    assert!(watch.answer(2, 7, 2));
+}
+
+#[test]
+fn an_answer_that_was_overtaken_neither_ages_a_peer_nor_changes_its_run() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    watch.ask(4.0, 2);
+    assert!(watch.answer(2, 8, 2) && watch.answer(2, 7, 1));
+    assert_eq!(watch.run(), Some(Run(8)));
+    assert_eq!([4.0, 9.9, 10.0].map(|at| watch.at(at)), [Some(Alive), None, Some(Suspect)]);
+}
+
+#[test]
+fn a_goodbye_is_taken_back_by_a_later_answer_or_another_run() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    watch.ask(1.0, 2);
+    assert!(watch.answer(2, 7, 1));
+    watch.peers.leave(node(2), watch.start + seconds(1.0));
+    assert!(!watch.answer(2, 7, 2), "it was asked before it said goodbye");
+    assert_eq!([2.0, 99.0].map(|at| watch.at(at)), [Some(Left), None]);
+    watch.ask(99.0, 3);
+    assert!(watch.answer(2, 7, 3));
+    assert_eq!(watch.at(99.0), Some(Alive));
+    watch.peers.leave(node(2), watch.start + seconds(99.0));
+    assert!(watch.answer(2, 8, 3), "it runs anew");
+    assert_eq!((watch.at(99.0), watch.run()), (None, Some(Run(8))));
+}
+
+#[test]
+fn a_pause_of_our_own_is_nobodys_silence() {
+    let mut watch = Watch::new();
+    watch.ask(0.0, 1);
+    watch.answer(2, 7, 1);
+    watch.at(1.0);
+    watch.peers.excuse(seconds(60.0), watch.start + seconds(62.0));
+    assert_eq!([62.0, 66.0, 68.75].map(|at| watch.at(at)), [None, Some(Suspect), Some(Down)]);
+}
+
+#[test]
+fn a_starting_node_gives_lower_ids_the_time_of_one_answer() {
+    let mut scene = Scene::new(3, &[]);
+    scene.nodes.remove(&node(1));
+    scene.nodes.insert(node(2), Cluster::new(config(2), scene.now));
+    assert_eq!(
+        scene.on(2, |cluster, now| cluster.set_peers(now, &[(node(1), true), (node(2), true), (node(3), true)])),
+        [Output::Peer { peer: node(3), state: Alive }]
+    );
+    scene.pass(0.74);
+    assert_eq!((scene.nodes[&node(2)].leader(), scene.done(2)), (None, vec![]));
+    scene.pass(0.01);
+    let reign = Some(Reign { run: Run(2), number: 1 });
+    assert_eq!(scene.done(2), [Output::Leader { leader: node(2), reign }, Output::Ask]);
+}
+
+#[test]
+fn a_suspect_is_asked_once_more_and_the_next_leads_when_it_is_down() {
+    let mut scene = Scene::new(2, &[1]);
+    scene.played(1).is_silent = true;
+    scene.pass(5.9);
+    assert_eq!((scene.done(2), scene.asked(1)), (vec![], 1));
+    scene.pass(0.1);
+    assert_eq!((scene.done(2), scene.asked(1)), (vec![Output::Peer { peer: node(1), state: Suspect }], 1));
+    scene.pass(2.75);
+    let reign = Some(Reign { run: Run(2), number: 1 });
+    let is_down = Output::Peer { peer: node(1), state: Down };
+    assert_eq!(scene.done(2), [is_down, Output::Leader { leader: node(2), reign }, Output::Ask]);
+}
+
+#[test]
+fn lower_ids_are_probed_once_a_heartbeat_when_a_higher_one_claims_to_lead() {
+    let mut scene = Scene::new(4, &[1, 3, 4]);
+    let asked = |scene: &mut Scene| [1, 3, 4].map(|id| scene.asked(id));
+    scene.played(4).leads = Some(Leads { reign: 1, current: None, blocks: vec![] });
+    for probed in [[1, 1, 0], [0, 0, 0]] {
+        let heartbeat = scene.played(4).heartbeat(None);
+        assert_eq!(scene.say(4, 2, Message::HeartbeatRequest(heartbeat)), []);
+        assert_eq!(asked(&mut scene), probed);
+    }
+    scene.pass(3.9);
+    assert_eq!(asked(&mut scene), [0, 0, 0]);
+    scene.pass(0.1);
+    assert_eq!(asked(&mut scene), [2, 2, 1], "heartbeats, and probes since node 4 claims it again");
+}
+
+#[test]
+fn in_a_large_cluster_a_node_watches_the_lowest_that_are_not_down() {
+    let mut scene = Scene::new(6, &[1, 2, 3, 4, 5]);
+    let asked = |scene: &mut Scene| [1, 2, 3, 4, 5].map(|id| scene.asked(id));
+    scene.played(2).is_silent = true;
+    scene.pass(4.0);
+    scene.assign(6, 1, &[]);
+    scene.pass(4.7);
+    assert_eq!(asked(&mut scene), [2, 3, 0, 0, 0], "with one more request when node 2 is suspect");
+    scene.pass(0.1);
+    assert_eq!(asked(&mut scene), [0, 0, 1, 0, 0]);
+    scene.pass(4.0);
+    assert_eq!(asked(&mut scene), [1, 1, 1, 0, 0], "it would matter if node 2 were back");
+}

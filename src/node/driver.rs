@@ -1,0 +1,507 @@
+//! The glue of a node: it turns what happened into calls of the rules, and what the rules ask for into actions and events.
+//!
+//! ```text
+//!  message, timer ────┐                           ┌── Send, SetPeers ──> transport
+//!  scanner's event ───┤  Input          Action    ├── Source ──> sessions
+//!  source's answer ───┼───────> Driver ────────> ─┼── Write ──> store
+//!  store's result ────┤   (owns Cluster, Feed,    ├── ReadRegistry ──> registry
+//!  registry's list ───┘    Keeper, Scanner)       └── Tell ──> user
+//! ```
+//!
+//! It is synchronous, and waits for nothing: no clock, no disk, no name look-up, no lock but the scanner's queue. The node's `run`
+//! feeds it in real time; the simulation feeds the same driver in virtual time.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::chain::ChainWatch;
+use super::feed::{Answer, Feed, News, Request};
+use super::members::Members;
+use super::meter::Meter;
+use super::status::{ShareCounts, Status};
+use super::store::{Keeper, Written};
+use super::{Event, Outcome, ShareOutcome, TimedEvent};
+use crate::cluster::{self, Cluster, Message, NodeId, Output, Ticket};
+use crate::scan::{self, Scanner};
+use crate::source::Verdict;
+use crate::transport::Member;
+use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
+
+/// How often progress and speed are looked at: often enough for a lease to be of the right size a moment after the start.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often the status is renewed and the registry is read.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+/// A moment, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// By the clock that never runs backwards.
+    pub(crate) instant: Instant,
+    /// By the clock on the wall, since 1970.
+    pub(crate) since_1970: Duration,
+}
+
+/// Something has happened.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // it is handed over at once, and never stored
+pub(crate) enum Input {
+    /// A message has arrived.
+    Message(NodeId, Message),
+    /// The scanner has something to say.
+    Scan(scan::Event),
+    /// A source has answered a request.
+    Source(Answer),
+    /// A write that [`Action::Write`] ordered has ended.
+    Written(Written),
+    /// The registry lists these.
+    Servers(Vec<Member>),
+}
+
+/// Something is to be done.
+#[derive(Debug)]
+pub(crate) enum Action {
+    /// Send a message.
+    Send(NodeId, Message),
+    /// From now on these are the servers.
+    SetPeers(Vec<Member>),
+    /// Ask a source.
+    Source(Request),
+    /// Have the store hold these; answer with [`Input::Written`].
+    Write(Vec<Solution>),
+    /// Read the registry; answer with [`Input::Servers`].
+    ReadRegistry,
+    /// Tell the user.
+    Tell(TimedEvent),
+}
+
+/// What a driver needs to know at its start.
+pub(crate) struct Setup {
+    pub(crate) rules: cluster::Config,
+    pub(crate) members: Members,
+    pub(crate) scanner: Scanner,
+    /// The kernel's name, why this one, and how many threads.
+    pub(crate) kernel: &'static str,
+    pub(crate) choice: String,
+    pub(crate) threads: usize,
+    /// The sources' addresses, in order of preference.
+    pub(crate) sources: Vec<String>,
+    /// What the store holds, if there is one.
+    pub(crate) kept: Option<Vec<Solution>>,
+    /// End after so many blocks.
+    pub(crate) blocks: Option<u64>,
+}
+
+/// Everything that a server owns.
+pub(crate) struct Driver {
+    id: NodeId,
+    heartbeat: Duration,
+    cluster: Cluster,
+    scanner: Scanner,
+    members: Members,
+    feed: Feed,
+    keeper: Option<Keeper>,
+    meter: Meter,
+    chain: ChainWatch,
+    /// The job that was last told.
+    job: Option<Job>,
+    /// Scans told to stop whose last hash is not done yet.
+    stopping: BTreeSet<Ticket>,
+    /// Leaderships that this node has named.
+    epoch: u64,
+    shares: ShareCounts,
+    kernel: &'static str,
+    choice: String,
+    threads: usize,
+    sources: Vec<String>,
+    blocks_wanted: Option<u64>,
+    next_look: Instant,
+    next_status: Instant,
+    next_report: Instant,
+    status: Option<Box<Status>>,
+    actions: VecDeque<Action>,
+}
+
+impl Driver {
+    /// A node that has not started yet.
+    pub(crate) fn new(setup: Setup, now: Now) -> Self {
+        let Setup { rules, members, scanner, kernel, choice, threads, sources, kept, blocks } = setup;
+        let mut cluster = Cluster::new(rules, now.instant);
+        cluster.restore(now.instant, kept.iter().flatten().copied());
+        Self {
+            id: rules.id,
+            heartbeat: rules.heartbeat,
+            cluster,
+            scanner,
+            members,
+            feed: Feed::new(sources.len(), rules.run),
+            keeper: kept.map(Keeper::new),
+            meter: Meter::new(now.instant),
+            chain: ChainWatch::default(),
+            job: None,
+            stopping: BTreeSet::new(),
+            epoch: 0,
+            shares: ShareCounts::default(),
+            kernel,
+            choice,
+            threads,
+            sources,
+            blocks_wanted: blocks,
+            next_look: now.instant,
+            next_status: now.instant,
+            next_report: now.instant + rules.heartbeat,
+            status: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// Begins: tells so, and greets the others.
+    pub(crate) fn start(&mut self, now: Now, listen: std::net::SocketAddr) {
+        let (node, kernel, threads, choice) = (self.id, self.kernel, self.threads, self.choice.clone());
+        self.tell(now, Event::Started { node, listen, kernel, threads, choice });
+        self.set_peers(now);
+        self.drain(now);
+    }
+
+    // ---- getters
+
+    /// The rules.
+    #[cfg(test)]
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// The scanner, which the simulation works by hand.
+    #[cfg(test)]
+    pub(crate) fn scanner(&self) -> &Scanner {
+        &self.scanner
+    }
+
+    /// Whether as many blocks were accepted as were wanted.
+    pub(crate) fn is_done(&self) -> bool {
+        self.blocks_wanted.is_some_and(|wanted| self.chain.blocks() >= wanted)
+    }
+
+    /// Whether solutions are on their way to a source.
+    pub(crate) fn is_submitting(&self) -> bool {
+        self.feed.is_submitting()
+    }
+
+    /// Whether the store is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::is_writing)
+    }
+
+    // ---- events
+
+    /// Something has happened.
+    pub(crate) fn handle(&mut self, now: Now, input: Input) {
+        match input {
+            Input::Message(from, message) => {
+                if matches!(message, Message::HeartbeatRequest(_)) {
+                    if self.cluster.leader() == Some(from) {
+                        self.look_at_scans(); // the answer carries a report
+                    }
+                    self.members.heard(self.cluster.peers().any(|(id, state)| id == from && state.is_up()));
+                }
+                self.cluster.handle_message(now.instant, from, message);
+            }
+            Input::Scan(event) => self.handle_scan(now, event),
+            Input::Source(answer) => self.feed.handle(now.instant, answer),
+            Input::Written(result) => {
+                let next = self.keeper.as_mut().and_then(|keeper| keeper.written(now.instant, result));
+                self.actions.extend(next.map(Action::Write));
+            }
+            Input::Servers(servers) => self.list(now, servers),
+        }
+        self.drain(now);
+    }
+
+    /// The time that [`Driver::poll_timeout`] named has come.
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        let instant = now.instant;
+        self.look_at_scans();
+        self.cluster.handle_timeout(instant);
+        self.feed.handle_timeout(instant);
+        if self.next_look <= instant {
+            self.next_look = instant + LOOK_EVERY;
+            let busy = self.cluster.job().is_some();
+            self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
+        }
+        if self.next_status <= instant {
+            self.next_status = instant + STATUS_EVERY;
+            self.members.want();
+            self.status = Some(Box::new(self.make_status(now)));
+        }
+        if self.next_report <= instant {
+            self.next_report = instant + self.heartbeat;
+            let hashes = self.scanner.hashes();
+            let hashes_per_second = self.meter.report(instant, hashes);
+            self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second });
+            let again = self.keeper.as_mut().and_then(|keeper| keeper.retry(instant));
+            self.actions.extend(again.map(Action::Write));
+        }
+        self.drain(now);
+    }
+
+    /// Stops all scans and says goodbye.
+    pub(crate) fn leave(&mut self, now: Now) {
+        self.look_at_scans();
+        self.cluster.leave();
+        self.drain(now);
+    }
+
+    /// The last word.
+    pub(crate) fn end(&mut self, now: Now) {
+        self.drain(now);
+        self.tell(now, Event::Stopped { node: self.id });
+    }
+
+    // ---- polls
+
+    /// The next thing to do, if there is any.
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// This node's account of itself, when it has been renewed.
+    pub(crate) fn poll_status(&mut self) -> Option<Box<Status>> {
+        self.status.take()
+    }
+
+    /// When [`Driver::handle_timeout`] has to be called.
+    pub(crate) fn poll_timeout(&self) -> Instant {
+        let due = [self.cluster.poll_timeout(), self.feed.poll_timeout()];
+        let own = self.next_look.min(self.next_status).min(self.next_report);
+        due.into_iter().flatten().fold(own, Instant::min)
+    }
+
+    // ---- the rest, top down
+
+    fn handle_scan(&mut self, now: Now, event: scan::Event) {
+        // Shares are too many to be told one by one, or to look how far all scans are for each.
+        let is_block = self.job.is_some_and(|job| job.goal.search == Search::First);
+        if is_block || matches!(event, scan::Event::Ended { .. }) {
+            self.look_at_scans();
+        }
+        match event {
+            scan::Event::Found { ticket, nonce } => {
+                if !self.stopping.contains(&ticket) && is_block {
+                    self.tell(now, Event::Found { node: self.id, nonce });
+                }
+                self.cluster.handle_found(now.instant, ticket, nonce);
+            }
+            scan::Event::Ended { ticket, searched, witnesses } => {
+                if self.stopping.remove(&ticket) && self.stopping.is_empty() {
+                    self.tell(now, Event::Interrupted { node: self.id });
+                }
+                self.cluster.handle_searched(now.instant, ticket, searched.end, &witnesses);
+            }
+        }
+    }
+
+    /// Tells the rules how far the scanner is.
+    fn look_at_scans(&mut self) {
+        for scan::Progress { ticket, searched, witnesses } in self.scanner.progress() {
+            self.cluster.handle_progress(ticket, searched.end, &witnesses);
+        }
+    }
+
+    /// The registry lists these servers.
+    fn list(&mut self, now: Now, servers: Vec<Member>) {
+        let known: BTreeSet<_> = self.cluster.peers().map(|(id, _)| id).collect();
+        let news = self.members.listed(servers);
+        if !news.is_empty() {
+            self.set_peers(now);
+        }
+        for id in news.into_iter().filter(|id| known.contains(id)) {
+            self.cluster.handle_moved(now.instant, id);
+        }
+    }
+
+    fn set_peers(&mut self, now: Now) {
+        let members = self.members.all();
+        self.cluster
+            .set_peers(now.instant, &members.iter().map(|member| (member.id, member.proves)).collect::<Vec<_>>());
+        self.actions.push_back(Action::SetPeers(members));
+    }
+
+    /// Does what the rules and the feed ask for, until neither asks for anything.
+    fn drain(&mut self, now: Now) {
+        loop {
+            self.feed.want(self.cluster.wants_session(now.instant));
+            if let Some(output) = self.cluster.poll_output() {
+                self.act(now, output);
+            } else if let Some(request) = self.feed.poll_request() {
+                self.actions.push_back(Action::Source(request));
+            } else if let Some(news) = self.feed.poll_news() {
+                self.hear(now, news);
+            } else {
+                break;
+            }
+        }
+        if self.cluster.job().is_none() {
+            self.meter.note(now.instant, self.scanner.hashes(), false);
+        }
+        if self.members.take_wish(now.instant) {
+            self.actions.push_back(Action::ReadRegistry);
+        }
+        self.keep(now);
+    }
+
+    /// Has those blocks written down that end with this node otherwise.
+    fn keep(&mut self, now: Now) {
+        let Some(keeper) = &mut self.keeper else { return };
+        self.actions.extend(keeper.keep(now.instant, self.cluster.kept()).map(Action::Write));
+        if let Some(problem) = keeper.take_news() {
+            self.tell(now, Event::Store { node: self.id, problem });
+        }
+    }
+
+    fn act(&mut self, now: Now, output: Output) {
+        let node = self.id;
+        match output {
+            Output::Send { to, message } => self.actions.push_back(Action::Send(to, message)),
+            Output::Scan { ticket, job, range, bits } => self.scan(now, ticket, job, range, bits),
+            Output::Stop { ticket } => {
+                self.stopping.insert(ticket);
+                self.scanner.stop(ticket);
+            }
+            Output::Ask => self.feed.ask(),
+            Output::Submit { solution, found_by } => self.feed.submit(solution, found_by),
+            Output::Peer { peer, state } => self.tell(now, Event::Peer { node, peer, state }),
+            Output::Leader { leader, .. } => {
+                self.epoch += 1;
+                self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
+            }
+            Output::Distrusted { node: peer } => self.tell(now, Event::Distrusted { node, peer }),
+            Output::Refused { from, solution } => {
+                self.tell(now, Event::Refused { node, from, nonce: solution.nonce });
+            }
+            Output::SharesLost { count } => self.shares.lost += count,
+        }
+    }
+
+    fn scan(&mut self, now: Now, ticket: Ticket, job: Job, range: NonceRange, bits: WitnessBits) {
+        if self.job != Some(job) {
+            self.job = Some(job);
+            self.chain.see(job.puzzle.prev());
+            self.tell(
+                now,
+                Event::Job {
+                    node: self.id,
+                    height: job.round.block.height,
+                    prev: job.puzzle.prev(),
+                    zeros: job.target().zeros(),
+                    timestamp: timestamp(&job.puzzle),
+                },
+            );
+        }
+        self.scanner.push(ticket, job, range, Some(bits));
+        self.meter.note(now.instant, self.scanner.hashes(), true);
+    }
+
+    fn hear(&mut self, now: Now, news: News) {
+        match news {
+            News::Template { template, asked } => {
+                self.chain.see(template.round.block.hash);
+                self.cluster.handle_template(now.instant, template, asked);
+            }
+            News::Verdict { solution, found_by, source, verdict } => {
+                let is_share = solution.job.goal.search == Search::Every && !matches!(verdict, Verdict::Block { .. });
+                match is_share {
+                    true => self.tell_share(now, &solution, Some(source), &verdict),
+                    false => self.tell_block(now, &solution, found_by, &verdict),
+                }
+                let next = match verdict {
+                    Verdict::Block { next, .. } if !self.is_done() => next,
+                    _ => None,
+                };
+                self.cluster.handle_verdict(now.instant, &solution, next);
+            }
+            News::Unsubmittable { solution, .. } => {
+                if solution.job.goal.search == Search::Every {
+                    self.shares.lost += 1;
+                    let reason = "its session is over".to_owned();
+                    self.tell_share(now, &solution, None, &Verdict::Rejected { reason });
+                }
+                self.cluster.handle_unsubmittable(now.instant, &solution);
+            }
+            News::Unanswered { solution } => self.cluster.handle_unanswered(now.instant, &solution),
+            News::Trouble(problem) => self.tell(now, Event::Source { node: self.id, problem }),
+        }
+    }
+
+    fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
+        let job = &solution.job;
+        let (prev, hash) = (job.puzzle.prev(), job.puzzle.digest(solution.nonce));
+        let next_height = job.round.block.height.saturating_add(1);
+        let (height, status) = match verdict {
+            Verdict::Block { height, .. } => (height.unwrap_or(next_height), Outcome::Success),
+            Verdict::Share => (next_height, Outcome::Success),
+            Verdict::Stale => (next_height, Outcome::Stale),
+            Verdict::Rejected { .. } => (next_height, Outcome::Wrong),
+            Verdict::NotUnderstood(problem) => {
+                tracing::warn!("the source did not understand a solution: {problem}");
+                (next_height, Outcome::Incomplete)
+            }
+        };
+        if status == Outcome::Success {
+            self.chain.see(prev);
+            self.chain.see(hash);
+        }
+        let (timestamp, zeros) = (timestamp(&job.puzzle), job.goal.block.zeros());
+        let nonce = solution.nonce;
+        self.tell(now, Event::Block { node: self.id, height, prev, hash, nonce, timestamp, zeros, found_by, status });
+    }
+
+    fn tell_share(&mut self, now: Now, solution: &Solution, source: Option<usize>, verdict: &Verdict) {
+        let (status, reason) = match verdict {
+            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
+            Verdict::Stale => (ShareOutcome::Stale, None),
+            Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
+                (ShareOutcome::Rejected, Some(reason.clone()))
+            }
+        };
+        match status {
+            ShareOutcome::Accepted => self.shares.accepted += 1,
+            ShareOutcome::Stale => self.shares.stale += 1,
+            ShareOutcome::Rejected => self.shares.rejected += 1,
+        }
+        let source = source.and_then(|source| self.sources.get(source)).cloned().unwrap_or_default();
+        let difficulty = solution.job.target().difficulty();
+        self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
+    }
+
+    fn make_status(&self, now: Now) -> Status {
+        let job = self.cluster.job();
+        Status {
+            leader: self.cluster.leader(),
+            epoch: self.epoch,
+            height: job.map(|job| job.round.block.height),
+            zeros: job.map(|job| job.target().zeros()),
+            kernel: self.kernel.to_owned(),
+            choice: self.choice.clone(),
+            threads: self.threads,
+            hashes: self.scanner.hashes(),
+            hashes_per_second: self.meter.last_report(),
+            blocks: self.chain.blocks(),
+            shares: self.shares,
+            distrusted: self.cluster.distrusted().collect(),
+            peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
+            at: now.since_1970.as_secs(),
+        }
+    }
+
+    fn tell(&mut self, now: Now, event: Event) {
+        let at = now.since_1970.as_micros() as u64;
+        self.actions.push_back(Action::Tell(TimedEvent { event, at }));
+    }
+}
+
+fn timestamp(puzzle: &Puzzle) -> Option<crate::work::Timestamp> {
+    match puzzle {
+        Puzzle::Text(text) => Some(text.timestamp),
+        Puzzle::Header(_) => None,
+    }
+}

@@ -1,0 +1,55 @@
+//! The node's traffic with the registry of this machine, in a task of its own: files are read and written where nothing waits for it.
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+
+use super::{Registration, Registry, RegistryError, Status};
+use crate::transport::Member;
+
+/// Writes each new status, and reads the registry when asked, until the node has dropped both ends. Then the registration is taken out.
+pub(super) async fn run(
+    mut registration: Registration,
+    registry: Option<Registry>,
+    mut status: watch::Receiver<Option<Status>>,
+    mut reads: mpsc::Receiver<()>,
+    servers: mpsc::Sender<Vec<Member>>,
+) {
+    // The troubles of either are told once.
+    let (mut can_write, mut can_read) = (true, true);
+    loop {
+        tokio::select! {
+            changed = status.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let Some(status) = status.borrow_and_update().clone() else { continue };
+                let written = spawn_blocking(move || {
+                    let result = registration.set_status(status);
+                    (registration, result)
+                });
+                let Ok((back, result)) = written.await else { return };
+                registration = back;
+                if let Err(problem) = result && std::mem::take(&mut can_write) {
+                    tracing::warn!("cannot write this server's status to the registry: {problem}");
+                }
+            }
+            Some(()) = reads.recv() => {
+                let Some(registry) = registry.clone() else { continue };
+                match read(registry).await {
+                    Ok(members) => drop(servers.send(members).await), // fails once the node has stopped
+                    Err(problem) if std::mem::take(&mut can_read) => {
+                        tracing::warn!("cannot use the registry, so the list of servers stays as it is: {problem}");
+                    }
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+    let _ = spawn_blocking(move || drop(registration)).await; // takes the address out
+}
+
+/// The servers that are registered on this machine.
+pub(super) async fn read(registry: Registry) -> Result<Vec<Member>, RegistryError> {
+    let entries = spawn_blocking(move || registry.servers()).await.unwrap_or_else(|_| Ok(vec![]))?;
+    Ok(entries.into_iter().map(|entry| Member::headframe(entry.id, entry.address)).collect())
+}

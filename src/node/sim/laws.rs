@@ -1,0 +1,563 @@
+//! What must never happen, looked at after every step. RULES of the cluster, "Invariants".
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::time::Duration;
+
+use super::plan::{Kind, Plan};
+use super::server::{Process, Server};
+use super::source::Source;
+use crate::cluster::{Current, MAX_BLOCKS, MAX_KEPT, MAX_LEASES, Message, NodeId, PeerState, Reign};
+use crate::node::Event;
+use crate::node::driver::Driver;
+use crate::scan;
+use crate::work::{Job, JobId, NonceRange, RoundId, Run, Search, Solution, SolutionId};
+
+/// A law was broken.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Violation(pub(super) String);
+
+impl fmt::Debug for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn broken<T>(text: String) -> Result<T, Violation> {
+    Err(Violation(text))
+}
+
+/// A block that a node has found for the block that the source wanted then.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    solution: Solution,
+    at: Duration,
+    /// Nobody could have kept it: whoever knew it was killed.
+    is_excused: bool,
+}
+
+/// What a node held before a step.
+pub(super) struct Before {
+    leader: Option<NodeId>,
+    held: Option<(Reign, u64)>,
+    kept: Vec<Solution>,
+    is_leading: bool,
+}
+
+/// Since when a node has followed its leader and been assigned nothing.
+#[derive(Clone, Copy, Debug)]
+struct Waits {
+    since: Duration,
+    leader: Option<NodeId>,
+    held: Option<(Reign, u64)>,
+}
+
+/// A block has to be on its finder's disk after so long.
+const WRITTEN: Duration = Duration::from_secs(1);
+
+/// The laws and what they remember.
+pub(super) struct Laws {
+    kind: Kind,
+    is_endless: bool,
+    /// How long a node bears a leader that assigns nothing.
+    patience: Duration,
+    blind: Option<u32>,
+    traitor: Option<NodeId>,
+    /// Whom the traitor has led, or somebody whom it has led.
+    misled: BTreeSet<NodeId>,
+    honest: BTreeSet<Run>,
+    healed: Option<Duration>,
+    gone: BTreeSet<NodeId>,
+    /// Nodes that the source does not answer.
+    cut_off: BTreeSet<NodeId>,
+    /// From then on everyone names this leader.
+    agree: Option<(Duration, NodeId)>,
+    /// Who starts anew in a well cluster, and when.
+    started: Option<(NodeId, Duration)>,
+    /// From then on nobody is idle for longer than this.
+    busy: Option<(Duration, Duration)>,
+    hashed: HashMap<JobId, Vec<NonceRange>>,
+    pub(super) hashes: u64,
+    found: BTreeMap<SolutionId, Found>,
+    pub(super) blocks_found: u64,
+    /// Whose job is whose, and how far each is handed out.
+    jobs: BTreeMap<JobId, (Reign, u64)>,
+    /// The leases of each reign, by their number.
+    leases: BTreeMap<(Reign, u64), (JobId, u64)>,
+    /// Final answers, by life and solution.
+    finals: BTreeSet<(NodeId, u64, SolutionId)>,
+    /// Rounds that end with the solution that a node is submitting.
+    ending: BTreeMap<NodeId, (u64, RoundId)>,
+    /// Since when each node has been told nothing by a leader that answers.
+    waits: BTreeMap<NodeId, Waits>,
+    /// Since when each node with a disk has known its blocks.
+    known: BTreeMap<(NodeId, SolutionId), Duration>,
+    /// Shares that were found for the leader of a well cluster and not handed in yet.
+    shares: BTreeMap<SolutionId, (NodeId, Duration)>,
+    /// Whom a leader has refused, by both runs; and whom it has assigned something last.
+    refused: BTreeSet<(Run, Run)>,
+    assigned: BTreeMap<(NodeId, NodeId), (Run, Run)>,
+    pub(super) distrusted: BTreeSet<NodeId>,
+    distrusted_by_honest: Option<(NodeId, NodeId)>,
+    broken: Option<Violation>,
+}
+
+impl Laws {
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            kind: plan.kind,
+            patience: plan.heartbeat * 5 / 2 + Duration::from_millis(100),
+            is_endless: plan.is_endless,
+            blind: plan.blind,
+            traitor: None,
+            misled: BTreeSet::new(),
+            honest: BTreeSet::new(),
+            healed: None,
+            gone: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            agree: None,
+            started: None,
+            busy: None,
+            hashed: HashMap::new(),
+            hashes: 0,
+            found: BTreeMap::new(),
+            blocks_found: 0,
+            jobs: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            finals: BTreeSet::new(),
+            ending: BTreeMap::new(),
+            waits: BTreeMap::new(),
+            known: BTreeMap::new(),
+            shares: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            assigned: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
+            distrusted_by_honest: None,
+            broken: None,
+        }
+    }
+
+    // ---- what the world tells
+
+    pub(super) fn honest_run(&mut self, run: Run) {
+        self.honest.insert(run);
+    }
+
+    pub(super) fn is_honest(&self, run: Run) -> bool {
+        self.honest.contains(&run)
+    }
+
+    pub(super) fn betrayed(&mut self, id: NodeId) {
+        self.traitor = Some(id);
+    }
+
+    pub(super) fn cut_off(&mut self, id: NodeId, is_cut: bool) {
+        if is_cut {
+            self.cut_off.insert(id);
+        } else {
+            self.cut_off.remove(&id);
+        }
+    }
+
+    pub(super) fn is_cut_off(&self, id: NodeId) -> bool {
+        self.cut_off.contains(&id)
+    }
+
+    pub(super) fn heal(&mut self, now: Duration, gone: &[NodeId]) {
+        self.healed = Some(now);
+        self.gone = gone.iter().copied().collect();
+        self.cut_off.clear();
+    }
+
+    pub(super) fn is_healed(&self) -> bool {
+        self.healed.is_some()
+    }
+
+    pub(super) fn is_gone(&self, id: NodeId) -> bool {
+        self.gone.contains(&id)
+    }
+
+    pub(super) fn agree_from(&mut self, at: Duration, leader: NodeId) {
+        self.agree = Some((at, leader));
+    }
+
+    pub(super) fn busy_from(&mut self, at: Duration, limit: Duration) {
+        self.busy = Some((at, limit));
+    }
+
+    /// A node of a well cluster starts anew. It may name nobody for the time of an answer.
+    pub(super) fn starts_at(&mut self, id: NodeId, at: Duration) {
+        self.started = Some((id, at));
+    }
+
+    fn is_starting(&self, id: NodeId, now: Duration) -> bool {
+        self.started.is_some_and(|(starting, at)| starting == id && now < at + Duration::from_secs(1))
+    }
+
+    /// Nodes may be idle.
+    pub(super) fn rest(&mut self) {
+        self.busy = None;
+    }
+
+    pub(super) fn relax(&mut self) {
+        (self.agree, self.busy) = (None, None);
+    }
+
+    /// An honest node sends something. Its leases are disjoint and of the round that it searches, and its jobs nobody else's. It assigns
+    /// nothing of a round that ends with what it is submitting, and nothing to whom it has refused.
+    pub(super) fn sent(&mut self, id: NodeId, to: NodeId, message: &Message) {
+        let (Message::Process(assign) | Message::ProcessInterrupt(assign)) = message else { return };
+        let (own, theirs) = (assign.reign.run, assign.report.run);
+        self.assigned.insert((id, to), (own, theirs));
+        if !assign.leases.is_empty() && self.refused.contains(&(own, theirs)) {
+            self.broken = Some(Violation(format!("{id:?} assigns work to {to:?}, which it has refused")));
+        }
+        for lease in &assign.leases {
+            let round = assign.jobs[usize::from(lease.job)].round;
+            if assign.current.as_ref().map(Current::round) != Some(round) {
+                self.broken = Some(Violation(format!("{id:?} leases of {round:?}, which it does not search")));
+            }
+            if self.ending.get(&id).is_some_and(|&(_, ending)| ending == round) {
+                self.broken = Some(Violation(format!("{id:?} leases of {round:?} while it submits its solution")));
+            }
+            let job = assign.jobs[usize::from(lease.job)].id();
+            let (owner, cursor) = self.jobs.entry(job).or_insert((assign.reign, 0));
+            if *owner != assign.reign {
+                let text = format!("{id:?} leases of {job:?} in {:?}, which is of {owner:?}", assign.reign);
+                self.broken = Some(Violation(text));
+            }
+            let (known_job, end) = *self.leases.entry((assign.reign, lease.number)).or_insert_with(|| {
+                if lease.range.start < *cursor {
+                    self.broken = Some(Violation(format!("{id:?} leases {lease:?} of {job:?} twice, to {cursor}")));
+                }
+                *cursor = lease.range.end;
+                (job, lease.range.end)
+            });
+            if (known_job, end) != (job, lease.range.end) {
+                self.broken = Some(Violation(format!("{id:?} changes its lease {lease:?}")));
+            }
+        }
+    }
+
+    pub(super) fn told(&mut self, id: NodeId, event: &Event) {
+        if let Event::Distrusted { peer, .. } = *event {
+            self.distrusted.insert(peer);
+            self.refused.extend(self.assigned.get(&(id, peer)));
+            let is_liar = Some(peer) == self.traitor || Some(peer.get()) == self.blind;
+            if !is_liar {
+                self.distrusted_by_honest = Some((id, peer));
+            }
+        }
+    }
+
+    /// A node has hashed so many nonces of a job from this one on.
+    pub(super) fn hashed(&mut self, id: NodeId, job: &Job, start: u64, count: u64) -> Result<(), Violation> {
+        self.hashes += count;
+        let new = NonceRange::new(start, start + count);
+        if new.is_empty() {
+            return Ok(());
+        }
+        let known = self.hashed.entry(job.id()).or_default();
+        let at = known.partition_point(|range| range.end <= new.start);
+        if known.get(at).is_some_and(|range| range.start < new.end) {
+            return broken(format!("{id:?} hashes {new} of {:?} again: {} is hashed", job.id(), known[at]));
+        }
+        match at.checked_sub(1).map(|before| &mut known[before]) {
+            Some(before) if before.end == new.start => before.end = new.end,
+            _ => known.insert(at, new),
+        }
+        Ok(())
+    }
+
+    /// A scan has met something.
+    pub(super) fn found(&mut self, now: Duration, id: NodeId, job: &Job, event: &scan::Event, source: &Source) {
+        let scan::Event::Found { nonce, .. } = *event else { return };
+        let solution = Solution { job: *job, nonce };
+        let is_ours = self.is_honest(job.tag.slot.run);
+        if is_ours && job.round == source.round() && source.is_block(&solution) && solution.is_block() {
+            self.blocks_found += 1;
+            self.found.insert(solution.id(), Found { solution, at: now, is_excused: false });
+        }
+        if self.busy.is_some_and(|(at, _)| now >= at) && !solution.is_block() {
+            self.shares.insert(name(&solution), (id, now));
+        }
+    }
+
+    /// A solution is on its way to the source. None is after its final answer.
+    pub(super) fn submitted(&mut self, id: NodeId, life: u64, is_leading: bool, solution: &Solution) {
+        if self.finals.contains(&(id, life, name(solution))) {
+            self.broken = Some(Violation(format!("{id:?} submits {solution:?} again after its final answer")));
+        }
+        if is_leading && solution.job.goal.search == Search::First {
+            self.ending.insert(id, (life, solution.job.round));
+        }
+        self.shares.remove(&name(solution));
+    }
+
+    /// The source's answer to a solution has arrived, perhaps a final one.
+    pub(super) fn answered(&mut self, id: NodeId, life: u64, solution: &Solution, is_final: bool) {
+        if is_final {
+            self.finals.insert((id, life, name(solution)));
+        }
+        if self.ending.get(&id) == Some(&(life, solution.job.round)) {
+            self.ending.remove(&id);
+        }
+    }
+
+    /// Somebody is gone: what only it knew is nobody's fault.
+    pub(super) fn killed(&mut self, id: NodeId, servers: &BTreeMap<NodeId, Server>) {
+        self.resumed(id);
+        self.ending.remove(&id);
+        self.shares.retain(|_, &mut (finder, _)| finder != id);
+        for found in self.found.values_mut() {
+            found.is_excused |= !has_holder(&found.solution, servers);
+        }
+    }
+
+    /// A node was paused, so that its waits do not count.
+    pub(super) fn resumed(&mut self, id: NodeId) {
+        self.waits.remove(&id);
+        self.known.retain(|&(node, _), _| node != id);
+    }
+
+    // ---- the laws themselves
+
+    pub(super) fn before(&self, driver: &Driver) -> Before {
+        let cluster = driver.cluster();
+        Before {
+            leader: cluster.leader(),
+            held: cluster.held(),
+            kept: cluster.kept(),
+            is_leading: cluster.is_leading(),
+        }
+    }
+
+    /// What must hold after a step of this server. `others` are all but it; `from`: whose message it has heard.
+    pub(super) fn after(
+        &mut self,
+        now: Duration,
+        server: &Server,
+        from: Option<NodeId>,
+        before: Before,
+        source: &Source,
+        others: &BTreeMap<NodeId, Server>,
+    ) -> Result<(), Violation> {
+        let Some(life) = server.life() else { return Ok(()) };
+        let (id, cluster) = (server.id, life.driver.cluster());
+        if let Some(violation) = self.broken.take() {
+            return Err(violation);
+        }
+        if let Some((by, peer)) = self.distrusted_by_honest {
+            return broken(format!("{by:?} distrusts {peer:?}, which is honest"));
+        }
+        // The assignment is one's own leader's, and only gets newer.
+        let held = cluster.held();
+        if held != before.held
+            && let Some((reign, sequence)) = held
+        {
+            let is_own = reign.run == life.run;
+            let is_leaders = from.is_some() && (from == before.leader || from == cluster.leader());
+            if !is_own && !is_leaders {
+                return broken(format!(
+                    "{id:?} obeys {reign:?} by the word of {from:?}, its leader is {:?}",
+                    before.leader
+                ));
+            }
+            if let Some((old, last)) = before.held
+                && old.run == reign.run
+                && self.is_honest(reign.run)
+                && (reign.number, sequence) <= (old.number, last)
+            {
+                return broken(format!("{id:?} goes back from {old:?} {last} to {reign:?} {sequence}"));
+            }
+        }
+        // Bounds.
+        let kept = cluster.kept();
+        if life.pieces.len() > server.threads as usize
+            || kept.len() > MAX_KEPT
+            || life.driver.scanner().progress().len() > MAX_LEASES + server.threads as usize
+        {
+            return broken(format!("{id:?} keeps {} blocks, more than {MAX_BLOCKS} of each", kept.len()));
+        }
+        // What is searched is what the source has named, or what a traitor has, whose word counts for those whom it led.
+        let is_liar = |leader: NodeId| Some(leader) == self.traitor || self.misled.contains(&leader);
+        if before.leader.is_some_and(is_liar) || cluster.leader().is_some_and(is_liar) {
+            self.misled.insert(id);
+        }
+        if let Some(round) = cluster.round()
+            && !self.misled.contains(&id)
+            && !source.had(round)
+        {
+            return broken(format!("{id:?} leads the search for {round:?}, which no source has named"));
+        }
+        let is_liars_word = self.traitor.is_some() && from == self.traitor && before.leader == from;
+        self.nothing_is_lost(id, is_liars_word, &before.kept, &kept, source, others)?;
+        self.all_is_written(now, server, &kept)?;
+        self.nobody_waits(now, server, &before, others)?;
+        if let Some((at, leader)) = self.agree
+            && now >= at
+            && cluster.leader() != Some(leader)
+            && (cluster.leader().is_some() || !self.is_starting(id, now))
+        {
+            return broken(format!("{id:?} names {:?}, and not {leader:?}", cluster.leader()));
+        }
+        self.nobody_idles(now, server, source)
+    }
+
+    /// A block for what the source wants is known to somebody until it is settled.
+    fn nothing_is_lost(
+        &mut self,
+        id: NodeId,
+        is_liars_word: bool,
+        before: &[Solution],
+        kept: &[Solution],
+        source: &Source,
+        others: &BTreeMap<NodeId, Server>,
+    ) -> Result<(), Violation> {
+        for dropped in before.iter().filter(|solution| !kept.contains(solution)) {
+            if is_liars_word {
+                // The lowest live id may lie about what is settled.
+                self.found.entry(dropped.id()).and_modify(|found| found.is_excused = true);
+                continue;
+            }
+            let Some(found) = self.found.get(&dropped.id()).filter(|found| !found.is_excused) else { continue };
+            let is_wanted = dropped.job.round == source.round();
+            if is_wanted && self.can_be_submitted(&found.solution, others) && !has_holder(dropped, others) {
+                return broken(format!("{id:?} drops {dropped:?}, and nobody else knows it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A header's block needs the process that made its job.
+    fn can_be_submitted(&self, solution: &Solution, servers: &BTreeMap<NodeId, Server>) -> bool {
+        let made = |server: &Server| server.life().is_some_and(|life| life.run == solution.job.tag.slot.run);
+        self.kind == Kind::Text || servers.values().any(made)
+    }
+
+    /// What a node with a disk knows is on it a moment later.
+    fn all_is_written(&mut self, now: Duration, server: &Server, kept: &[Solution]) -> Result<(), Violation> {
+        let (id, Some(disk)) = (server.id, &server.disk) else { return Ok(()) };
+        self.known.retain(|&(node, block), _| node != id || kept.iter().any(|solution| solution.id() == block));
+        for solution in kept {
+            let since = *self.known.entry((id, solution.id())).or_insert(now);
+            if now.saturating_sub(since) > WRITTEN && !disk.contains(solution) {
+                return broken(format!("{id:?} has not written {solution:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A node whose leader answers and assigns nothing for two heartbeats leads itself (rule 5); in a well cluster nobody does.
+    fn nobody_waits(
+        &mut self,
+        now: Duration,
+        server: &Server,
+        before: &Before,
+        others: &BTreeMap<NodeId, Server>,
+    ) -> Result<(), Violation> {
+        let Some(life) = server.life() else { return Ok(()) };
+        let (id, cluster) = (server.id, life.driver.cluster());
+        let (leader, held) = (cluster.leader(), cluster.held());
+        let is_leading = cluster.is_leading();
+        let is_well = self.busy.is_some_and(|(at, _)| now >= at) && self.agree.is_some_and(|(at, _)| now >= at);
+        let is_led = leader.and_then(|leader| others.get(&leader)).is_some_and(Server::is_up);
+        if is_leading && is_led && is_well {
+            return broken(format!("{id:?} leads itself, though {leader:?} leads"));
+        }
+        let answers = cluster.peers().any(|(peer, state)| Some(peer) == leader && state == PeerState::Alive);
+        let fresh = Waits { since: now, leader, held };
+        let waits = self.waits.entry(id).or_insert(fresh);
+        if (waits.leader, waits.held) != (leader, held) || is_leading || before.is_leading || !answers {
+            *waits = fresh;
+        }
+        if now.saturating_sub(waits.since) > self.patience {
+            return broken(format!("{id:?} waits for {leader:?} since {:?}", waits.since));
+        }
+        Ok(())
+    }
+
+    fn nobody_idles(&self, now: Duration, server: &Server, source: &Source) -> Result<(), Violation> {
+        let Some((at, limit)) = self.busy else { return Ok(()) };
+        let Some(since) = server.life().and_then(|life| life.idle_since) else { return Ok(()) };
+        let is_refused = self.distrusted.contains(&server.id);
+        if server.paused.is_some() || is_refused {
+            return Ok(());
+        }
+        let from = since.max(at).max(source.since);
+        if now.saturating_sub(from) > limit {
+            return broken(format!("{:?} is idle since {since:?}", server.id));
+        }
+        Ok(())
+    }
+
+    /// At rest: whatever was found is settled, and nobody offers anything for ever.
+    pub(super) fn at_rest(
+        &self,
+        now: Duration,
+        beat: Duration,
+        source: &Source,
+        servers: &BTreeMap<NodeId, Server>,
+    ) -> Result<(), Violation> {
+        let start = self.healed.unwrap_or(now);
+        for found in self.found.values().filter(|found| !found.is_excused && found.solution.job.round == source.round())
+        {
+            let since = found.at.max(start).max(source.since);
+            if now.saturating_sub(since) > beat * 4 && self.can_be_submitted(&found.solution, servers) {
+                return broken(format!("{:?} is not submitted", found.solution));
+            }
+        }
+        for server in servers.values() {
+            let kept = server.life().map(|life| life.driver.cluster().kept()).unwrap_or_default();
+            // What a traitor told of the current block may fill a report until that is found.
+            let hides = self.traitor.is_some() && self.is_endless;
+            let old = kept.iter().filter(|_| !hides).find(|solution| solution.job.round != source.round());
+            if let Some(old) = old.filter(|_| now.saturating_sub(source.since) > beat * 4) {
+                return broken(format!("{:?} still offers {old:?}", server.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// In a cluster that is well every share is handed in soon.
+    pub(super) fn shares_are_submitted(&self, now: Duration, beat: Duration) -> Result<(), Violation> {
+        match self.shares.iter().find(|(_, (_, at))| now.saturating_sub(*at) > beat) {
+            Some((share, (id, at))) => broken(format!("{share:?}, which {id:?} found at {at:?}, is not submitted")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whoever finds nothing is refused by now.
+    pub(super) fn blind_are_refused(&self, leader: &Server) -> Result<(), Violation> {
+        let Some(cluster) = leader.life().map(|life| life.driver.cluster()) else { return Ok(()) };
+        let is_seen = |id: NodeId| cluster.distrusted().any(|refused| refused == id);
+        match cluster.peers().find(|&(id, state)| Some(id.get()) == self.blind && state.is_up() && !is_seen(id)) {
+            Some((id, _)) => broken(format!("{id:?} finds nothing, and {:?} has not noticed", leader.id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether enough blocks were found since everything was well.
+    pub(super) fn must_find(&self, blocks: u64, expected: f64) -> Result<(), Violation> {
+        if !self.is_endless && expected > 16.0 && blocks == 0 {
+            return broken(format!("no block where {expected:.0} were to be expected"));
+        }
+        Ok(())
+    }
+}
+
+/// A solution's name, whatever number its template has: the source numbers templates for each session, a node for all of them.
+fn name(solution: &Solution) -> SolutionId {
+    let mut solution = *solution;
+    solution.job.tag.template = 0;
+    solution.id()
+}
+
+/// Whether an honest node or a disk has the block.
+fn has_holder(solution: &Solution, servers: &BTreeMap<NodeId, Server>) -> bool {
+    let holds = |server: &Server| match &server.process {
+        Process::Node(life) => life.driver.cluster().kept().contains(solution),
+        _ => false,
+    };
+    servers.values().any(|server| holds(server) || server.disk.as_ref().is_some_and(|disk| disk.contains(solution)))
+}

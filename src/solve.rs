@@ -1,0 +1,188 @@
+//! The commonest searches as one call each.
+//!
+//! The kernel is chosen once a process, and no earlier than it pays:
+//!
+//! 1. The first nonces, a few milliseconds' worth, are searched on the calling thread by the first kernel that passes its self-test. An easy
+//!    puzzle is solved by then.
+//! 2. Otherwise the kernels are measured (some sixty milliseconds on a Zen 5 core, once a process), and the fastest searches the rest on all
+//!    threads. Later calls use it from the start.
+
+use std::sync::{LazyLock, OnceLock};
+use std::time::Instant;
+
+use crate::kernel::{Kernel, KernelError, Prepared, SelfTestError, available, choose, self_test};
+use crate::scan::{ScanError, Solutions, Threads};
+use crate::work::{
+    Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TargetError, TextPuzzle, Timestamp,
+    ZeroUnit,
+};
+
+/// The calling thread begins with so many nonces and doubles their number, up to a batch of its kernel's (about a millisecond; ten where a
+/// text's nonces have few digits). So an easy puzzle costs at most twice the search that it needs.
+const FIRST_NONCES: u64 = 512;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum SolveError {
+    /// The header's bits or the number of zeros make no target.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No kernel passed its self-test.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The system refuses threads.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+}
+
+/// The header with the lowest nonce that makes its hash meet its own bits, searched on all cores. `None` if none of the 2³² nonces does; the
+/// caller then changes the time or the merkle root.
+///
+/// ```
+/// use headframe::work::{BlockHash, Digest, Header};
+///
+/// // The first block of a regtest chain; its bits let every second hash through.
+/// let genesis: BlockHash = "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206".parse()?;
+/// let header = Header {
+///     version: 0x2000_0000,
+///     prev_blockhash: genesis.into(),
+///     merkle_root: Digest([7; 32]),
+///     time: 1_795_342_329,
+///     bits: 0x207f_ffff,
+///     nonce: 0,
+/// };
+/// let solved = headframe::solve_header(&header)?.expect("one of 2^32 nonces");
+/// println!("nonce {} gives {}", solved.nonce, solved.hash());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When the header's bits are none that Bitcoin's rules accept, no kernel passes its self-test, or the system refuses threads.
+pub fn solve_header(header: &Header) -> Result<Option<Header>, SolveError> {
+    let puzzle = HeaderPuzzle { header: *header, version_mask: 0 };
+    let job = Job::new(Puzzle::Header(puzzle), Target::from_bits(header.bits)?, Search::First);
+    Ok(solve(job, Threads::default())?.map(|nonce| puzzle.at(nonce)))
+}
+
+/// The lowest of the nonces 1 to 2,000,000,000 whose text, hashed twice, gives a digest with so many leading zero hex digits, searched on all
+/// cores. `None` if there is none; the caller then takes another timestamp.
+///
+/// ```
+/// let prev = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse()?;
+/// assert_eq!(headframe::solve_text(prev, "1550766000000".parse()?, 3)?, Some(4750));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// When a digest has fewer than `zeros` digits, no kernel passes its self-test, or the system refuses threads.
+pub fn solve_text(prev: Digest, timestamp: Timestamp, zeros: u32) -> Result<Option<u64>, SolveError> {
+    let puzzle = Puzzle::Text(TextPuzzle { prev, timestamp, hashing: Hashing::Double });
+    let job = Job::new(puzzle, Target::from_zeros(zeros.into(), ZeroUnit::Hex)?, Search::First);
+    solve(job, Threads::default())
+}
+
+/// The lowest nonce that solves a job of any kind, on as many threads as the caller says. [`Solutions`] has what this has not: every
+/// solution, a part of the nonces, progress, and an end before the answer.
+///
+/// # Errors
+/// When no kernel passes its self-test, or the system refuses that many threads.
+pub fn solve(job: Job, threads: impl Into<Threads>) -> Result<Option<u64>, SolveError> {
+    lowest(job, job.space(), threads.into())
+}
+
+fn lowest(job: Job, mut range: NonceRange, threads: Threads) -> Result<Option<u64>, SolveError> {
+    let kernel = kernel_at_hand()?;
+    let prepared = Prepared::new(kernel, job);
+    let mut nonces = FIRST_NONCES;
+    while nonces <= kernel.batch() {
+        if let Some(&nonce) = prepared.scan(range.take_front(nonces)).first() {
+            return Ok(Some(nonce));
+        }
+        if range.is_empty() {
+            return Ok(None);
+        }
+        nonces *= 2;
+    }
+    Ok(Solutions::start(fastest_kernel()?, threads, job, range)?.next())
+}
+
+static FASTEST: OnceLock<Result<&'static dyn Kernel, KernelError>> = OnceLock::new();
+
+/// The kernel that was chosen, or before that the first that works.
+fn kernel_at_hand() -> Result<&'static dyn Kernel, KernelError> {
+    static WORKING: LazyLock<Result<&'static dyn Kernel, SelfTestError>> = LazyLock::new(|| {
+        let mut tested = available().into_iter().map(|kernel| self_test(kernel).map(|()| kernel));
+        let first = tested.next().expect("the portable kernel at least");
+        first.or_else(|error| tested.find_map(Result::ok).ok_or(error))
+    });
+    match FASTEST.get() {
+        Some(fastest) => fastest.clone(),
+        None => WORKING.clone().map_err(KernelError::from),
+    }
+}
+
+/// Measures the kernels, the first time.
+fn fastest_kernel() -> Result<&'static dyn Kernel, KernelError> {
+    // Whoever calls this has no clock to hand in: that is the point of a call that needs nothing.
+    #[allow(clippy::disallowed_methods)]
+    let choose = || {
+        let begin = Instant::now();
+        choose(None, &|| begin.elapsed()).map(|choice| choice.kernel)
+    };
+    FASTEST.get_or_init(choose).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::work::fixtures::{self, PREV, TIMESTAMP, check_job, genesis, header};
+
+    #[test]
+    fn a_texts_first_nonces_are_found() {
+        for (zeros, first) in fixtures::FIRST_NONCES {
+            let found = solve_text(PREV.parse().unwrap(), TIMESTAMP.parse().unwrap(), zeros as u32);
+            assert_eq!(found.unwrap(), Some(first));
+        }
+    }
+
+    #[test]
+    fn a_solved_header_meets_its_own_bits_and_is_otherwise_the_same() {
+        // A target of 15 zero bits: solved on the calling thread as a rule.
+        let header = Header { bits: 0x1f01_ffff, nonce: 7, ..genesis() };
+        let solved = solve_header(&header).unwrap().unwrap();
+        let puzzle = Puzzle::Header(HeaderPuzzle { header, version_mask: 0 });
+        let target = Target::from_bits(header.bits).unwrap();
+        assert_eq!(solved, Header { nonce: solved.nonce, ..header });
+        assert_eq!((0..).find(|&nonce| puzzle.check(nonce, target).is_some()), Some(solved.nonce.into()));
+    }
+
+    /// Whether the calling thread finds it or all do, and whether there is anything to find.
+    #[test]
+    fn the_lowest_is_found_wherever_it_lies() {
+        let job = Job::new(header(0), Target::from_bits(genesis().bits).unwrap(), Search::First);
+        let nonce = u64::from(genesis().nonce);
+        for threads in [Threads::default(), NonZeroUsize::MIN.into()] {
+            for before in [0, 10, 20_000_000] {
+                let range = NonceRange::new(nonce - before, nonce + 30_000_000);
+                assert_eq!(lowest(job, range, threads).unwrap(), Some(nonce), "{before} before");
+                let range = NonceRange::new(nonce - before, nonce);
+                assert_eq!(lowest(job, range, threads).unwrap(), None, "{before} before");
+            }
+        }
+    }
+
+    #[test]
+    fn of_every_solution_the_lowest_is_given() {
+        assert_eq!(solve(check_job(3, Search::Every), NonZeroUsize::MIN).unwrap(), Some(4750));
+    }
+
+    #[test]
+    fn what_makes_no_target_is_refused() {
+        let header = Header { bits: 0, ..genesis() };
+        assert!(matches!(solve_header(&header), Err(SolveError::Target(TargetError::Bits(0)))));
+        let text = solve_text(PREV.parse().unwrap(), TIMESTAMP.parse().unwrap(), 65);
+        assert!(matches!(text, Err(SolveError::Target(TargetError::Zeros { got: 65, most: 64 }))));
+    }
+}

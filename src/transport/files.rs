@@ -1,0 +1,154 @@
+//! The certificate files: `headframe certs` writes them and a node reads them.
+//!
+//! ```text
+//! ca.pem           the cluster's CA certificate; every node needs it
+//! ca.key           its key, with which further nodes are made; keep it off the nodes
+//! node-<id>.pem    a node's certificate
+//! node-<id>.key    its key
+//! ```
+//!
+//! The directory is made with mode 0700, keys with 0600; nothing is ever overwritten, and a key that others can read is
+//! not used.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::identity::{ClusterCa, Identity, IdentityError};
+use crate::cluster::NodeId;
+
+/// The largest file that is read: real ones have less than 2 KiB.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Why a directory of certificates cannot be written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateFileError {
+    /// There is a file already.
+    #[error(
+        "expected no file {0} yet: certificates are never overwritten; choose another directory or remove it first"
+    )]
+    Exists(PathBuf),
+    /// A file is missing.
+    #[error("expected a file {file}: make it with `headframe certs --nodes N --dir {dir}`, or --add for one node more")]
+    Missing {
+        /// The file.
+        file: PathBuf,
+        /// Its directory.
+        dir: PathBuf,
+    },
+    /// A key can be read by others than its owner.
+    #[error("expected {file} to have mode 0600, got {mode:04o}: run `chmod 600 {file}`")]
+    Mode {
+        /// The file.
+        file: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// What a file holds is of no use.
+    #[error("{dir}: {cause}")]
+    Identity {
+        /// The directory.
+        dir: PathBuf,
+        /// What is wrong.
+        cause: IdentityError,
+    },
+    /// The system refused.
+    #[error("expected to read or write {file}: {cause}")]
+    Io {
+        /// The file or directory.
+        file: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+}
+
+/// Makes a cluster: a CA, and a key and certificate for each of `nodes`, in `dir`.
+pub fn create_cluster(
+    dir: &Path,
+    nodes: impl IntoIterator<Item = NodeId>,
+    now: SystemTime,
+) -> Result<(), CertificateFileError> {
+    create_dir(dir)?;
+    let ca = ClusterCa::generate(now).map_err(in_dir(dir))?;
+    // The key first: it is the file whose presence says that there is a cluster here already.
+    create(&dir.join("ca.key"), &ca.key_pem(), 0o600)?;
+    create(&dir.join("ca.pem"), ca.certificate_pem(), 0o644)?;
+    nodes.into_iter().try_for_each(|node| write_node(dir, &ca, node, now))
+}
+
+/// Makes a key and certificate for one more node of the cluster in `dir`.
+pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
+    let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
+    let ca = ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))?;
+    write_node(dir, &ca, node, now)
+}
+
+impl Identity {
+    /// The identity of `node` from the files in `dir`, checked as its peers will check it at the time `now`.
+    pub fn load(dir: &Path, node: NodeId, now: SystemTime) -> Result<Self, CertificateFileError> {
+        let (certificate, key) = node_files(node);
+        let (ca, certificate, key) = (read(dir, "ca.pem")?, read(dir, &certificate)?, read_key(dir, &key)?);
+        Self::from_pem(node, &ca, &certificate, &key, now).map_err(in_dir(dir))
+    }
+}
+
+fn node_files(node: NodeId) -> (String, String) {
+    (format!("node-{node}.pem"), format!("node-{node}.key"))
+}
+
+fn write_node(dir: &Path, ca: &ClusterCa, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
+    let issued = ca.issue_pem(node, now).map_err(in_dir(dir))?;
+    let (certificate, key) = node_files(node);
+    create(&dir.join(key), &issued.key, 0o600)?;
+    create(&dir.join(certificate), &issued.certificate, 0o644)
+}
+
+fn create_dir(dir: &Path) -> Result<(), CertificateFileError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|cause| CertificateFileError::Io { file: dir.to_owned(), cause })
+}
+
+fn create(file: &Path, content: &str, mode: u32) -> Result<(), CertificateFileError> {
+    let opened = OpenOptions::new().write(true).create_new(true).mode(mode).open(file);
+    let written = opened.and_then(|mut opened| opened.write_all(content.as_bytes()).and_then(|()| opened.sync_all()));
+    written.map_err(|cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => CertificateFileError::Exists(file.to_owned()),
+        _ => CertificateFileError::Io { file: file.to_owned(), cause },
+    })
+}
+
+fn read(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
+    let file = dir.join(name);
+    read_opened(open(dir, &file)?, file)
+}
+
+fn read_key(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
+    let file = dir.join(name);
+    let opened = open(dir, &file)?;
+    // Of the open file, so that the one that was checked is the one that is read.
+    let metadata = opened.metadata().map_err(|cause| CertificateFileError::Io { file: file.clone(), cause })?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(CertificateFileError::Mode { file, mode });
+    }
+    read_opened(opened, file)
+}
+
+fn open(dir: &Path, file: &Path) -> Result<File, CertificateFileError> {
+    File::open(file).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => CertificateFileError::Missing { file: file.to_owned(), dir: dir.to_owned() },
+        _ => CertificateFileError::Io { file: file.to_owned(), cause },
+    })
+}
+
+fn read_opened(opened: File, file: PathBuf) -> Result<String, CertificateFileError> {
+    let mut content = String::new();
+    let read = opened.take(MAX_FILE).read_to_string(&mut content);
+    read.map(|_| content).map_err(|cause| CertificateFileError::Io { file, cause })
+}
+
+fn in_dir(dir: &Path) -> impl Fn(IdentityError) -> CertificateFileError {
+    move |cause| CertificateFileError::Identity { dir: dir.to_owned(), cause }
+}

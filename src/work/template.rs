@@ -1,0 +1,214 @@
+//! Templates: a block to find, of which any number of jobs can be made.
+//!
+//! ```text
+//! Template + Slot (whose job, and which) + time -> Job       Template::made(job): was this job made of it?
+//! ```
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Digest, Goal, Hashing, Header, HeaderPuzzle, Job, Puzzle, RoundId, Slot, Tag, TextPuzzle, Timestamp, reference,
+};
+
+/// A block to find, as a session gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Template {
+    /// The search that its jobs belong to.
+    pub round: RoundId,
+    /// What its jobs are to meet.
+    pub goal: Goal,
+    /// What is hashed.
+    pub puzzle: Blueprint,
+    /// The template's number in its session.
+    pub tag: u64,
+}
+
+/// What is left open in a template's puzzle, and what is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Blueprint {
+    /// The exercise's text: each job has a timestamp of its own.
+    Text {
+        /// Once or twice.
+        hashing: Hashing,
+    },
+    /// Bitcoin's header: each job has a coinbase of its own.
+    Header {
+        /// The version; the bits of `mask` may be rolled (BIP 320).
+        version: u32,
+        /// Version bits that may be rolled, or 0.
+        mask: u32,
+        /// The target in compact form.
+        bits: u32,
+        /// The earliest time that the block may have, in seconds since 1970.
+        min_time: u32,
+        /// The transaction whose extranonce tells jobs apart.
+        coinbase: Arc<Coinbase>,
+        /// The merkle branch from the coinbase to the root, lowest first.
+        branch: Arc<[Digest]>,
+    },
+}
+
+/// A coinbase transaction without its extranonce, serialised without witnesses (BIP 141: as its txid is made).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coinbase {
+    /// The bytes before the extranonce; a pool's extranonce1 is their end.
+    pub before: Vec<u8>,
+    /// What stands between.
+    pub extranonce: Extranonce,
+    /// The bytes behind it.
+    pub after: Vec<u8>,
+}
+
+/// How an extranonce names a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extranonce {
+    /// 16 bytes: the run and the job's number, little-endian. For blocks of our own: no two nodes make the same.
+    Run,
+    /// A pool's extranonce2: the job's number as so many little-endian bytes, 1 to 8.
+    Counter(u8),
+}
+
+impl Extranonce {
+    /// The bytes for a slot; `None` where the number does not fit any more.
+    pub fn bytes(self, slot: Slot) -> Option<Vec<u8>> {
+        let n = slot.n.to_le_bytes();
+        match self {
+            Self::Run => Some([slot.run.0.to_le_bytes(), n].concat()),
+            Self::Counter(size) => {
+                let (low, high) = n.split_at_checked(size.into())?;
+                high.iter().all(|&byte| byte == 0).then(|| low.to_vec())
+            }
+        }
+    }
+}
+
+impl Template {
+    /// The job of this slot, made at `now` (time since 1970). A text's jobs differ by `now` and the run, a header's by the slot. `None` when
+    /// the extranonce has no room for the slot: only a new session helps.
+    pub fn job(&self, slot: Slot, now: Duration) -> Option<Job> {
+        let puzzle = match &self.puzzle {
+            &Blueprint::Text { hashing } => {
+                let timestamp = Timestamp::of_run(now, slot.run);
+                Puzzle::Text(TextPuzzle { prev: self.round.block.hash, timestamp, hashing })
+            }
+            Blueprint::Header { min_time, .. } => {
+                let time = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(*min_time);
+                Puzzle::Header(self.header(slot, time)?)
+            }
+        };
+        let tag = Tag { template: self.tag, slot };
+        Some(Job { round: self.round, goal: self.goal, puzzle, tag })
+    }
+
+    /// Whether `job` is one of this template's, whoever made it: its block, its form, its coinbase. A text may have any timestamp.
+    pub fn made(&self, job: &Job) -> bool {
+        let is_same = match (&self.puzzle, &job.puzzle) {
+            (Blueprint::Text { hashing }, Puzzle::Text(text)) => {
+                text.hashing == *hashing && text.prev == self.round.block.hash
+            }
+            (Blueprint::Header { min_time, .. }, Puzzle::Header(puzzle)) => {
+                let Header { time, nonce, .. } = puzzle.header;
+                job.goal == self.goal
+                    && job.tag.template == self.tag
+                    && nonce == 0
+                    && time >= *min_time
+                    && self.header(job.tag.slot, time) == Some(*puzzle)
+            }
+            _ => false,
+        };
+        is_same && job.round == self.round
+    }
+
+    /// Whether it is small enough to travel with every heartbeat, and any session may submit its blocks.
+    pub fn is_text(&self) -> bool {
+        matches!(self.puzzle, Blueprint::Text { .. })
+    }
+
+    fn header(&self, slot: Slot, time: u32) -> Option<HeaderPuzzle> {
+        let Blueprint::Header { version, mask, bits, coinbase, branch, .. } = &self.puzzle else { return None };
+        let extranonce = coinbase.extranonce.bytes(slot)?;
+        let txid = reference::sha256d(&[&coinbase.before[..], &extranonce, &coinbase.after].concat());
+        let merkle_root = branch.iter().fold(txid, |left, right| reference::sha256d(&[left.0, right.0].concat()));
+        let header = Header {
+            version: *version,
+            prev_blockhash: self.round.block.hash,
+            merkle_root,
+            time,
+            bits: *bits,
+            nonce: 0,
+        };
+        Some(HeaderPuzzle { header, version_mask: *mask })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::work::{BlockId, Run, Search, Target};
+
+    const NOW: Duration = Duration::from_micros(1_795_342_329_000_001);
+
+    fn template(puzzle: Blueprint) -> Template {
+        let block = BlockId { height: 7, hash: Digest([1; 32]) };
+        let goal = Goal { block: Target::MAX, report: Target::MAX, search: Search::First };
+        Template { round: RoundId { block, generation: 0 }, goal, puzzle, tag: 3 }
+    }
+
+    fn text() -> Template {
+        template(Blueprint::Text { hashing: Hashing::Double })
+    }
+
+    fn header(extranonce: Extranonce) -> Template {
+        let coinbase = Arc::new(Coinbase { before: vec![1, 2], extranonce, after: vec![3] });
+        let branch = Arc::from([Digest([4; 32])]);
+        template(Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, min_time: 9, coinbase, branch })
+    }
+
+    fn slot(n: u64) -> Slot {
+        Slot { run: Run(5_007), n }
+    }
+
+    #[test]
+    fn a_texts_timestamp_is_the_time_and_three_digits_of_the_run() {
+        let Puzzle::Text(puzzle) = text().job(slot(1), NOW).unwrap().puzzle else { panic!("expected a text") };
+        assert_eq!(puzzle.timestamp.to_string(), "1795342329000001007");
+    }
+
+    #[test]
+    fn a_headers_root_is_that_of_its_coinbase_and_branch() {
+        let Puzzle::Header(puzzle) = header(Extranonce::Counter(2)).job(slot(0x0102), NOW).unwrap().puzzle else {
+            panic!("expected a header")
+        };
+        let txid = reference::sha256d(&[1, 2, 0x02, 0x01, 3]);
+        let root = reference::sha256d(&[txid.0, [4; 32]].concat());
+        assert_eq!((puzzle.header.merkle_root, puzzle.header.time), (root, 1_795_342_329));
+    }
+
+    #[test]
+    fn an_extranonce_that_is_used_up_makes_no_job() {
+        let counter = header(Extranonce::Counter(1));
+        assert!(counter.job(slot(255), NOW).is_some() && counter.job(slot(256), NOW).is_none());
+        assert!(header(Extranonce::Run).job(slot(u64::MAX), NOW).is_some());
+        assert!(header(Extranonce::Counter(200)).job(slot(1), NOW).is_none());
+    }
+
+    #[test]
+    fn only_a_templates_own_jobs_are_its_own() {
+        for template in [text(), header(Extranonce::Run), header(Extranonce::Counter(4))] {
+            let job = template.job(slot(1), NOW).unwrap();
+            assert!(template.made(&job));
+            assert!(!template.made(&Job { round: RoundId { generation: 1, ..job.round }, ..job }));
+            if let Puzzle::Header(mut puzzle) = job.puzzle {
+                let easy = Goal { search: Search::Every, ..job.goal };
+                assert!(!template.made(&Job { goal: easy, ..job }), "a goal of its own");
+                assert!(!template.made(&Job { tag: Tag { slot: slot(2), ..job.tag }, ..job }), "another's slot");
+                puzzle.header.merkle_root = Digest([9; 32]);
+                assert!(!template.made(&Job { puzzle: Puzzle::Header(puzzle), ..job }), "another coinbase");
+            }
+        }
+        assert!(!text().made(&header(Extranonce::Run).job(slot(1), NOW).unwrap()));
+    }
+}

@@ -1,0 +1,153 @@
+//! The commands as a user types them: what they print, and how they end.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use serde_json::Value;
+
+use crate::fixtures::{HEADER_START, PREV};
+use crate::process::check::{double_sha256, text_hash, zeros};
+use crate::process::{Ended, Site, start};
+
+#[test]
+fn every_command_explains_itself_with_examples() {
+    let site = Site::new();
+    for command in ["", "up", "node", "service", "certs", "solve", "grind", "bench", "status"] {
+        let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let help = site.run(&words);
+        assert_eq!(help.code, Some(0), "{help:?}");
+        assert!(help.out.contains("Example") && help.out.contains("  headframe "), "{help:?}");
+    }
+}
+
+fn solve(site: &Site, prev: &str, timestamp: &str, zeros: u64, more: &[&str]) -> Ended {
+    let zeros = zeros.to_string();
+    let words = ["solve", "--json", "--prev", prev, "--timestamp", timestamp, "--zeros", &zeros];
+    site.run(&[&words, more].concat())
+}
+
+#[test]
+fn solve_finds_the_published_nonces() {
+    let site = Site::new();
+    for (zeros, nonce) in [(1, 2), (2, 319), (3, 4750), (4, 92579)] {
+        let solved = solve(&site, PREV, "1550766000000", zeros, &[]);
+        assert_eq!(solved.code, Some(0), "{solved:?}");
+        let lines = solved.json();
+        assert_eq!(lines.len(), 1, "{solved:?}");
+        assert_eq!(lines[0]["nonce"], nonce);
+        assert_eq!(lines[0]["hash"], text_hash(PREV, nonce, "1550766000000"));
+    }
+}
+
+#[test]
+fn solve_agrees_with_another_sha256_on_random_searches() {
+    let site = Site::new();
+    // Anywhere, or across a change of the number of digits.
+    let start = prop_oneof![
+        1u64..2_000_000_000,
+        (1u32..=9, 1u64..20_000).prop_map(|(digits, before)| 10u64.pow(digits).saturating_sub(before).max(1)),
+    ];
+    let timestamp = prop_oneof!["[1-9][0-9]{9}", "[1-9][0-9]{12}", "[1-9][0-9]{13}"];
+    let searches = ("[0-9a-f]{64}", timestamp, 1u64..=4, start, 1_000u64..60_000);
+    let mut runner = TestRunner::default();
+    let (mut found, mut nothing) = (0, 0);
+    for _ in 0..20 {
+        let (prev, timestamp, wanted, start, length) = searches.new_tree(&mut runner).unwrap().current();
+        let end = (start + length).min(2_000_000_000);
+        let expected: BTreeMap<_, _> = (start..=end)
+            .map(|nonce| (nonce, text_hash(&prev, nonce, &timestamp)))
+            .filter(|(_, hash)| zeros(hash) >= wanted)
+            .collect();
+        let (from, to) = (start.to_string(), end.to_string());
+        let range = ["--start", &from, "--end", &to];
+        let shown = format!("{prev} {timestamp} {wanted} {start}..={end}");
+        let solutions = |ended: &Ended| -> Vec<(u64, String)> {
+            let both = |line: &Value| (line["nonce"].as_u64().unwrap(), line["hash"].as_str().unwrap().to_owned());
+            ended.json().iter().map(both).collect()
+        };
+
+        let all = solve(&site, &prev, &timestamp, wanted, &[&range[..], &["--all"]].concat());
+        let code = if expected.is_empty() { 3 } else { 0 };
+        assert_eq!(all.code, Some(code), "{shown}: {all:?}");
+        assert_eq!(solutions(&all), expected.clone().into_iter().collect::<Vec<_>>(), "{shown}");
+
+        let first = solve(&site, &prev, &timestamp, wanted, &[&range[..], &["--threads", "3"]].concat());
+        assert_eq!(first.code, Some(code), "{shown}: {first:?}");
+        assert_eq!(solutions(&first), expected.into_iter().take(1).collect::<Vec<_>>(), "{shown}");
+        found += usize::from(code == 0);
+        nothing += usize::from(code == 3);
+    }
+    assert!(found > 5, "only {found} searches had a solution, {nothing} had none: too few to tell anything");
+}
+
+#[test]
+fn solve_without_a_solution_prints_nothing_and_ends_with_3() {
+    let solved = solve(&Site::new(), PREV, "1550766000000", 4, &["--end", "92578", "--all"]);
+    assert_eq!((solved.code, solved.out.as_str()), (Some(3), ""), "{solved:?}");
+}
+
+#[test]
+fn grind_prints_the_header_with_a_good_nonce_and_nothing_else() {
+    let site = Site::new();
+    for (bits, zeros) in [("ffff7f20", 0), ("ffff001f", 4)] {
+        let ground = site.run(&["grind", &format!("{HEADER_START}{bits}00000000")]);
+        assert_eq!(ground.code, Some(0), "{ground:?}");
+        let header = ground.out.strip_suffix('\n').unwrap();
+        assert_eq!((header.len(), ground.err.as_str()), (160, ""), "{ground:?}");
+        assert!(header.starts_with(&format!("{HEADER_START}{bits}")), "only the nonce may change: {header}");
+        let bytes: Vec<_> =
+            (0..160).step_by(2).map(|at| u8::from_str_radix(&header[at..at + 2], 16).unwrap()).collect();
+        let hash = double_sha256(&bytes);
+        // The hash as a little-endian number, so its last bytes are the highest.
+        assert!(hash.ends_with(&"0".repeat(zeros)), "{hash}");
+        assert!(u8::from_str_radix(&hash[62..], 16).unwrap() <= 0x7f, "{hash}");
+    }
+}
+
+#[test]
+fn bench_prints_a_line_per_kernel() {
+    let bench = Site::new().run(&["bench", "--json", "--seconds", "0.2", "--threads", "1", "--puzzle", "text"]);
+    assert_eq!(bench.code, Some(0), "{bench:?}");
+    assert!(bench.json().iter().any(|line| line["kernel"] == "portable"), "{bench:?}");
+    for line in bench.json() {
+        assert_eq!((&line["puzzle"], &line["threads"]), (&"text".into(), &1.into()), "{line}");
+        for field in
+            ["hashes", "seconds", "hashes_per_second", "best_hashes_per_second", "times_sha2", "found", "checksum"]
+        {
+            assert!(line[field].as_f64().unwrap() > 0.0, "{field} in {line}");
+        }
+    }
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let site = Site::new();
+    fs::write(site.path("node.toml"), "id = 7\ncerts = 'from-file'").unwrap();
+    // The message about the missing certificate names both, or tells of the folder's first file.
+    let tell = |env: &[(&str, &str)], words: &[&str]| {
+        let mut command = site.command(&[&["node", "--config", "node.toml"], words].concat());
+        command.envs(env.iter().copied());
+        let ended = start(command).end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        ended.err
+    };
+    for dir in ["from-file", "from-env", "from-flag"] {
+        assert_eq!(site.run(&["certs", "--nodes", "1", "--dir", dir]).code, Some(0));
+    }
+    assert!(tell(&[], &[]).contains("from-file/node-7.pem"));
+    let env = [("HEADFRAME_ID", "8"), ("HEADFRAME_CERTS", "from-env")];
+    assert!(tell(&env, &[]).contains("from-env/node-8.pem"));
+    assert!(tell(&env, &["--id", "9", "--certs", "from-flag"]).contains("from-flag/node-9.pem"));
+}
+
+#[test]
+fn what_is_set_for_one_command_does_not_disturb_another() {
+    let site = Site::new();
+    let mut command = site.command(&["status"]);
+    command.envs([("HEADFRAME_NODES", "many"), ("HEADFRAME_ZEROS", "65"), ("HEADFRAME_HEARTBEAT", "soon")]);
+    let status = start(command).end();
+    assert_eq!((status.code, status.err.as_str()), (Some(0), "no server runs on this machine\n"), "{status:?}");
+}

@@ -1,0 +1,85 @@
+//! The certificate files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::SystemTime;
+
+use headframe::transport::files::{CertificateFileError, add_node, create_cluster};
+use headframe::transport::identity::{Identity, IdentityError};
+use tempfile::TempDir;
+
+use super::messages::id;
+use super::quic::Files;
+
+fn mode(file: &Path) -> u32 {
+    fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn a_cluster_in_files_has_private_keys_and_can_be_extended() {
+    let parent = TempDir::new().unwrap();
+    let dir = parent.path().join("deep/certs");
+    create_cluster(&dir, (1..=2).map(id), SystemTime::now()).unwrap();
+    add_node(&dir, id(7), SystemTime::now()).unwrap();
+    assert_eq!(mode(&dir), 0o700);
+    for key in ["ca.key", "node-1.key", "node-2.key", "node-7.key"] {
+        assert_eq!(mode(&dir.join(key)), 0o600, "{key}");
+    }
+    for node in [1, 2, 7] {
+        assert_eq!(Identity::load(&dir, id(node), SystemTime::now()).unwrap().node(), id(node));
+    }
+    let missing = Identity::load(&dir, id(3), SystemTime::now()).unwrap_err();
+    assert!(matches!(missing, CertificateFileError::Missing { .. }));
+    assert!(missing.to_string().contains("headframe certs --nodes N --dir"));
+}
+
+#[test]
+fn certificates_are_never_overwritten() {
+    let files = Files::new();
+    let content = || -> BTreeMap<_, _> {
+        let entries = fs::read_dir(files.path()).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    };
+    let before = content();
+    let again = create_cluster(files.path(), (1..=3).map(id), SystemTime::now());
+    assert!(matches!(again, Err(CertificateFileError::Exists(_))));
+    let again = add_node(files.path(), id(2), SystemTime::now());
+    assert!(matches!(again, Err(CertificateFileError::Exists(_))));
+    assert_eq!(content(), before);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_not_used() {
+    let files = Files::new();
+    for (name, load) in [
+        ("node-1.key", (|dir| Identity::load(dir, id(1), SystemTime::now()).map(|_| ())) as fn(&Path) -> _),
+        ("ca.key", |dir| add_node(dir, id(8), SystemTime::now())),
+    ] {
+        let key = files.path().join(name);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        let error = load(files.path()).unwrap_err();
+        assert!(matches!(error, CertificateFileError::Mode { mode: 0o640, .. }));
+        assert!(error.to_string().contains(&format!("chmod 600 {}", key.display())));
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        load(files.path()).unwrap();
+    }
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_named() {
+    let (files, others) = (Files::new(), Files::new());
+    let load = |node| match Identity::load(files.path(), id(node), SystemTime::now()) {
+        Err(CertificateFileError::Identity { cause, .. }) => cause,
+        other => panic!("expected the identity to be refused, got {other:?}"),
+    };
+    let copy = |from: &Files, name: &str, to: &str| fs::copy(from.path().join(name), files.path().join(to)).unwrap();
+    copy(&files, "node-2.key", "node-1.key");
+    assert!(matches!(load(1), IdentityError::OtherKey));
+    copy(&files, "node-2.pem", "node-1.pem");
+    assert!(matches!(load(1), IdentityError::OtherNode { .. }));
+    copy(&others, "node-3.pem", "node-3.pem");
+    copy(&others, "node-3.key", "node-3.key");
+    assert!(matches!(load(3), IdentityError::OtherCluster));
+}

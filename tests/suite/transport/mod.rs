@@ -1,0 +1,18 @@
+//! The conformance suite of transports, and what only one of them has to hold.
+//!
+//! - `native`: every message arrives whole. For transports between Headframe nodes.
+//! - `dialect`: which facts survive. For transports that translate to other programs' words, too.
+//! - `quic`, `files`: what QUIC holds against strangers, and the certificate files.
+//!
+//! A transport is added with a line in `native`, in `dialect` or in both.
+
+// Certificates have to be valid now.
+#![allow(clippy::disallowed_methods)]
+
+mod dialect;
+mod files;
+mod messages;
+mod native;
+mod networks;
+mod peer;
+mod quic;
