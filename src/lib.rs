@@ -1,18 +1,18 @@
 //! Headframe finds nonces: every core of a box, and every box of a cluster, scans for the nonce whose double SHA-256 meets
 //! a target.
 //!
-//! The layers, arrows pointing one way (ARCHITECTURE.md walks a nonce range through them):
+//! The layers; an arrow points to the layer that is used (ARCHITECTURE.md follows a nonce range through them):
 //!
 //! ```text
 //! work <- kernel <- scan        work <- cluster <- transport        work <- source        work <- service
 //!                       everything <- node <- cli
 //! ```
 //!
-//! `work`, `kernel` and `scan` are always there; each other layer is a feature of its name, and `cli` with all of them is the
-//! default. The feature `priority`, which `node` brings, keeps hashing threads below ordinary priority and lets them be pinned.
+//! `work`, `kernel` and `scan` are always built. Every other layer is a feature of its name; the default feature `cli` brings all of them.
+//! The feature `priority`, which `node` brings, keeps hashing threads below ordinary priority and lets them be pinned.
 //!
 //! # As a library
-//! Two calls do what is wanted most often, on all cores and with the kernel that is fastest on this CPU:
+//! Two calls serve the commonest purposes, on all cores and with the kernel that is fastest on this CPU:
 //! ```
 //! // A block header, whose own bits are its target. This is Bitcoin's first block with regtest's bits.
 //! let header: headframe::work::Header = "01000000000000000000000000000000000000000000000000000000000000000000\
@@ -21,13 +21,13 @@
 //! let solved = headframe::solve_header(&header)?.expect("one of 2^32 nonces");
 //! println!("nonce {} gives {}", solved.nonce, solved.hash());
 //!
-//! // A text: the previous hash, a nonce and a timestamp, hashed twice, are to begin with three zero digits.
+//! // A text: the double SHA-256 of the previous hash, a nonce and a timestamp has to begin with three zero hex digits.
 //! let prev = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse()?;
 //! assert_eq!(headframe::solve_text(prev, "1550766000000".parse()?, 3)?, Some(4750));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A level below, the caller chooses the kernel, the threads, the target and the nonces, and gets every solution:
+//! One level below, the caller chooses the kernel, the threads, the target and the nonces, and gets every solution:
 //! ```
 //! use std::num::NonZeroUsize;
 //! use std::time::Instant;

@@ -1,11 +1,11 @@
 //! The commonest searches as one call each.
 //!
-//! The kernel is chosen once a process, and no earlier than it pays:
+//! The kernel is chosen once in a process, and only when a search is long enough to be worth that:
 //!
-//! 1. The first nonces, a few milliseconds' worth, are searched on the calling thread by the first kernel that passes its self-test. An easy
-//!    puzzle is solved by then.
-//! 2. Otherwise the kernels are measured (some sixty milliseconds on a Zen 5 core, once a process), and the fastest searches the rest on all
-//!    threads. Later calls use it from the start.
+//! 1. The first nonces, a few milliseconds' worth, are searched on the calling thread by the first kernel that passes its self-test. This
+//!    solves an easy puzzle already.
+//! 2. Otherwise the kernels are measured (some sixty milliseconds on a Zen 5 core), and the fastest searches the rest on all threads. Later
+//!    calls use it from the start.
 
 use std::sync::{LazyLock, OnceLock};
 use std::time::Instant;
@@ -17,8 +17,8 @@ use crate::work::{
     ZeroUnit,
 };
 
-/// The calling thread begins with so many nonces and doubles their number, up to a batch of its kernel's (about a millisecond; ten where a
-/// text's nonces have few digits). So an easy puzzle costs at most twice the search that it needs.
+/// How many nonces the calling thread searches first. It then doubles the number, up to a batch of its kernel (about a millisecond; ten
+/// where a text's nonces have few digits). So an easy puzzle costs at most about twice the search that it needs.
 const FIRST_NONCES: u64 = 512;
 
 /// Why there is no answer.
@@ -35,8 +35,8 @@ pub enum SolveError {
     Scan(#[from] ScanError),
 }
 
-/// The header with the lowest nonce that makes its hash meet its own bits, searched on all cores. `None` if none of the 2³² nonces does; the
-/// caller then changes the time or the merkle root.
+/// The header with the lowest nonce that makes its hash meet its own bits, searched on all cores. `None` if none of the 2³² nonces does;
+/// the caller then changes the time or the merkle root.
 ///
 /// ```
 /// use headframe::work::{BlockHash, Digest, Header};
@@ -57,15 +57,15 @@ pub enum SolveError {
 /// ```
 ///
 /// # Errors
-/// When the header's bits are none that Bitcoin's rules accept, no kernel passes its self-test, or the system refuses threads.
+/// When Bitcoin's rules refuse the header's bits, no kernel passes its self-test, or the system refuses threads.
 pub fn solve_header(header: &Header) -> Result<Option<Header>, SolveError> {
     let puzzle = HeaderPuzzle { header: *header, version_mask: 0 };
     let job = Job::new(Puzzle::Header(puzzle), Target::from_bits(header.bits)?, Search::First);
     Ok(solve(job, Threads::default())?.map(|nonce| puzzle.at(nonce)))
 }
 
-/// The lowest of the nonces 1 to 2,000,000,000 whose text, hashed twice, gives a digest with so many leading zero hex digits, searched on all
-/// cores. `None` if there is none; the caller then takes another timestamp.
+/// The lowest of the nonces 1 to 2,000,000,000 whose text, hashed twice, gives a digest with at least `zeros` leading zero hex digits,
+/// searched on all cores. `None` if there is none; the caller then takes another timestamp.
 ///
 /// ```
 /// let prev = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse()?;
@@ -74,15 +74,15 @@ pub fn solve_header(header: &Header) -> Result<Option<Header>, SolveError> {
 /// ```
 ///
 /// # Errors
-/// When a digest has fewer than `zeros` digits, no kernel passes its self-test, or the system refuses threads.
+/// When `zeros` is above 64, no kernel passes its self-test, or the system refuses threads.
 pub fn solve_text(prev: Digest, timestamp: Timestamp, zeros: u32) -> Result<Option<u64>, SolveError> {
     let puzzle = Puzzle::Text(TextPuzzle { prev, timestamp, hashing: Hashing::Double });
     let job = Job::new(puzzle, Target::from_zeros(zeros.into(), ZeroUnit::Hex)?, Search::First);
     solve(job, Threads::default())
 }
 
-/// The lowest nonce that solves a job of any kind, on as many threads as the caller says. [`Solutions`] has what this has not: every
-/// solution, a part of the nonces, progress, and an end before the answer.
+/// The lowest nonce that solves a job of any kind, on as many threads as the caller says. For every solution, a part of the nonces,
+/// progress or an early end, use [`Solutions`] instead.
 ///
 /// # Errors
 /// When no kernel passes its self-test, or the system refuses that many threads.
@@ -108,7 +108,7 @@ fn lowest(job: Job, mut range: NonceRange, threads: Threads) -> Result<Option<u6
 
 static FASTEST: OnceLock<Result<&'static dyn Kernel, KernelError>> = OnceLock::new();
 
-/// The kernel that was chosen, or before that the first that works.
+/// The chosen kernel, or before the choice the first one that passes its self-test.
 fn kernel_at_hand() -> Result<&'static dyn Kernel, KernelError> {
     static WORKING: LazyLock<Result<&'static dyn Kernel, SelfTestError>> = LazyLock::new(|| {
         let mut tested = available().into_iter().map(|kernel| self_test(kernel).map(|()| kernel));
@@ -121,9 +121,9 @@ fn kernel_at_hand() -> Result<&'static dyn Kernel, KernelError> {
     }
 }
 
-/// Measures the kernels, the first time.
+/// The fastest kernel. The first call measures the kernels.
 fn fastest_kernel() -> Result<&'static dyn Kernel, KernelError> {
-    // Whoever calls this has no clock to hand in: that is the point of a call that needs nothing.
+    // The clock is read here, because these calls are to need nothing from their caller.
     #[allow(clippy::disallowed_methods)]
     let choose = || {
         let begin = Instant::now();
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_solved_header_meets_its_own_bits_and_is_otherwise_the_same() {
-        // A target of 15 zero bits: solved on the calling thread as a rule.
+        // The target has 15 zero bits: the calling thread solves it as a rule.
         let header = Header { bits: 0x1f01_ffff, nonce: 7, ..genesis() };
         let solved = solve_header(&header).unwrap().unwrap();
         let puzzle = Puzzle::Header(HeaderPuzzle { header, version_mask: 0 });
@@ -158,7 +158,7 @@ mod tests {
         assert_eq!((0..).find(|&nonce| puzzle.check(nonce, target).is_some()), Some(solved.nonce.into()));
     }
 
-    /// Whether the calling thread finds it or all do, and whether there is anything to find.
+    /// The solution may be found by the calling thread or by all threads, or there may be none.
     #[test]
     fn the_lowest_is_found_wherever_it_lies() {
         let job = Job::new(header(0), Target::from_bits(genesis().bits).unwrap(), Search::First);

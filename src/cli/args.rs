@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The commands and their options. The doc comments of commands and options are their `--help` texts.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ pub(super) struct Cli {
 }
 
 impl Cli {
-    /// What was typed: `words` with the program's name first. Without a command, options are those of `up`.
+    /// Parses `words`, the first of which is the program's name. Without a command, options are those of `up`.
     pub(super) fn read(words: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut words: Vec<_> = words.into_iter().collect();
         let for_all = ["-h", "--help", "-V", "--version"];
@@ -77,7 +77,7 @@ pub(super) struct Up {
     /// How many nodes
     #[arg(long, value_name = "N", default_value_t = 2, env = "HEADFRAME_NODES", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(super) nodes: u32,
-    /// End once so many blocks are accepted [default: go on until Ctrl-C]
+    /// End once N blocks are accepted [default: go on until Ctrl-C]
     #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) blocks: Option<u64>,
     /// Leading zero hex digits that every block needs, 0 to 64 [default: the service adapts]
@@ -134,17 +134,17 @@ pub(super) struct Node {
     /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
     #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
     pub(super) heartbeat: Option<Duration>,
-    /// File that keeps this node's solutions until the source has said its final word, whatever ends in between
+    /// File that keeps this node's solutions until the source has given its final answer, even if the node is killed
     /// [default: they end with the process]
     #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
     pub(super) store: Option<PathBuf>,
-    /// Name under which blocks are handed in [default: headframe]
+    /// Name under which blocks are submitted [default: headframe]
     #[arg(long, value_name = "NAME", env = "HEADFRAME_POOL")]
     pub(super) pool: Option<String>,
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
     pub(super) config: Option<PathBuf>,
-    /// End once so many blocks were accepted since the start [default: go on until a signal]
+    /// End once N blocks were accepted since the start [default: go on until a signal]
     #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) blocks: Option<u64>,
     #[command(flatten)]
@@ -166,7 +166,7 @@ pub(super) struct Service {
     /// Leading zero hex digits that every block needs, 0 to 64
     #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, conflicts_with = "interval", value_parser = clap::value_parser!(i64).range(0..=64))]
     pub(super) zeros: Option<i64>,
-    /// Adapt the zeros to one block each so many seconds [default: 3]
+    /// Adapt the zeros to one block every SECONDS [default: 3]
     #[arg(long, value_name = "SECONDS", env = "HEADFRAME_INTERVAL", value_parser = seconds)]
     pub(super) interval: Option<Duration>,
 }
@@ -272,7 +272,7 @@ pub(super) struct Hashing {
     /// How to hash; see `headframe bench` [default: the fastest]
     #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
     pub(super) kernel: Option<String>,
-    /// Hashing threads, like 4 or 50%; in `up` of all nodes together, each having one at least [default: as many as pay]
+    /// Hashing threads, like 4 or 50%; for `up` those of all nodes together, at least one each [default: as many as raise the hash rate]
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
     pub(super) threads: Option<ThreadCount>,
     /// Pin each hashing thread to a CPU of its own
@@ -325,7 +325,7 @@ impl FromStr for PeerAddress {
     }
 }
 
-/// A time like `5s` or `500ms`, within what a heartbeat can be.
+/// A time like `5s` or `500ms`, from 50 ms to 1 h.
 pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| format!("expected a time like 5s or 500ms: {error}"))?;
     if !(Duration::from_millis(50)..=Duration::from_secs(3600)).contains(&time) {
@@ -334,7 +334,7 @@ pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
-/// A positive number of seconds.
+/// A number of seconds from 0.001 to 10^9.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=1e9).contains(seconds));
     seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected seconds from 0.001 to 1000000000".to_owned())

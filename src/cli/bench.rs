@@ -1,9 +1,9 @@
 //! `headframe bench`: hash rates that can be compared between kernels and boxes.
 //!
-//! The machine may be shared and noisy, so kernels alternate in slices of about 2 ms on every thread: whatever disturbs one
-//! disturbs all. Of each kernel's slices the 5th percentile says what it does undisturbed, the median what to expect.
+//! The machine may be shared and noisy, so kernels alternate in slices of about 2 ms on every thread: whatever disturbs one disturbs all.
+//! The 5th percentile of a kernel's slices shows its undisturbed rate, the median the rate to expect.
 //!
-//! One more takes its turns with them, the baseline: headers hashed with `sha2` on a midstate, one after another.
+//! The baseline takes its turns with them: headers hashed with `sha2` on a midstate, one after another.
 
 #![allow(clippy::disallowed_methods)] // measuring time is what this is for
 
@@ -22,20 +22,20 @@ use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
 
-/// The share of slices that do better than what counts as the best: flukes of the clock.
+/// The share of slices that are faster than the rate which counts as the best: these are flukes of the clock.
 const BEST: f64 = 0.05;
 
 const SLICE: Duration = Duration::from_millis(2);
 
-/// Zeros of the target that is measured with: few hits, each of which costs a look by the reference path.
+/// Zero bits of the target that is measured with: few hits, each of which the reference path checks.
 const ZERO_BITS: i64 = 24;
 
-/// Nonces that every kernel searches first, to be compared, and the zeros of their target: some 64 hits. Among them texts get to the length
-/// that most of them have.
+/// Nonces that every kernel searches first, so that their solutions can be compared, and the zero bits of their target, which gives some 64
+/// hits. Within this range texts get to the length that most of them have.
 const SAMPLE: NonceRange = NonceRange { start: 999_900_000, end: 999_900_000 + (1 << 18) };
 const SAMPLE_ZERO_BITS: i64 = 12;
 
-/// At so many moments, kernels choose among their variants.
+/// How many times kernels choose among their variants before they are measured.
 const MOMENTS: usize = 16;
 
 /// What was measured of one kernel.
@@ -45,12 +45,12 @@ struct Report {
     puzzle: &'static str,
     threads: usize,
     hashes: u64,
-    /// Of one thread in this kernel, on average.
+    /// Seconds that one thread spent in this kernel, on average.
     seconds: f64,
     hashes_per_second: f64,
     median_hashes_per_second: f64,
     best_hashes_per_second: f64,
-    /// At the best rate; nothing where the clock cannot be worked out.
+    /// Cycles at the best rate; `None` where the core's clock cannot be measured.
     cycles_per_hash: Option<f64>,
     /// The best rate as a multiple of the baseline's.
     times_sha2: f64,
@@ -138,7 +138,7 @@ fn zero_bits(bits: i64) -> Target {
 /// What every kernel finds in the same nonces.
 ///
 /// # Errors
-/// When they do not find the same.
+/// The kernels do not find the same.
 fn sample(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Result<Sample> {
     let job = job(puzzle).with_target(zero_bits(SAMPLE_ZERO_BITS));
     let sample = |kernel: &&'static dyn Kernel| {
@@ -219,7 +219,7 @@ impl Runs {
         Self { kernels: kernels.iter().map(run).collect(), baseline, clocks: Vec::new() }
     }
 
-    /// Slices of all in turn for so long.
+    /// Measures slices of all kernels in turn, for `time`.
     fn alternate(mut self, time: Duration) -> Self {
         let end = Instant::now() + time;
         loop {
@@ -239,7 +239,7 @@ struct Run {
     batch: u64,
     batches: u64,
     next: u64,
-    /// Nonces and seconds.
+    /// The nonces and seconds of each slice.
     slices: Vec<(u64, f64)>,
 }
 
@@ -248,7 +248,7 @@ impl Run {
         Self { scan: Box::new(scan), space, batch, batches: 1, next: space.start + (thread << 20), slices: vec![] }
     }
 
-    /// About [`SLICE`] of hashing.
+    /// Hashes for about [`SLICE`] and records it.
     fn slice(&mut self) {
         let count = self.batch * self.batches;
         // Strides that are no round number, so that nonces of every length have their share.
@@ -286,7 +286,7 @@ fn percentile(rates: &mut [f64], share: f64) -> f64 {
     rates[((rates.len() - 1) as f64 * share).round() as usize]
 }
 
-/// The core's clock, from a chain of multiplications that each wait for the one before: 3 cycles on every x86-64 core of the last
+/// The core's clock in hertz, from a chain of multiplications that each wait for the one before: 3 cycles on every x86-64 core of the last
 /// fifteen years.
 #[cfg(target_arch = "x86_64")]
 fn hertz() -> Option<f64> {

@@ -11,7 +11,7 @@ use super::{args, usage};
 use crate::kernel::{Choice, KernelError, choose, measuring_job};
 use crate::scan::{Threads, threads_worth};
 
-/// More threads than any box has CPUs; a slip of the finger should not bring the box down.
+/// The most threads: more than any box has CPUs. A slip of the finger should not bring the box down.
 const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// How many threads the user wants.
@@ -19,11 +19,11 @@ const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 #[serde(try_from = "Written")]
 pub(super) enum ThreadCount {
     Number(NonZeroUsize),
-    /// Of the CPUs that this process may run on; one thread at least.
+    /// Per cent of the CPUs that this process may run on; one thread at least.
     PerCent(u8),
 }
 
-/// As it may stand in a config file.
+/// A thread count as it may stand in a config file.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Written {
@@ -57,7 +57,7 @@ impl FromStr for ThreadCount {
 }
 
 impl ThreadCount {
-    /// The number, where so many CPUs may be used.
+    /// The number of threads where `cpus` CPUs may be used.
     pub(super) fn of(self, cpus: NonZeroUsize) -> NonZeroUsize {
         match self {
             Self::Number(count) => count,

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::view;
 
-/// What is told unless `HEADFRAME_LOG` says otherwise: warnings, and what Headframe itself finds worth knowing.
+/// What is logged unless `HEADFRAME_LOG` says otherwise: warnings, and Headframe's own notices.
 const DEFAULT: &str = "warn,headframe=info";
 
 /// Starts the log.

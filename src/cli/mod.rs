@@ -1,4 +1,4 @@
-//! The command line: what was typed, what is needed, run, exit code.
+//! The command line: parse it, work out the settings, run the command, give the exit code.
 
 mod args;
 mod bench;
@@ -22,15 +22,15 @@ use anyhow::Context;
 
 use args::{Cli, Command};
 
-/// How a command ended that did not fail.
+/// How a command that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// Searched all and found nothing.
+    /// It searched everything and found nothing.
     Nothing,
 }
 
-/// The user asked for something that cannot be.
+/// A wrong usage or configuration: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Usage(String);
@@ -40,7 +40,8 @@ fn usage(problem: impl ToString) -> anyhow::Error {
     Usage(problem.to_string()).into()
 }
 
-/// Runs the program on this process's arguments.
+/// Runs the program on this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 searched everything and
+/// found nothing.
 pub fn main() -> ExitCode {
     log::start();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -57,7 +58,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Nothing) => ExitCode::from(3),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // whoever read has seen enough
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader has seen enough
         Err(error) => {
             let _ = writeln!(io::stderr(), "headframe: {error:#}");
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })

@@ -13,16 +13,16 @@ use super::view::View;
 use crate::node::{self, Event, Outcome};
 use crate::source::{BlockSource, WebSource};
 
-/// Everything but hashing takes a small part of one core; two threads let a slow moment of one pass unnoticed.
+/// Everything but hashing takes a small part of one core. With two threads a slow moment of one goes unnoticed.
 const NETWORK_THREADS: usize = 2;
 
-/// Events on their way to the user. When the reader is slower, the nodes wait.
+/// The most events on their way to the user; beyond that, the nodes keep them.
 const EVENTS: usize = 1024;
 
 /// How often a source is asked whether its block is still the one to find.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Nodes have so long to say goodbye after a signal; users are promised two seconds.
+/// How long nodes may take to end after a signal; users are promised two seconds.
 const GOODBYE: Duration = Duration::from_millis(1000);
 
 /// The runtime for everything but hashing.
@@ -35,8 +35,8 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the network threads")
 }
 
-/// Cancelled when the user or the system wants the process to end; heard from when this returns, so call it before there is
-/// anything that must not be left behind.
+/// A token that is cancelled when the user or the system asks the process to end. Signals are caught from the return of this call on, so
+/// call it before anything is made that must not be left behind.
 pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
@@ -71,7 +71,7 @@ pub(super) fn sources(urls: &[String], pool: &str) -> anyhow::Result<Vec<Arc<dyn
     urls.iter().map(source).collect()
 }
 
-/// Runs nodes until `stop`, showing what they tell. Ends by itself once `blocks` blocks were accepted.
+/// Runs nodes until `stop`, and shows their events. Ends by itself once `blocks` blocks were accepted.
 pub(super) async fn nodes(
     configs: Vec<node::Config>,
     mut view: View,
@@ -85,7 +85,7 @@ pub(super) async fn nodes(
     }
     drop(tell);
     let stopped = stop.clone();
-    // On a thread of its own: whoever reads may stop reading, and then the writing waits for ever.
+    // Events are shown on a thread of their own: the reader may stop reading, and then writing blocks for ever.
     let (show, shown) = oneshot::channel();
     std::thread::spawn(move || {
         let mut accepted = 0;
@@ -125,7 +125,7 @@ pub(super) async fn nodes(
     };
     tokio::select! {
         ended = ended => ended,
-        // Not all is told, and nobody reads what could be said of that.
+        // Some events were not shown, but nobody reads what could be said of that.
         () = too_late => Ok(()),
     }
 }

@@ -7,7 +7,7 @@ use super::{Outcome, args, print, usage};
 use crate::service::{Service, ServiceConfig, ServiceError, Zeros};
 use anyhow::Context;
 
-/// One block each so many seconds, unless the user says otherwise.
+/// The interval between blocks, unless the user says otherwise.
 const INTERVAL: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {

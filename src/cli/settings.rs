@@ -1,4 +1,4 @@
-//! What a node needs, out of flags, environment, config file and defaults, in this order of precedence.
+//! A node's settings, from flags, environment, config file and defaults, in this order of precedence.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use super::hashing::ThreadCount;
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
 
-/// Where a block service is by default.
+/// The default source.
 const SOURCE: &str = "http://127.0.0.1:8480";
 
 /// Node 1 listens on 7701, node 2 on 7702 …
@@ -25,7 +25,7 @@ const FIRST_PORT: u32 = 7700;
 pub(super) struct NodeSettings {
     pub(super) id: NodeId,
     pub(super) listen: SocketAddr,
-    /// Empty: whoever is registered on this machine.
+    /// If empty, the servers are those registered on this machine.
     pub(super) peers: BTreeMap<NodeId, SocketAddr>,
     pub(super) sources: Vec<String>,
     pub(super) certs: PathBuf,
@@ -66,11 +66,11 @@ impl File {
 }
 
 impl NodeSettings {
-    /// Puts everything together.
+    /// Resolves the settings.
     ///
     /// # Errors
-    /// A missing or impossible id, an id twice among the peers, an address that cannot be looked up, a config file that cannot
-    /// be read or says something unknown.
+    /// The id is missing or impossible, a peer is named twice, an address cannot be looked up, or the config file cannot be read or has an
+    /// unknown setting.
     pub(super) fn resolve(args: args::Node) -> anyhow::Result<Self> {
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
         let in_file = |error: NodeIdError| {

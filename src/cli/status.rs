@@ -1,4 +1,4 @@
-//! `headframe status`: the servers registered on this machine, and what each says of itself.
+//! `headframe status`: the servers registered on this machine, and what each reports of itself.
 
 use std::io::{self, Write};
 

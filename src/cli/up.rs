@@ -98,7 +98,7 @@ fn transports(args: &args::Up, ids: &[NodeId]) -> anyhow::Result<Vec<Arc<dyn Tra
     }
 }
 
-/// Listens where asked, or where it usually does, or, if that is taken, anywhere.
+/// Listens on the address that was asked for, else on the usual one, or, if that is taken, on any free port.
 fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     let bind = |listen| {
         let zeros = service::zeros(args.zeros, None);

@@ -1,4 +1,4 @@
-//! Shows what nodes tell: JSON lines, plain lines, or a live picture on a terminal.
+//! Shows the events of nodes: JSON lines, plain lines, or a live picture on a terminal.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -12,17 +12,17 @@ use super::run::now;
 use crate::cluster::{NodeId, PeerState};
 use crate::node::{Event, Outcome, TimedEvent};
 
-/// The picture's lines, where there is one; the log writes between them.
+/// The lines of the live picture, if there is one; the log writes between them.
 static LIVE: OnceLock<MultiProgress> = OnceLock::new();
 
-/// The picture changes at most so often.
+/// The most redraws of the live picture in a second.
 const REDRAWS_PER_SECOND: u8 = 8;
 
-/// Shows events.
+/// The ways to show events.
 pub(super) enum View {
     /// One JSON object a line.
     Json,
-    /// What matters, a line each.
+    /// A line for each event that matters to a person.
     Plain,
     /// The same lines, and below them the state of everything.
     Live(Live),
@@ -67,7 +67,7 @@ impl View {
         }
     }
 
-    /// Takes the picture away.
+    /// Removes the live picture.
     pub(super) fn end(&mut self) {
         if let Self::Live(live) = self {
             live.nodes.values().map(|line| &line.bar).chain([&live.cluster]).for_each(ProgressBar::finish_and_clear);
@@ -75,7 +75,7 @@ impl View {
     }
 }
 
-/// What a person wants to read of an event, if anything; so many digits of a hash.
+/// An event as a line for a person, if it matters to one, with the first `digits` digits of a hash.
 fn line(event: &Event, digits: usize) -> Option<String> {
     match event {
         Event::Started { node, listen, kernel, threads, .. } => {
@@ -211,7 +211,7 @@ pub(super) fn hash_rate(rate: f64) -> String {
 pub(super) struct BesideLive;
 
 impl Write for BesideLive {
-    // Never an error: a log that nobody reads any more is no reason to stop, and the subscriber would panic on it.
+    // Writing is never an error: a log that nobody reads any more is no reason to stop, and the subscriber would panic on it.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let _ = match LIVE.get() {
             Some(lines) => lines.suspend(|| io::stderr().write_all(bytes)),

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::work::Digest;
 
-/// So many tips are remembered: sources that take turns, or late news of an older one, are no new blocks.
+/// How many tips are remembered, so that sources that take turns, or late news of an older tip, do not count as new blocks.
 const TIPS: usize = 16;
 
 /// The chain as far as this node has seen it grow.
@@ -15,7 +15,7 @@ pub(super) struct ChainWatch {
 }
 
 impl ChainWatch {
-    /// `tip` is the block to build on now. (Not every source tells heights, so it is the change that counts.)
+    /// Takes note that `tip` is the block to build on now. Not every source gives heights, so changes of the tip are counted.
     pub(super) fn see(&mut self, tip: Digest) {
         if self.tips.contains(&tip) {
             return;
@@ -29,7 +29,7 @@ impl ChainWatch {
         self.tips.push_back(tip);
     }
 
-    /// How often it has grown.
+    /// How many blocks it has grown by.
     pub(super) fn blocks(&self) -> u64 {
         self.blocks
     }

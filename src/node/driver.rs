@@ -27,7 +27,7 @@ use crate::source::Verdict;
 use crate::transport::Member;
 use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
 
-/// How often progress and speed are looked at: often enough for a lease to be of the right size a moment after the start.
+/// How often progress and speed are handed to the rules: often enough for leases to have the right size soon after the start.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often the status is renewed and the registry is read.
@@ -36,9 +36,9 @@ const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// A moment, by both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
-    /// By the clock that never runs backwards.
+    /// By the monotonic clock.
     pub(crate) instant: Instant,
-    /// By the clock on the wall, since 1970.
+    /// By the wall clock, since 1970.
     pub(crate) since_1970: Duration,
 }
 
@@ -48,13 +48,13 @@ pub(crate) struct Now {
 pub(crate) enum Input {
     /// A message has arrived.
     Message(NodeId, Message),
-    /// The scanner has something to say.
+    /// The scanner reports an event.
     Scan(scan::Event),
     /// A source has answered a request.
     Source(Answer),
     /// A write that [`Action::Write`] ordered has ended.
     Written(Written),
-    /// The registry lists these.
+    /// The registry lists these servers.
     Servers(Vec<Member>),
 }
 
@@ -67,11 +67,11 @@ pub(crate) enum Action {
     SetPeers(Vec<Member>),
     /// Ask a source.
     Source(Request),
-    /// Have the store hold these; answer with [`Input::Written`].
+    /// Make the store hold these solutions and no others; answer with [`Input::Written`].
     Write(Vec<Solution>),
     /// Read the registry; answer with [`Input::Servers`].
     ReadRegistry,
-    /// Tell the user.
+    /// Report an event to the user.
     Tell(TimedEvent),
 }
 
@@ -80,19 +80,19 @@ pub(crate) struct Setup {
     pub(crate) rules: cluster::Config,
     pub(crate) members: Members,
     pub(crate) scanner: Scanner,
-    /// The kernel's name, why this one, and how many threads.
+    /// The kernel's name, why it was chosen, and the number of hashing threads.
     pub(crate) kernel: &'static str,
     pub(crate) choice: String,
     pub(crate) threads: usize,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
-    /// What the store holds, if there is one.
+    /// The solutions that the store holds, if there is a store.
     pub(crate) kept: Option<Vec<Solution>>,
-    /// End after so many blocks.
+    /// End once this many blocks were accepted.
     pub(crate) blocks: Option<u64>,
 }
 
-/// Everything that a server owns.
+/// One server without its I/O: rules, scanner, traffic with sources, and counters.
 pub(crate) struct Driver {
     id: NodeId,
     heartbeat: Duration,
@@ -103,11 +103,11 @@ pub(crate) struct Driver {
     keeper: Option<Keeper>,
     meter: Meter,
     chain: ChainWatch,
-    /// The job that was last told.
+    /// The job of the newest scan, which was last reported to the user.
     job: Option<Job>,
-    /// Scans told to stop whose last hash is not done yet.
+    /// Scans that were stopped and have not ended yet.
     stopping: BTreeSet<Ticket>,
-    /// Leaderships that this node has named.
+    /// How many leaderships this node has reported.
     epoch: u64,
     shares: ShareCounts,
     kernel: &'static str,
@@ -155,7 +155,7 @@ impl Driver {
         }
     }
 
-    /// Begins: tells so, and greets the others.
+    /// Begins: reports the start to the user, and names the servers.
     pub(crate) fn start(&mut self, now: Now, listen: std::net::SocketAddr) {
         let (node, kernel, threads, choice) = (self.id, self.kernel, self.threads, self.choice.clone());
         self.tell(now, Event::Started { node, listen, kernel, threads, choice });
@@ -194,7 +194,7 @@ impl Driver {
 
     // ---- events
 
-    /// Something has happened.
+    /// Applies what has happened.
     pub(crate) fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Message(from, message) => {
@@ -244,14 +244,14 @@ impl Driver {
         self.drain(now);
     }
 
-    /// Stops all scans and says goodbye.
+    /// Leaves the cluster: stops all scans and sends the peers a final report.
     pub(crate) fn leave(&mut self, now: Now) {
         self.look_at_scans();
         self.cluster.leave();
         self.drain(now);
     }
 
-    /// The last word.
+    /// Reports that the node has stopped. No event follows.
     pub(crate) fn end(&mut self, now: Now) {
         self.drain(now);
         self.tell(now, Event::Stopped { node: self.id });
@@ -264,7 +264,7 @@ impl Driver {
         self.actions.pop_front()
     }
 
-    /// This node's account of itself, when it has been renewed.
+    /// This node's status, if it was renewed since the last call.
     pub(crate) fn poll_status(&mut self) -> Option<Box<Status>> {
         self.status.take()
     }
@@ -279,7 +279,7 @@ impl Driver {
     // ---- the rest, top down
 
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
-        // Shares are too many to be told one by one, or to look how far all scans are for each.
+        // Shares are too frequent to report each of them, or to look at the progress of all scans for each.
         let is_block = self.job.is_some_and(|job| job.goal.search == Search::First);
         if is_block || matches!(event, scan::Event::Ended { .. }) {
             self.look_at_scans();
@@ -300,14 +300,14 @@ impl Driver {
         }
     }
 
-    /// Tells the rules how far the scanner is.
+    /// Hands the scanner's progress to the rules.
     fn look_at_scans(&mut self) {
         for scan::Progress { ticket, searched, witnesses } in self.scanner.progress() {
             self.cluster.handle_progress(ticket, searched.end, &witnesses);
         }
     }
 
-    /// The registry lists these servers.
+    /// Takes over the servers that the registry lists.
     fn list(&mut self, now: Now, servers: Vec<Member>) {
         let known: BTreeSet<_> = self.cluster.peers().map(|(id, _)| id).collect();
         let news = self.members.listed(servers);
@@ -349,7 +349,7 @@ impl Driver {
         self.keep(now);
     }
 
-    /// Has those blocks written down that end with this node otherwise.
+    /// Orders a write of the blocks that would otherwise be lost with this node.
     fn keep(&mut self, now: Now) {
         let Some(keeper) = &mut self.keeper else { return };
         self.actions.extend(keeper.keep(now.instant, self.cluster.kept()).map(Action::Write));

@@ -1,4 +1,4 @@
-//! What a node tells its user: one JSON object a line with `--json`.
+//! The events that a node reports to its user; with `--json` each is one JSON object on a line.
 
 use std::net::SocketAddr;
 
@@ -10,20 +10,20 @@ use crate::work::{Digest, Timestamp};
 /// An event and when it happened. Serialised, it is a line of `--json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TimedEvent {
-    /// What has happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// When, in microseconds since 1970.
+    /// When it happened, in microseconds since 1970.
     pub at: u64,
 }
 
-/// Something worth telling. Scripts depend on its names.
+/// Something that the user may want to know. Scripts depend on the names of events and fields.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub enum Event {
     /// The node is up.
     Started {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Where the others reach it.
         listen: SocketAddr,
@@ -31,55 +31,55 @@ pub enum Event {
         kernel: &'static str,
         /// Hashing threads.
         threads: usize,
-        /// Why this kernel.
+        /// Why this kernel was chosen.
         choice: String,
     },
     /// Another node's state has changed.
     Peer {
-        /// Who tells.
+        /// The node that reports this.
         node: NodeId,
-        /// Of whom.
+        /// The other node.
         peer: NodeId,
         /// Its state now.
         state: PeerState,
     },
     /// The node's view of who leads has changed.
     Leader {
-        /// Who tells.
+        /// The node that reports this.
         node: NodeId,
-        /// Who leads.
+        /// The leader.
         leader: NodeId,
-        /// Counts the leaderships that the node has named.
+        /// How many leaderships the node has reported, this one included.
         epoch: u64,
     },
     /// The node has begun to search for a job.
     Job {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Height of the block that is built on.
         height: u64,
-        /// Its hash.
+        /// The hash of that block.
         prev: Digest,
         /// Leading zero hex digits wanted.
         zeros: u32,
-        /// The text puzzle's timestamp.
+        /// The text puzzle's timestamp; `None` for a header.
         timestamp: Option<Timestamp>,
     },
     /// The node's own scan has met a solution.
     Found {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// The nonce.
         nonce: u64,
     },
     /// The node has hashed its last nonce of a search that was ended from outside or by its own solution.
     Interrupted {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
-    /// A solution has got its final answer; told by the leader that submitted it.
+    /// A solution has got its final answer; the leader that submitted it reports this.
     Block {
-        /// Who tells.
+        /// The node that reports this.
         node: NodeId,
         /// The new block's height.
         height: u64,
@@ -87,87 +87,87 @@ pub enum Event {
         prev: Digest,
         /// Its own hash.
         hash: Digest,
-        /// The solution.
+        /// The nonce that solves it.
         nonce: u64,
-        /// The text puzzle's timestamp.
+        /// The text puzzle's timestamp; `None` for a header.
         timestamp: Option<Timestamp>,
         /// Leading zero hex digits that were wanted.
         zeros: u32,
-        /// Who found it.
+        /// The node that found it.
         found_by: NodeId,
-        /// What the source said.
+        /// The source's answer.
         status: Outcome,
     },
     /// A node cannot have searched what it claims, so it gets no more work until it starts anew.
     Distrusted {
-        /// Who tells: the leader.
+        /// The leader, which reports this.
         node: NodeId,
-        /// Which node, perhaps the leader itself.
+        /// The distrusted node, perhaps the leader itself.
         peer: NodeId,
     },
     /// A node claimed a solution that does not solve its job.
     Refused {
-        /// Who tells.
+        /// The node that reports this.
         node: NodeId,
-        /// Who claimed it.
+        /// The node that claimed it.
         from: NodeId,
         /// The nonce.
         nonce: u64,
     },
-    /// A source gives no answer, or an unusable one; told when that begins or changes.
+    /// A source gives no answer, or an unusable one; reported when that begins, changes and ends.
     Source {
-        /// Who tells.
+        /// The node that reports this.
         node: NodeId,
-        /// What is wrong, or that all is well again.
+        /// What is wrong; `None` when it has ended.
         problem: Option<String>,
     },
-    /// The store cannot be written, or the disk hangs, so that solutions would be lost with the node; told when that begins and ends.
+    /// The store cannot be written, or the disk hangs, so that solutions would be lost with the node; reported when that begins and ends.
     Store {
-        /// Which node.
+        /// The node.
         node: NodeId,
-        /// What is wrong, or that all is well again.
+        /// What is wrong; `None` when it has ended.
         problem: Option<String>,
     },
     /// A source has given its final answer to a share.
     Share {
-        /// Who tells: the leader.
+        /// The leader, which reports this.
         node: NodeId,
-        /// The source's address.
+        /// The source's address; empty if no session was left that could submit the share.
         source: String,
-        /// What the source said.
+        /// The source's answer.
         status: ShareOutcome,
-        /// Why, unless it was accepted.
+        /// Why it was rejected, else `None`.
         reason: Option<String>,
         /// The difficulty that it was to meet: 1 takes 2^32 hashes on average.
         difficulty: f64,
     },
-    /// Every heartbeat.
+    /// The node's speed, reported every heartbeat.
     Rate {
-        /// Which node.
+        /// The node.
         node: NodeId,
         /// Nonces hashed since the start.
         hashes: u64,
-        /// Since the last such line.
+        /// Nonces per second since the last such event, pauses included.
         hashes_per_second: f64,
     },
-    /// The last word.
+    /// The node has stopped. No event follows.
     Stopped {
-        /// Which node.
+        /// The node.
         node: NodeId,
     },
 }
 
-/// A source's final word, as scripts see it.
+/// A source's final answer to a block, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Accepted.
+    /// The block was accepted.
     Success,
-    /// Does not solve the block.
+    /// The nonce does not solve the block.
     Wrong,
-    /// For a block that was found already.
+    /// The block had been found already.
     Stale,
-    /// Not understood.
+    /// The source did not understand the solution.
     Incomplete,
 }
 
@@ -175,11 +175,11 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ShareOutcome {
-    /// Accepted.
+    /// The share was accepted.
     Accepted,
-    /// Refused, or there is nobody any more who could take it.
+    /// The source refused the share, or no session was left that could submit it.
     Rejected,
-    /// For a block that was found already.
+    /// The share is for a block that was found already.
     Stale,
 }
 

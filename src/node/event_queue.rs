@@ -1,4 +1,4 @@
-//! Tells the user what happens, without ever waiting for one who reads slowly: heartbeats must not.
+//! Hands events to the user without ever waiting for a slow reader, because heartbeats must not wait.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,10 +8,10 @@ use tokio::time::timeout;
 
 use super::TimedEvent;
 
-/// Events kept for a user who does not read at the moment, some minutes' worth. Beyond, the oldest go untold.
+/// The most events kept for a user who does not read at the moment, some minutes' worth; beyond that, the oldest are dropped.
 const MOST: usize = 10_000;
 
-/// What is left to tell at the end may take so long.
+/// How long the user has at the end to read the events that are left.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// Events on their way to the user.
@@ -25,7 +25,7 @@ impl EventQueue {
         Self { events, waiting: VecDeque::new() }
     }
 
-    /// Another event, handed over with the next flush.
+    /// Adds an event, which is handed over with the next flush.
     pub(super) fn push(&mut self, event: TimedEvent) {
         if self.waiting.len() == MOST {
             self.waiting.pop_front();
@@ -47,7 +47,7 @@ impl EventQueue {
         }
     }
 
-    /// Tells the rest, as far as the user reads it in time.
+    /// Hands over the rest, as far as the user reads it in time.
     pub(super) async fn end(mut self) {
         let rest = async {
             for event in self.waiting.drain(..) {

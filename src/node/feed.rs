@@ -1,5 +1,5 @@
-//! A node's traffic with its sources, without the traffic: what to ask which source, and what its answers mean. No clock, no I/O; the node's
-//! [`sessions`](super::sessions) carry the requests out, in the simulation virtual ones do.
+//! What to ask which source, and what its answers mean. There is no clock and no I/O: the node's [`sessions`](super::sessions) carry the
+//! requests out, and in the simulation virtual ones do.
 //!
 //! ```text
 //! want, ask, submit ──> Feed ──> Request: Open, Ask, Close, Submit
@@ -7,9 +7,9 @@
 //!                        └────── Answer: opened, an offer, a verdict
 //! ```
 //!
-//! 1. Sources stand in order of preference. The first that answers serves; while another one does, those before it are tried again at
-//!    times.
-//! 2. Sessions number their templates each for itself; the feed gives each a number of its own, so that a solution finds its session again.
+//! 1. Sources stand in order of preference. The first one that answers serves; the ones before it are tried again at times.
+//! 2. Each session numbers its own templates. The feed gives each template a number of the node's, by which a solution finds its session
+//!    again.
 //! 3. A session that gave no answer is asked again after a growing pause, one that is over is replaced.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,17 +22,17 @@ use crate::work::{Puzzle, RoundId, Run, Solution, Template};
 /// While a source that is not the preferred one serves, the preferred ones are tried again this often.
 const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 
-/// A cluster without work is worth a request to its source that often.
+/// The longest pause before a source is asked again: a cluster without work is worth a request that often.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Solutions handed in at the same time: a thousand shares a second for a pool whose answers take half a second. (With 64, a pool 120 ms away
-/// got 530 a second.) Sessions take twice as many requests at once.
+/// The most solutions that are submitted at the same time: a thousand shares a second for a pool whose answers take half a second. (With
+/// 64, a pool 120 ms away got 530 a second.) A session's queue holds twice as many requests.
 const MAX_UNDER_WAY: usize = 512;
 
-/// Solutions that wait for their turn; beyond, their leader submits them again later.
+/// The most solutions that wait for their turn; beyond that, the rules submit them again later.
 const MAX_WAITING: usize = 4096;
 
-/// Templates of which solutions find their session: as many as a leader judges by.
+/// How many templates are remembered, so that their solutions find their session: as many as a leader judges by.
 const MAX_ORIGINS: usize = 64;
 
 /// Which session of which source.
@@ -47,9 +47,9 @@ pub(crate) struct SessionId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant)] // a few wait at a time
 pub(crate) enum Request {
-    /// Open a session; from then on every offer of it is an answer, until it fails.
+    /// Open a session. Each of its offers is an answer to this, until the session fails.
     Open(SessionId),
-    /// Let the session give its template once more, also after it has failed.
+    /// Make the session give its template once more, also after a failure.
     Ask(SessionId),
     /// End the session. What is being submitted goes on.
     Close(SessionId),
@@ -66,7 +66,7 @@ pub(crate) enum Answer {
     Verdict { ticket: u64, result: Result<Verdict, SourceError> },
 }
 
-/// What the node has to know.
+/// What the driver has to know.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum News {
     /// A template, and when it was asked for.
@@ -77,7 +77,7 @@ pub(crate) enum News {
     Unsubmittable { solution: Solution, found_by: NodeId },
     /// The source gave no answer.
     Unanswered { solution: Solution },
-    /// No source serves and why, or one does again.
+    /// What is wrong with the sources; `None` when one answers again.
     Trouble(Option<String>),
 }
 
@@ -93,7 +93,7 @@ struct Source {
     retry: Option<Instant>,
 }
 
-/// A template that was given out.
+/// A template that was passed on, and where it came from.
 #[derive(Clone, Copy, Debug)]
 struct Origin {
     /// The number that the feed gave it.
@@ -125,7 +125,7 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    /// For so many sources.
+    /// A feed of `sources` sources.
     pub(crate) fn new(sources: usize, run: Run) -> Self {
         let source = |at: usize| Source {
             session: None,
@@ -154,7 +154,7 @@ impl Feed {
 
     // ---- commands
 
-    /// Whether sessions are of use.
+    /// Opens sessions when they become useful, and closes them when they are no longer.
     pub(crate) fn want(&mut self, is_wanted: bool) {
         if self.is_wanted == is_wanted {
             return;
@@ -168,7 +168,7 @@ impl Feed {
         }
     }
 
-    /// Asks for the block to find, though it may have been given before.
+    /// Asks for the block to find, even if it was given before.
     pub(crate) fn ask(&mut self) {
         let source = self.serving.map(|at| &self.sources[at]).filter(|source| source.retry.is_none());
         if let Some(session) = source.and_then(|source| source.session) {
@@ -176,7 +176,7 @@ impl Feed {
         }
     }
 
-    /// Hands in a solution once.
+    /// Submits a solution once.
     pub(crate) fn submit(&mut self, solution: Solution, found_by: NodeId) {
         match self.waiting.len() < MAX_WAITING {
             true => self.waiting.push_back((solution, found_by)),
@@ -369,7 +369,8 @@ impl Feed {
         }
     }
 
-    /// A text can be handed in by any session, first by the one that named its block; a header only by the one that made its template.
+    /// Where a solution can be submitted. A text goes to any session, preferably to one that named its block; a header only to the one that
+    /// made its template.
     fn destination(&self, solution: &Solution) -> Destination {
         let tag = solution.job.tag;
         let of = |origin: &&Origin| match solution.job.puzzle {
@@ -387,7 +388,7 @@ impl Feed {
         }
     }
 
-    /// Told when it begins, changes or ends, whichever of the requests that are under way meets it.
+    /// Reports a problem when it begins, changes or ends, whichever request meets it.
     fn tell_trouble(&mut self, problem: Option<String>) {
         if self.trouble != problem {
             self.trouble.clone_from(&problem);

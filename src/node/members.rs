@@ -1,4 +1,4 @@
-//! Who the servers are: as told at the start, or as this machine's registry says. It reads nothing itself.
+//! The list of servers: fixed at the start, or as this machine's registry lists them. It reads nothing itself.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,32 +6,32 @@ use std::time::{Duration, Instant};
 use crate::cluster::NodeId;
 use crate::transport::Member;
 
-/// When many servers are back at once, their files are not read for each message, but so often.
+/// The shortest time between two reads of the registry, for when many servers are back at once.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
-/// The servers.
+/// The list of servers.
 #[derive(Debug)]
 pub(crate) struct Members {
     servers: BTreeMap<NodeId, Member>,
-    /// Whether a registry is to be read.
+    /// Whether the list comes from the registry.
     is_registered: bool,
     read: Option<Instant>,
     wanted: bool,
 }
 
 impl Members {
-    /// These, for good.
+    /// A list that does not change.
     pub(crate) fn fixed(servers: impl IntoIterator<Item = Member>) -> Self {
         let servers = servers.into_iter().map(|member| (member.id, member)).collect();
         Self { servers, is_registered: false, read: None, wanted: false }
     }
 
-    /// Whoever is registered on this machine.
+    /// The servers that are registered on this machine.
     pub(crate) fn registered() -> Self {
         Self { servers: BTreeMap::new(), is_registered: true, read: None, wanted: true }
     }
 
-    /// All of them.
+    /// All servers.
     pub(crate) fn all(&self) -> Vec<Member> {
         self.servers.values().copied().collect()
     }
@@ -41,12 +41,12 @@ impl Members {
         self.wanted |= !is_up;
     }
 
-    /// The registry is to be read as soon as it may.
+    /// Asks for the registry to be read as soon as it may.
     pub(crate) fn want(&mut self) {
         self.wanted = true;
     }
 
-    /// Whether the registry is to be read now; it is then up to the caller.
+    /// Whether the registry is to be read now. If so, the caller has to read it.
     pub(crate) fn take_wish(&mut self, now: Instant) -> bool {
         let may = self.read.is_none_or(|read| now >= read + READ_EVERY);
         let wish = self.is_registered && self.wanted && may;
@@ -56,8 +56,8 @@ impl Members {
         wish
     }
 
-    /// The registry lists these. Gives those who have come or moved. A server that is not listed any more was stopped or killed: the
-    /// heartbeats decide, and a killed one may come back at the same address. So servers are added and moved here, never taken out.
+    /// Takes over the servers that the registry lists, and gives those that have come or moved. Servers are never taken out here. One that
+    /// is not listed any more was stopped or killed: the heartbeats decide, and a killed one may come back at the same address.
     pub(crate) fn listed(&mut self, servers: impl IntoIterator<Item = Member>) -> Vec<NodeId> {
         let mut news = Vec::new();
         for member in servers {

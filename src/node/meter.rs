@@ -1,8 +1,8 @@
-//! How fast this node hashes: for its leader (while it has work), for its user (all in all).
+//! How fast this node hashes: for its leader while it has work, for its user with pauses included.
 
 use std::time::{Duration, Instant};
 
-/// A measurement takes at least so long, so that its error is a few per cent at most.
+/// The shortest measurement, whose error is a few per cent at most.
 const SHORTEST: Duration = Duration::from_millis(20);
 
 /// Weight of the newest measurement: a change of speed is followed within a few of them, a hiccup is smoothed.
@@ -16,7 +16,7 @@ struct Mark {
 }
 
 impl Mark {
-    /// Nonces per second since.
+    /// Nonces per second since this mark.
     fn rate(&self, now: Instant, hashes: u64) -> f64 {
         (hashes - self.hashes) as f64 / (now - self.at).as_secs_f64().max(1e-9)
     }
@@ -66,7 +66,7 @@ impl Meter {
         self.last_report
     }
 
-    /// What was last reported.
+    /// The rate that was last reported.
     pub(super) fn last_report(&self) -> f64 {
         self.last_report
     }

@@ -1,5 +1,5 @@
 //! One server: joins the cluster's rules, a transport, a scanner, the sources and the registry. The driver decides, without waiting for
-//! anything; [`run()`] feeds it and carries out what it wants.
+//! anything; [`run()`] feeds it and carries out its actions.
 //!
 //! ```text
 //!  transport ── message ──┐                              ┌── Send, SetPeers ──> transport
@@ -9,7 +9,7 @@
 //!  store, registry ───────┘                              └── Tell ──> user
 //! ```
 //!
-//! This is where time comes from: everything below is told what time it is.
+//! The clock is read in [`run()`]; the driver and the rules are given the time.
 
 mod chain;
 pub(crate) mod driver;
@@ -48,7 +48,7 @@ use crate::transport::Transport;
 /// Who the other servers are.
 #[derive(Clone, Debug)]
 pub enum Peers {
-    /// These; this node may be among them.
+    /// These servers; this node may be among them.
     Fixed(BTreeMap<NodeId, SocketAddr>),
     /// Whoever is registered on this machine.
     Registered(Registry),
@@ -58,13 +58,13 @@ pub enum Peers {
 pub struct Config {
     /// Its id.
     pub id: NodeId,
-    /// The others.
+    /// The other servers.
     pub peers: Peers,
     /// Time between two heartbeats.
     pub heartbeat: Duration,
-    /// How it hashes, and why so.
+    /// The kernel that it hashes with, and why it was chosen.
     pub kernel: Choice,
-    /// On how many threads.
+    /// Its hashing threads.
     pub threads: Threads,
     /// Where blocks come from, in order of preference.
     pub sources: Vec<Arc<dyn BlockSource>>,
@@ -72,8 +72,8 @@ pub struct Config {
     pub transport: Arc<dyn Transport>,
     /// Its place in this machine's registry.
     pub registration: Registration,
-    /// Where its solutions are kept until they are settled; those of an earlier run are offered again.
+    /// Where its solutions are kept until they are settled; those of an earlier run are reported again.
     pub store: Option<Store>,
-    /// Stop once so many blocks were accepted since it started, as far as it knows.
+    /// Stop once this many blocks were accepted since the start, as far as it knows.
     pub blocks: Option<u64>,
 }

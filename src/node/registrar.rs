@@ -1,4 +1,4 @@
-//! The node's traffic with the registry of this machine, in a task of its own: files are read and written where nothing waits for it.
+//! The node's traffic with the registry of this machine. It runs in a task of its own, so that nothing else waits for files.
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -14,7 +14,7 @@ pub(super) async fn run(
     mut reads: mpsc::Receiver<()>,
     servers: mpsc::Sender<Vec<Member>>,
 ) {
-    // The troubles of either are told once.
+    // The first problem of each kind is logged.
     let (mut can_write, mut can_read) = (true, true);
     loop {
         tokio::select! {

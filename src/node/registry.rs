@@ -1,7 +1,7 @@
 //! The servers of this machine: a folder in which each puts its address, and where the others find it.
 //!
-//! One file `<id>.json` a server, locked by it for as long as it lives. A lock ends with its process however that ends, so a file
-//! without one was left behind by a killed server, and whoever comes next removes it.
+//! Each server has one file `<id>.json`, and holds a lock on it for as long as it lives. A lock ends with its process however that ends. So
+//! a file without a lock was left behind by a killed server, and whoever reads the registry next removes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,11 +22,11 @@ pub struct Entry {
     pub id: NodeId,
     /// Where the others reach it.
     pub address: SocketAddr,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
     /// When it started, in seconds since 1970.
     pub since: u64,
-    /// What it last said of itself.
+    /// The status that it last reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
 }
@@ -42,9 +42,9 @@ pub enum RegistryError {
     Taken {
         /// The id.
         id: NodeId,
-        /// The other server's process.
+        /// The other server's process id, or `unknown`.
         pid: String,
-        /// The other server's address.
+        /// The other server's address, or `unknown`.
         address: String,
     },
     /// The folder belongs to somebody else or others may write to it.
@@ -52,12 +52,12 @@ pub enum RegistryError {
         "{0}: expected a folder that only this user can write to (mode 0700); remove it, or name another with HEADFRAME_RUN_DIR"
     )]
     Unsafe(PathBuf),
-    /// The system refused.
+    /// The system refused access to a file or to the folder.
     #[error("{path}: {problem}")]
     Io {
         /// File or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's reason.
         problem: io::Error,
     },
 }
@@ -68,7 +68,7 @@ pub struct Registry {
     folder: PathBuf,
 }
 
-/// A server's own place in the registry; dropping it takes the file out.
+/// A server's own place in the registry. Dropping it removes the file.
 #[derive(Debug)]
 pub struct Registration {
     path: PathBuf,
@@ -77,8 +77,11 @@ pub struct Registration {
 }
 
 impl Registry {
-    /// The folder that the environment names: `$HEADFRAME_RUN_DIR`, else `$XDG_RUNTIME_DIR/headframe`, else
-    /// `headframe-<uid>` in the system's temporary folder. Created with mode 0700 if it is not there.
+    /// The folder that the environment names: `$HEADFRAME_RUN_DIR`, else `$XDG_RUNTIME_DIR/headframe`, else `headframe-<uid>` in the
+    /// system's temporary folder. Created with mode 0700 if it is not there.
+    ///
+    /// # Errors
+    /// As for [`Registry::at`].
     pub fn open() -> Result<Self, RegistryError> {
         let named = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let folder = named("HEADFRAME_RUN_DIR")
@@ -87,21 +90,25 @@ impl Registry {
         Self::at(folder)
     }
 
-    /// The registry in `folder`.
+    /// The registry in `folder`, which is created if it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be created, belongs to somebody else, or others may write to it.
     pub fn at(folder: PathBuf) -> Result<Self, RegistryError> {
         match create_private(&folder) {
             Ok(()) if is_private(&folder) => Ok(Self { folder }),
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
                 Err(RegistryError::Io { path: folder, problem })
             }
-            _ => Err(RegistryError::Unsafe(folder)), // also what is there and is no folder
+            _ => Err(RegistryError::Unsafe(folder)), // also if it is there and is no folder
         }
     }
 
-    /// Puts a server in.
+    /// Registers a server that others reach at `address`; it started at `since`, in seconds since 1970. This may wait for up to a fifth of
+    /// a second.
     ///
     /// # Errors
-    /// When a live server has the same id.
+    /// A live server has the same id, or the file cannot be written.
     pub fn register(&self, id: NodeId, address: SocketAddr, since: u64) -> Result<Registration, RegistryError> {
         let path = self.folder.join(format!("{id}.json"));
         let io = |problem| RegistryError::Io { path: path.clone(), problem };
@@ -132,7 +139,10 @@ impl Registry {
         unreachable!("the loop returns")
     }
 
-    /// The live servers, by id. Files of killed ones are removed.
+    /// The live servers, by id. Files of killed servers are removed. This reads files, so it blocks.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
     pub fn servers(&self) -> Result<Vec<Entry>, RegistryError> {
         let io = |problem| RegistryError::Io { path: self.folder.clone(), problem };
         let mut servers = Vec::new();
@@ -148,12 +158,15 @@ impl Registry {
 }
 
 impl Registration {
-    /// What others are told.
+    /// The entry that others read.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    /// Replaces what the server says of itself.
+    /// Replaces the status in the server's entry. This writes a file, so it blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written.
     pub fn set_status(&mut self, status: Status) -> io::Result<()> {
         self.entry.status = Some(status);
         self.write()
@@ -162,7 +175,7 @@ impl Registration {
     fn write(&mut self) -> io::Result<()> {
         let mut text = serde_json::to_vec(&self.entry)?;
         text.push(b'\n');
-        // In place, since a new file would not carry the lock. A reader that meets half of it tries again.
+        // The file is written in place, since a new one would not carry the lock. A reader that meets a half-written entry tries again.
         self.file.seek(SeekFrom::Start(0))?;
         self.file.write_all(&text)?;
         self.file.set_len(text.len() as u64)
@@ -171,12 +184,12 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // Still locked, so nobody else can have taken the place.
+        // The file is still locked, so nobody else can have taken the place.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Reads a file, again if its server was just writing it.
+/// Reads an entry; again if its server was just writing it.
 fn read(path: &Path) -> Option<Entry> {
     for _ in 0..5 {
         let mut text = String::new();
@@ -190,7 +203,7 @@ fn read(path: &Path) -> Option<Entry> {
     None
 }
 
-/// Removes the file of a server that was killed.
+/// Removes the file of a server that was killed; true if it did.
 fn remove_if_dead(path: &Path) -> bool {
     let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
     let dead = file.try_lock().is_ok() && is_at(&file, path);

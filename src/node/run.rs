@@ -1,4 +1,4 @@
-//! A server's life, from its start to its last word: one wait for whatever happens next, one driver that applies it.
+//! A server's life, from its start to its end: one wait for whatever happens next, one driver that applies it.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -19,20 +19,20 @@ use crate::scan::{ScanError, Scanner};
 use crate::transport::{Member, Transport};
 use crate::work::{Run, UNIT};
 
-/// Events of the scanner that the node has not taken yet; beyond, hashing waits. Shares are at most some thousand a second.
+/// The most events of the scanner that the node has not taken yet; beyond that, hashing waits. Shares are at most some thousand a second.
 const SCAN_EVENTS: usize = 4096;
 
-/// Answers of the sources that the node has not taken yet.
+/// The most answers of the sources that the node has not taken yet; beyond that, sessions wait.
 const ANSWERS: usize = 256;
 
-/// Solutions under way to the source when the node has to stop have so long to arrive.
+/// How long a node that stops waits for the answers to solutions that are being submitted.
 const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 
-/// Runs a server until `stop` is cancelled or it has seen enough blocks. It then hands its leases back, says goodbye and takes its
-/// address out of the registry.
+/// Runs a server until `stop` is cancelled or it has seen enough blocks. It then sends its peers a final report and takes its address out
+/// of the registry.
 ///
 /// # Errors
-/// When the hashing threads cannot be started.
+/// The hashing threads cannot be started.
 pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: CancellationToken) -> Result<(), ScanError> {
     let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
     let (answer, mut answers) = mpsc::channel(ANSWERS);
@@ -46,7 +46,8 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         }
         Peers::Registered(registry) => {
             let mut members = Members::registered();
-            // Whoever is there already has to be asked before this node leads. What cannot be read now is read and reported later.
+            // The servers that are there already have to be asked before this node leads. A registry that cannot be read now is read, and
+            // its problem logged, later.
             members.listed(registrar::read(registry.clone()).await.unwrap_or_default());
             (Some(registry), members)
         }
@@ -92,11 +93,11 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
 
     loop {
         if node.driver.is_done() {
-            stop.cancel(); // whoever shares it stops now too, rather than taking over
+            stop.cancel(); // nodes that share the token stop now, too, instead of taking over
         }
         let due = node.driver.poll_timeout();
         let input = tokio::select! {
-            // None comes first: whatever is always ready starves nothing else.
+            // No branch has precedence, so one that is always ready starves no other.
             () = stop.cancelled() => break,
             () = tokio::time::sleep_until(due.into()) => None,
             Some(answer) = answers.recv() => Some(Input::Source(answer)),
@@ -160,7 +161,7 @@ impl Node {
         self.events.flush();
     }
 
-    /// Hands everything back and takes the address out of the registry.
+    /// Leaves the cluster, waits for the last answers and writes, and takes the address out of the registry.
     async fn stop(mut self, mut answers: mpsc::Receiver<super::feed::Answer>) {
         self.driver.leave(now());
         self.act();
@@ -190,7 +191,7 @@ impl Node {
     }
 }
 
-/// A number that no other process has drawn.
+/// A random number, so that no two processes have the same.
 fn rand_run() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())

@@ -10,7 +10,7 @@ use super::feed::{Answer, Request, SessionId};
 use crate::source::{BlockSource, Session, SourceError};
 use crate::work::Solution;
 
-/// Requests that a session has not taken yet. It takes them at once, unless it is being opened.
+/// The most requests that wait for a session. It takes them at once, unless it is still being opened.
 const REQUESTS: usize = 1024;
 
 #[allow(clippy::large_enum_variant)] // a few wait at a time
@@ -19,7 +19,7 @@ enum Order {
     Submit { ticket: u64, solution: Solution },
 }
 
-/// The sessions that are open, and what is on its way.
+/// The open sessions, and the requests that are under way.
 pub(super) struct Sessions {
     sources: Vec<Arc<dyn BlockSource>>,
     answers: mpsc::Sender<Answer>,
@@ -32,7 +32,7 @@ impl Sessions {
         Self { sources, answers, open: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
-    /// Gives the answer at once where the session has ended meanwhile.
+    /// Carries out a request. Gives an answer at once only where the session has ended meanwhile.
     pub(super) fn carry_out(&mut self, request: Request) -> Option<Answer> {
         while self.tasks.try_join_next().is_some() {}
         self.open.retain(|_, orders| !orders.is_closed());
@@ -57,13 +57,13 @@ impl Sessions {
         None
     }
 
-    /// Whether the session takes the order: it has not ended, and does not hang.
+    /// Hands an order to the session; false if the session has ended or its queue is full.
     fn order(&self, id: SessionId, order: Order) -> bool {
         self.open.get(&id).is_some_and(|orders| orders.try_send(order).is_ok())
     }
 }
 
-/// Opens a session and lives with it until it is over or closed. Whatever was ordered is answered.
+/// Opens a session and serves it until it is over or closed. Every solution that was ordered to be submitted is answered.
 async fn converse(
     id: SessionId,
     source: Arc<dyn BlockSource>,
@@ -86,7 +86,7 @@ async fn converse(
     }
 }
 
-/// Why the session is over; `None` when it was closed.
+/// Serves an open session. Gives why it is over; `None` when it was closed.
 async fn attend(
     id: SessionId,
     mut session: Box<dyn Session>,
@@ -118,7 +118,7 @@ async fn attend(
     }
 }
 
-/// Hands in a solution beside the session, which may be closed meanwhile.
+/// Submits a solution in a task of its own, because the session may be closed meanwhile.
 fn submit(session: &dyn Session, ticket: u64, solution: &Solution, answers: mpsc::Sender<Answer>) {
     let verdict = session.submit(solution);
     tokio::spawn(async move {

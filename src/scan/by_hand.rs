@@ -5,7 +5,7 @@
 //!                                    └────> Turn::Ended
 //! ```
 //!
-//! Between `take` and `finish` a piece counts as being searched, as if a thread were at it.
+//! Between `take` and `finish` a piece counts as being searched, as if a thread worked on it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::kernel::Kernel;
 pub(crate) enum Turn {
     /// The caller has to [`finish`](Scanner::finish) this piece.
     Piece(Piece),
-    /// This scan is over: an [`Event::Ended`].
+    /// A scan is over: an [`Event::Ended`].
     Ended(Event),
 }
 
 impl Scanner {
-    /// A scanner that cuts its ranges for so many threads, and has none.
+    /// A scanner that cuts its ranges for `threads` threads and starts none.
     pub(crate) fn by_hand(kernel: &'static dyn Kernel, threads: usize) -> Self {
         Self { kernel, queue: Arc::new(Queue::new(threads)), meter: Arc::new(Meter::new(1)), _pool: None }
     }
@@ -39,7 +39,7 @@ impl Scanner {
         }
     }
 
-    /// Scans a piece up to its scan's limit, counts the hashes and puts the piece back. Gives each [`Event::Found`].
+    /// Scans a piece up to its scan's limit, counts the hashes and puts the piece back. Gives the [`Event::Found`] of each solution.
     pub(crate) fn finish(&self, piece: Piece) -> Vec<Event> {
         let events = RefCell::new(Vec::new());
         thread::finish(&self.queue, &piece, self.meter.counter(0), &|event| events.borrow_mut().push(event));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-/// One counter a thread, each on a cache line of its own.
+/// One counter for each thread, each on a cache line of its own.
 pub(super) struct Meter(Vec<CachePadded<AtomicU64>>);
 
 impl Meter {

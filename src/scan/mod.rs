@@ -1,4 +1,4 @@
-//! One box: ranges of nonces over all its cores.
+//! Scans ranges of nonces on all cores of one box.
 //!
 //! ```text
 //! push(job, range) ──> queue ──piece──> thread 1 … n ──batch──> kernel
@@ -6,14 +6,14 @@
 //!                 stop: limit = 0     on_event: Found, Ended        meter: hashes, a counter a thread
 //! ```
 //!
-//! 1. A rayon pool of its own runs one loop on each thread: take the next *piece* of the first unfinished range, scan it batch by
-//!    batch, put it back, take the next one. Ranges follow each other without a gap, since nobody waits for the others.
-//! 2. A range has a *limit* that only falls. A thread looks at it between two batches (a millisecond or less): stopping
-//!    a scan sets it to zero, a solution found in a job that ends with its first sets it to that nonce. So the lowest solution
-//!    is found whatever the number of threads.
-//! 3. Where witnesses are wanted, a thread puts a piece back together with its witnesses. So whatever counts as searched has its witnesses
-//!    with it.
-//! 4. Hashes are counted a thread, each on a cache line of its own.
+//! 1. A rayon pool of its own runs one loop on each thread: take the next *piece* of the first unfinished range, scan it batch by batch,
+//!    put it back, take the next one. Ranges follow each other without a gap, since no thread waits for another.
+//! 2. A range has a *limit* that only falls. A thread looks at it between two batches (a millisecond or less). Stopping a scan sets the
+//!    limit to zero; a solution in a job that ends with its first solution sets it to that nonce. So the lowest solution is found whatever
+//!    the number of threads.
+//! 3. Where witnesses are wanted, a thread puts a piece back together with its witnesses. So the witnesses of everything that counts as
+//!    searched are known.
+//! 4. Each thread counts its hashes on a cache line of its own.
 
 #[cfg(test)]
 pub(crate) mod by_hand;
@@ -35,7 +35,7 @@ use crate::work::{Job, NonceRange, Search, WitnessBits};
 use meter::Meter;
 use queue::Queue;
 
-/// What a scan has to say.
+/// What a scanner reports of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A nonce that solves the job, verified. In a job that ends with its first solution, a lower one may follow.
@@ -45,11 +45,11 @@ pub enum Event {
         /// The nonce.
         nonce: u64,
     },
-    /// The scan is over and no thread works on it any more; it has found whatever it will.
+    /// The scan is over and no thread works on it any more. No further solution of it follows.
     Ended {
         /// The scan.
         ticket: Ticket,
-        /// Searched without a gap: the whole range, unless it was stopped or ended by a solution.
+        /// The nonces searched without a gap from the range's start: the whole range, unless the scan was stopped or ended by a solution.
         searched: NonceRange,
         /// The witnesses of what is searched, as in [`Progress`].
         witnesses: Vec<u64>,
@@ -61,7 +61,7 @@ pub enum Event {
 pub struct Progress {
     /// The scan.
     pub ticket: Ticket,
-    /// Searched without a gap.
+    /// The nonces searched without a gap from the range's start.
     pub searched: NonceRange,
     /// The witnesses of what is searched, all of them and no others, ascending; the lowest [`MAX_WITNESSES`](crate::work::MAX_WITNESSES) if
     /// there are more.
@@ -69,13 +69,13 @@ pub struct Progress {
 }
 
 impl Event {
-    /// The end of a scan that comes no further.
+    /// The event for the end of a scan that came this far.
     fn ended(Progress { ticket, searched, witnesses }: Progress) -> Self {
         Self::Ended { ticket, searched, witnesses }
     }
 }
 
-/// Why there is no scanner.
+/// The hashing threads cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {threads} hashing threads: {problem}; try fewer --threads")]
 pub struct ScanError {
@@ -83,17 +83,17 @@ pub struct ScanError {
     problem: rayon::ThreadPoolBuildError,
 }
 
-/// Hashing threads.
+/// How many hashing threads there are, and on which CPUs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Threads {
-    /// How many.
+    /// The number of threads.
     pub count: NonZeroUsize,
-    /// Pin each to a CPU of its own, beginning with this one of those that the process may run on (Linux, with the feature
-    /// `priority`; ignored elsewhere).
+    /// Pins each thread to a CPU of its own; `Some(n)` begins with the CPU of index `n` among those that the process may run on (Linux,
+    /// with the feature `priority`; ignored elsewhere).
     pub pin_from: Option<usize>,
 }
 
-/// A thread for each CPU that the process may use.
+/// One thread for each CPU that the process may use, not pinned.
 impl Default for Threads {
     fn default() -> Self {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).into()
@@ -106,12 +106,13 @@ impl From<NonZeroUsize> for Threads {
     }
 }
 
-/// A box's cores at work on a queue of ranges.
+/// Hashing threads that work on a queue of ranges.
 pub struct Scanner {
     kernel: &'static dyn Kernel,
     queue: Arc<Queue>,
     meter: Arc<Meter>,
-    /// Held so that dropping the scanner waits for nothing but ends the threads. A scanner that is worked by hand has none.
+    /// Held so that it is dropped with the scanner, which ends the threads without waiting for them. A scanner that is worked by hand has
+    /// none.
     _pool: Option<rayon::ThreadPool>,
 }
 
@@ -147,7 +148,7 @@ impl Scanner {
         Ok(Self { kernel, queue, meter, _pool: Some(pool) })
     }
 
-    /// Adds a range to the end of the queue, with the bits of a witness where witnesses are wanted. None are looked for if the range is
+    /// Adds a range to the end of the queue. With `witnesses`, the scan also collects the witnesses of that many bits, unless the range is
     /// likely to hold more of them than are kept.
     pub fn push(&self, ticket: Ticket, job: Job, range: NonceRange, witnesses: Option<WitnessBits>) {
         let prepared = match witnesses {
@@ -173,11 +174,11 @@ impl Scanner {
     }
 }
 
-/// A batch so small takes a few tens of microseconds; smaller ones would cost more than they search.
+/// The smallest batch, which takes a few tens of microseconds. Smaller ones would cost more than they search.
 const SMALLEST_BATCH: u64 = 1024;
 
-/// What a thread scans at a time. A search that ends with its first solution needs some multiple of one solution's hashes: what a kernel hashes
-/// of its batch behind the solution is for nothing.
+/// How many nonces a thread scans at a time. A search that ends with its first solution gets batches of at most 16 times the hashes that
+/// one solution needs on average: whatever a kernel hashes after the solution is wasted.
 fn batch(kernel: &dyn Kernel, job: &Job) -> u64 {
     match job.goal.search {
         Search::First => ((16.0 / job.target().probability()) as u64).max(SMALLEST_BATCH).min(kernel.batch()),

@@ -1,4 +1,4 @@
-//! Ranges waiting to be scanned, cut into pieces.
+//! The queue of ranges to be scanned, which are cut into pieces.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,22 @@ use crate::kernel::Prepared;
 use crate::work::Job;
 use crate::work::{MAX_WITNESSES, NonceRange, Search};
 
-/// Names a scan; the caller's choice.
+/// Names a scan. The caller chooses it.
 pub type Ticket = u64;
 
-/// A piece is at most so many batches (a few milliseconds), so that the queue's lock is taken some hundred times a second and
-/// thread.
+/// The most batches in a piece (a few milliseconds of hashing), so that each thread takes the queue's lock some hundred times a second.
 const BATCHES_A_PIECE: u64 = 16;
 
-/// The limit of a scan that is to stop: nothing of it need be searched any more.
+/// The limit of a scan that is to stop: none of its nonces need be searched any more.
 const STOPPED: u64 = 0;
 
-/// One range under scan, shared by the threads that are at it.
+/// One range under scan, shared by the threads that work on it.
 pub(super) struct Scan {
     pub(super) ticket: Ticket,
     pub(super) prepared: Prepared,
     pub(super) batch: u64,
     range: NonceRange,
-    /// No nonce from here on need be searched. Only falls.
+    /// No nonce from this one on need be searched. The limit only falls.
     limit: AtomicU64,
 }
 
@@ -36,8 +35,8 @@ impl Scan {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// `nonce` solves the job. False if a lower one was found before, so that it does not count. What the last batch of a stopped scan has
-    /// met does count: it is hashed.
+    /// Takes note that `nonce` solves the job. False if a lower solution was found before, so that this one does not count. A solution in
+    /// the last batch of a stopped scan does count: it has been hashed.
     pub(super) fn found(&self, nonce: u64) -> bool {
         let limit = match self.prepared.job().goal.search {
             Search::First => self.limit.fetch_min(nonce, Ordering::Relaxed),
@@ -55,12 +54,12 @@ pub(crate) struct Piece {
 
 #[cfg(test)]
 impl Piece {
-    /// How many nonces it has. Fewer are hashed where the scan is stopped or solved meanwhile.
+    /// How many nonces it has. Fewer are hashed if the scan is stopped or solved meanwhile.
     pub(crate) fn len(&self) -> u64 {
         self.range.len()
     }
 
-    /// Its nonces.
+    /// The nonces that it consists of.
     pub(crate) fn range(&self) -> NonceRange {
         self.range
     }
@@ -81,11 +80,11 @@ struct Running {
     /// Start of the next piece.
     next: u64,
     piece: u64,
-    /// Starts of the pieces that threads are at.
+    /// Starts of the pieces that threads work on.
     busy: Vec<u64>,
-    /// The witnesses of the pieces that were put back, ascending; the lowest where there are more than are kept.
+    /// The witnesses of the pieces that were put back, ascending; only the lowest [`MAX_WITNESSES`] are kept.
     witnesses: Vec<u64>,
-    /// Where the search was without a gap when it was stopped.
+    /// The end of the gapless search when the scan was stopped.
     stopped_at: Option<u64>,
 }
 
@@ -109,7 +108,8 @@ impl Running {
         self.busy.is_empty() && self.next >= self.limit()
     }
 
-    /// Everything before this is searched, and its witnesses are here: a piece counts once it is put back, its witnesses with it.
+    /// Everything before this nonce is searched, and its witnesses are known: a piece counts once it is put back, together with its
+    /// witnesses.
     fn searched_to(&self) -> u64 {
         let to = self.busy.iter().copied().min().unwrap_or(self.next);
         self.stopped_at.unwrap_or(to.min(self.limit()).max(self.scan.range.start))
@@ -138,7 +138,7 @@ impl Running {
 #[derive(Default)]
 struct State {
     running: VecDeque<Running>,
-    /// Stopped or empty scans whose end no thread has told yet.
+    /// Scans that are over, and whose end no thread has reported yet.
     ended: Vec<Progress>,
     closed: bool,
 }
@@ -158,12 +158,12 @@ impl State {
 /// What a thread has to do next.
 pub(super) enum Next {
     Piece(Piece),
-    /// Tell that this scan is over, and how far it came.
+    /// Report that this scan is over, and how far it came.
     Ended(Progress),
     Closed,
 }
 
-/// The queue.
+/// The queue, which all threads share.
 pub(super) struct Queue {
     threads: u64,
     state: Mutex<State>,

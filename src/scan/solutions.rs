@@ -1,4 +1,4 @@
-//! One search on this box: a scanner, a range, its solutions in ascending order.
+//! One search on this box: a scanner, a range, and its solutions in ascending order.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -10,19 +10,19 @@ use super::{Event, ScanError, Scanner, Threads};
 use crate::kernel::Kernel;
 use crate::work::{Job, NonceRange, Search};
 
-/// Solutions found and not taken yet; beyond, hashing waits for whoever takes them.
+/// The most solutions that are found and not taken yet; beyond that, hashing waits until some are taken.
 const FOUND_AHEAD: usize = 1024;
 
 /// How often to look whether a solution's turn has come: unnoticeable to a person, cheap for the queue.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A search under way. Iterating gives the job's solutions in ascending order, each once everything before it is searched; only
-/// the lowest where the job ends with its first.
+/// A search under way. Iterating gives the job's solutions in ascending order, each once everything before it is searched. A job that ends
+/// with its first solution gives only the lowest.
 pub struct Solutions {
     scanner: Scanner,
     events: Receiver<Event>,
     search: Search,
-    /// Found, and waiting for their turn.
+    /// Solutions that are found and whose turn has not come.
     found: BinaryHeap<Reverse<u64>>,
     over: bool,
 }
@@ -40,7 +40,7 @@ impl Solutions {
     ) -> Result<Self, ScanError> {
         let (sender, events) = bounded(FOUND_AHEAD);
         let scanner = Scanner::start(kernel, threads, move |event| {
-            let _ = sender.send(event); // fails when nobody wants to know any more
+            let _ = sender.send(event); // fails once the receiver is dropped
         })?;
         scanner.push(0, job, range, None);
         Ok(Self { scanner, events, search: job.goal.search, found: BinaryHeap::new(), over: false })
@@ -58,14 +58,14 @@ impl Solutions {
         }
     }
 
-    /// The lowest solution found, if its turn has come: all before it is searched.
+    /// The lowest solution found, if its turn has come: everything before it is searched.
     fn next_found(&mut self, searched_to: u64) -> Option<u64> {
         let Reverse(nonce) = *self.found.peek()?;
         if !self.over && nonce >= searched_to {
             return None;
         }
         match self.search {
-            Search::First => self.found.clear(), // what else was found lies behind it
+            Search::First => self.found.clear(), // the others are higher
             Search::Every => drop(self.found.pop()),
         }
         Some(nonce)
@@ -77,7 +77,7 @@ impl Iterator for Solutions {
 
     fn next(&mut self) -> Option<u64> {
         loop {
-            // What is found is sent before its piece counts as searched, so: first how far, then what was sent.
+            // A solution is sent before its piece counts as searched. So the progress has to be read before the events.
             let searched_to = self.scanner.progress().first().map_or(0, |scan| scan.searched.end);
             while let Ok(event) = self.events.try_recv() {
                 self.take(event);

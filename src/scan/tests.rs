@@ -23,21 +23,21 @@ fn scanner(count: usize) -> (Scanner, Receiver<Event>) {
     (scanner.unwrap(), events)
 }
 
-/// A scanner that hangs has to fail its test. All that is here takes seconds.
+/// The longest wait before a test fails, for a scanner that hangs. Every test here takes seconds.
 const LIMIT: Duration = Duration::from_secs(60);
 
 fn next(events: &Receiver<Event>) -> Event {
     events.recv_timeout(LIMIT).expect("an event")
 }
 
-/// All that a search finds until it ends.
+/// Every solution that a search gives until it ends.
 fn all(search: Solutions) -> Vec<u64> {
     let (sender, found) = bounded(1);
     std::thread::spawn(move || sender.send(search.collect()));
     found.recv_timeout(LIMIT).expect("the end of the search")
 }
 
-/// Looks again and again until there is something to see.
+/// Calls `look` again and again until it gives something.
 fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let limit = after(LIMIT);
     loop {
@@ -81,7 +81,7 @@ fn the_first_solution_is_the_lowest_whatever_the_threads() {
 #[test]
 fn ranges_follow_each_other_and_all_end() {
     let (scanner, events) = scanner(3);
-    // Empty, one nonce, less than a batch, a batch and one, many pieces, outside the job.
+    // The ranges are: empty, one nonce, less than a batch, a batch and one, many pieces, outside the job.
     let ends = [1, 2, 100, 4200, 400_000, 400_000];
     let mut start = 1;
     for (ticket, end) in (0..).zip(ends) {
@@ -183,7 +183,7 @@ pub(super) fn bits(bits: u8) -> WitnessBits {
     WitnessBits::new(bits).unwrap()
 }
 
-/// The witnesses below `end` of all of a range's.
+/// Those of `witnesses` that are below `end`.
 fn below(witnesses: &[u64], end: u64) -> &[u64] {
     &witnesses[..witnesses.partition_point(|&witness| witness < end)]
 }
@@ -196,7 +196,7 @@ fn whatever_counts_as_searched_has_its_witnesses_with_it() {
     for count in 1..=4 {
         let (scanner, events) = scanner_of_small_pieces(count);
         scanner.push(1, job, range, Some(bits));
-        // Stopped early, in the middle, never.
+        // The scans are stopped early, in the middle, and never.
         for (ticket, stop_at) in [(2, 1), (3, 900_000), (4, range.end)] {
             scanner.push(ticket, job, range, Some(bits));
             let mut last = range.start;
@@ -267,7 +267,7 @@ fn pieces_that_overtake_others_wait_with_their_witnesses() {
     assert_eq!(queue.progress(), progress(1, &[]));
     queue.put_back(&pieces[0], vec![10]);
     assert_eq!(queue.progress(), progress(21, &[10, 11, 20]));
-    // What comes after the stop is as if it had not been searched.
+    // A piece that is put back after the stop counts as not searched.
     queue.stop(1);
     queue.put_back(&pieces[2], vec![21]);
     assert!(queue.progress().is_empty());
@@ -285,7 +285,7 @@ fn only_the_lowest_are_kept_of_too_many() {
             found => panic!("{found:?}"),
         }
     };
-    // As likely as not, there are more than are kept.
+    // A range that holds, as likely as not, more witnesses than are kept.
     let all = |start: u64| {
         let range = NonceRange::new(start, start + 2 * MAX_WITNESSES as u64);
         let witnesses = (range.start..range.end).filter(|&nonce| bits.check(&job.puzzle, nonce).is_some());
@@ -293,7 +293,7 @@ fn only_the_lowest_are_kept_of_too_many() {
     };
     let (range, witnesses) = (1..100).map(all).find(|(_, witnesses)| witnesses.len() > MAX_WITNESSES).unwrap();
     assert_eq!(ends(range), (range, witnesses[..MAX_WITNESSES].to_vec()));
-    // Where that would be the rule, none are looked for.
+    // In a range that is likely to hold more than are kept, none are looked for.
     let longer = NonceRange::new(range.start, range.end + 2);
     assert_eq!(ends(longer), (longer, vec![]));
 }

@@ -5,21 +5,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Event;
 use super::queue::{Next, Piece, Queue};
 use crate::work::NonceRange;
-/// Hashing threads are this nice: an idle box is theirs, while heartbeats and the network come first. A thread of ordinary priority that
-/// wakes up runs at once beside the weight of 15 to 1024 that Linux gives a thread this nice; beside 5, whose weight is 335, it was seen to
-/// wait for the next tick of the scheduler, 4 ms and more (Zen 5, kernel without preemption).
+/// The niceness of hashing threads: they take the CPU time that is left over, while heartbeats and the network come first. Linux gives a
+/// thread this nice a weight of 15, and one of ordinary priority 1024, which then runs at once when it wakes up. Beside threads of niceness
+/// 5, whose weight is 335, it was seen to wait for the scheduler's next tick, 4 ms and more (Zen 5, kernel without preemption).
 #[cfg(all(target_os = "linux", feature = "priority"))]
 const NICENESS: i32 = 19;
 
 /// Lowers the calling thread's priority below that of the network's threads. Where the system refuses, it stays as it is.
 pub(super) fn lower_priority() {
-    // On Linux the "process" that is named by nothing is the calling thread.
+    // On Linux, `None` stands for the calling thread.
     #[cfg(all(target_os = "linux", feature = "priority"))]
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
-/// Keeps the calling thread on one CPU: the `number`th of those that it may run on, counted round and round. Where the system
-/// refuses, it stays free.
+/// Pins the calling thread to one CPU: that of index `number` among those that it may run on, counted round and round. Where the system
+/// refuses, the thread stays unpinned.
 pub(super) fn pin(number: usize) {
     #[cfg(all(target_os = "linux", feature = "priority"))]
     if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
@@ -52,7 +52,7 @@ pub(super) fn finish(queue: &Queue, piece: &Piece, hashes: &AtomicU64, on_event:
     queue.put_back(piece, witnesses);
 }
 
-/// Scans a piece up to its scan's limit and gives its witnesses, ascending. Some may lie behind the limit, if that fell meanwhile.
+/// Scans a piece up to its scan's limit and gives its witnesses, ascending. Some may lie above the limit, if that fell meanwhile.
 fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) -> Vec<u64> {
     let (mut rest, mut witnesses) = (*range, Vec::new());
     loop {

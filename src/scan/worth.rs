@@ -1,6 +1,6 @@
-//! How many threads pay. A second hardware thread of one core adds little to a kernel that fills the core's ports, and on some boxes
-//! nothing at all. Where every thread has a core of its own there is nothing to measure: on a box that is busy at the moment a
-//! measurement would be wrong about half of them.
+//! How many threads are worth starting. A second hardware thread of one core adds little to a kernel that fills the core's ports, and on
+//! some boxes nothing at all. Where every thread has a core of its own, nothing is measured: all of them are worth it, and on a busy box a
+//! measurement could wrongly halve their number.
 
 use std::num::NonZeroUsize;
 use std::sync::Barrier;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use crate::kernel::{Kernel, Prepared};
 use crate::work::{Job, NonceRange};
 
-/// All threads hash for so long at once.
+/// The length of one measurement, during which all threads hash at once.
 const TURN: Duration = Duration::from_millis(1);
 
-/// Of so many turns the best counts: whatever else the box is doing disturbs some of them.
+/// The number of measurements. The best one counts, because whatever else the box does disturbs some of them.
 const TURNS: usize = 5;
 
-/// Up to `most` threads, fewer where cores have two and half of the threads hash as fast as all. Takes some 20 ms by `clock`, which
-/// tells the time since some fixed moment.
+/// How many threads to start: `most`, or half of that where cores have two hardware threads each and half of the threads hash as fast as
+/// all. The measurement takes some 20 ms. `clock` gives the time since some fixed moment.
 pub fn threads_worth(
     kernel: &'static dyn Kernel,
     job: Job,
@@ -28,7 +28,7 @@ pub fn threads_worth(
     worth(most, cores_have_siblings(), best)
 }
 
-/// `rate` is asked only where the answer depends on it.
+/// Calls `rate` only where the answer depends on it.
 fn worth(most: NonZeroUsize, siblings: bool, mut rate: impl FnMut(NonZeroUsize) -> f64) -> NonZeroUsize {
     match NonZeroUsize::new(most.get() / 2) {
         Some(half) if siblings && rate(half) >= rate(most) => half,
@@ -36,12 +36,12 @@ fn worth(most: NonZeroUsize, siblings: bool, mut rate: impl FnMut(NonZeroUsize) 
     }
 }
 
-/// Whether a core may have several hardware threads. Unknown counts as yes.
+/// Whether a core may have several hardware threads; true if that is unknown.
 fn cores_have_siblings() -> bool {
     std::fs::read_to_string("/sys/devices/system/cpu/smt/active").map_or(true, |active| active.trim() != "0")
 }
 
-/// Nonces per second of so many threads.
+/// Nonces per second of `threads` threads together.
 fn rate(kernel: &dyn Kernel, job: Job, threads: NonZeroUsize, clock: &(dyn Fn() -> Duration + Sync)) -> f64 {
     let start = Barrier::new(threads.get());
     let hash = |_| {
@@ -74,7 +74,7 @@ mod tests {
     use crate::work::Search;
     use crate::work::fixtures::check_job;
 
-    /// So many of `most` threads where `rates[n]` is that of n threads.
+    /// How many of `most` threads are worth starting where `rates[n]` is the rate of n threads.
     fn worth(most: usize, siblings: bool, rates: &[f64]) -> usize {
         super::worth(NonZeroUsize::new(most).unwrap(), siblings, |threads| rates[threads.get()]).get()
     }
@@ -99,10 +99,10 @@ mod tests {
         assert_eq!(worth(1, true, &[]), 1, "there is but one");
     }
 
-    /// Half a turn.
+    /// Half of [`TURN`].
     const TICK: Duration = Duration::from_micros(500);
 
-    /// By a clock of each thread's own that ticks at each look, every thread hashes a batch a tick, as if it had a core of its own.
+    /// A clock of each thread's own that ticks at each look: by it every thread hashes a batch a tick, as if it had a core of its own.
     fn ticking() -> Duration {
         thread_local!(static TICKS: Cell<u32> = const { Cell::new(0) });
         TICK * TICKS.replace(TICKS.get() + 1)

@@ -13,15 +13,15 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at the same time; more wait in the system's queue.
+/// The most connections at the same time; more wait in the system's queue.
 const CONNECTIONS: usize = 64;
-/// A request's head has to be there by then. It ends idle connections too.
+/// The longest time until a request's head is complete. It ends idle connections, too.
 const HEAD_TIME: Duration = Duration::from_secs(5);
-/// The head's size, hyper's least.
+/// The largest head, which is the least that hyper allows.
 const HEAD_BYTES: usize = 8192;
-/// A connection is closed after so long, between two requests, so that nobody holds one of the few for ever.
+/// How long a connection lives. It is then closed between two requests, so that nobody holds one of the few for ever.
 const CONNECTION_TIME: Duration = Duration::from_secs(60);
-/// What a request under way gets when its connection is to end; whoever does not read the answer is cut off.
+/// How long a request under way may take when its connection is to end. A client that does not read the answer in time is cut off.
 const GRACE: Duration = Duration::from_millis(500);
 /// The wait after a connection could not be accepted, which happens when there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -79,14 +79,14 @@ async fn converse(stream: TcpStream, router: Router, cancel: CancellationToken) 
         () = sleep(CONNECTION_TIME) => wind_down(connection).await,
     };
     if let Err(error) = ended {
-        // The client's affair: it went away, was slow, or spoke something else.
+        // The client went away, was slow, or did not speak HTTP/1.
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
 type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
 
-/// Lets the request under way finish, within [`GRACE`].
+/// Lets the request under way finish within [`GRACE`].
 async fn wind_down(mut connection: std::pin::Pin<&mut Connection>) -> hyper::Result<()> {
     connection.as_mut().graceful_shutdown();
     timeout(GRACE, connection).await.unwrap_or(Ok(()))

@@ -4,8 +4,9 @@
 //! the whole block or none of it. redb's handle is dead after the first failed read or write, so it is then dropped and
 //! the file opened anew at the next use: a disk that was full for a while costs refused blocks, not the service.
 //!
-//! Of a write that failed it is unknown whether it reached the disk. The service says "not accepted", so the next block
-//! overwrites it, height being the key. Only when the process ends in between may the file hold it; it is a good block.
+//! Whether a write that failed reached the disk is unknown. The service answers that the block was not accepted, and the next block of that
+//! height overwrites it, since the height is the key. Only if the process ends before that may the file hold the block, which is a valid
+//! one.
 
 use std::fs::File;
 use std::io;
@@ -29,20 +30,20 @@ const CHUNK: usize = 1000;
 pub(super) struct BlockFile {
     path: PathBuf,
     open: Opener,
-    /// None after a failure.
+    /// `None` after a failure.
     database: Option<Database>,
 }
 
-/// Opens the file; a parameter so that tests can make disks that fill up.
+/// Opens the file. It is a parameter so that tests can make disks that fill up.
 type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
 
 impl BlockFile {
-    /// Opens the file, or creates it, and checks its chain; gives the newest block too.
+    /// Opens the file, or creates it, and checks its chain. Gives the newest block, too.
     pub(super) fn open(path: &Path) -> Result<(Self, Option<Block>), StoreError> {
         let created = !path.exists();
         let opened = Self::open_with(path, Box::new(open_database))?;
         if created {
-            // The file's name has to be on disk as well. Not every file system can sync a folder: then it does not need it.
+            // The file's name has to be on disk as well. A file system that cannot sync a folder does not need that.
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let _ = File::open(folder).and_then(|folder| folder.sync_all());
         }
@@ -57,7 +58,7 @@ impl BlockFile {
         Ok((file, tip))
     }
 
-    /// Makes the table, unless the database is somebody else's.
+    /// Makes the table, unless the database belongs to another program.
     fn claim(&mut self) -> Result<(), StoreError> {
         let foreign = self.with(|database| {
             let transaction = database.begin_write()?;
@@ -74,8 +75,8 @@ impl BlockFile {
         }
     }
 
-    /// Walks the whole chain and gives its newest block. Every hash is worked out again, so that a chain that was altered
-    /// is never built upon; with all of opening it takes 1.7 µs a block (20,000 blocks on a 2-core cloud machine).
+    /// Walks the whole chain and gives its newest block. Every hash is computed again, so that an altered chain is never built upon. With
+    /// all of opening this takes 1.7 µs a block (20,000 blocks on a 2-core cloud machine).
     fn check(&mut self) -> Result<Option<Block>, StoreError> {
         let mut newest: Option<Block> = None;
         loop {
@@ -167,7 +168,7 @@ fn parse(json: &[u8]) -> Option<Block> {
     serde_json::from_slice(json).ok()
 }
 
-/// With redb's check of every page, as its plain open trusts a file that was altered, and may then panic.
+/// Opens the database with redb's check of every page. Without it redb trusts a file that was altered, and may then panic.
 fn open_database(path: &Path) -> Result<Database, DatabaseError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
@@ -185,7 +186,7 @@ fn opening(path: &Path, error: DatabaseError) -> StoreError {
     }
 }
 
-/// A disk that can be full, for the tests of what comes of it.
+/// A disk that can be full, for tests.
 #[cfg(test)]
 pub(super) mod full_disk {
     use std::sync::Arc;

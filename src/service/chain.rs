@@ -9,19 +9,19 @@ use crate::work::{
 /// An accepted block. Its JSON form is what `/api/v1/chain` lists and what the store keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    /// The first accepted block has height 1.
+    /// The height; the first accepted block has 1.
     pub height: u64,
     /// The hash of the block below.
     pub prev: Digest,
     /// The double SHA-256 of `prev`'s digits, `nonce` and `timestamp`.
     pub hash: Digest,
-    /// 1 to 2,000,000,000.
+    /// The nonce, 1 to 2,000,000,000.
     pub nonce: u64,
-    /// As the finder wrote it.
+    /// The timestamp, as the finder wrote it.
     pub timestamp: Timestamp,
     /// How many leading zero digits were asked for when the block was accepted.
     pub zeros: u32,
-    /// Who found it, in their own words; may be empty.
+    /// The name that the finder gave; may be empty.
     pub pool: String,
     /// When it was accepted by the service's clock: milliseconds since 1970.
     pub accepted_at: u64,
@@ -30,14 +30,14 @@ pub struct Block {
 /// A nonce that is said to solve a block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Submission {
-    /// The block that it builds on; without one the newest is meant.
+    /// The block that it builds on; `None` means the newest.
     pub(super) prev: Option<Digest>,
     pub(super) timestamp: Timestamp,
     pub(super) nonce: u64,
     pub(super) pool: String,
 }
 
-/// What a submission comes to.
+/// How a submission is judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
     /// It is the next block.
@@ -51,12 +51,12 @@ pub(super) enum Judgement {
 /// Why a block does not follow the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
-    /// A block is missing, or one too many.
+    /// A block is missing, or there is one too many.
     #[error("expected height {expected}, found {found}")]
     Height {
-        /// One more than the block before.
+        /// One more than the height of the block before.
         expected: u64,
-        /// What the block says.
+        /// The height that the block states.
         found: u64,
     },
     /// It builds on another block.
@@ -64,7 +64,7 @@ pub enum ChainError {
     Prev {
         /// The hash of the block before.
         expected: Digest,
-        /// What the block says.
+        /// The hash of the block that it builds on.
         found: Digest,
     },
     /// Its hash is not the hash of its own text.
@@ -72,15 +72,15 @@ pub enum ChainError {
     Hash {
         /// The hash of the block's text.
         expected: Digest,
-        /// What the block says.
+        /// The hash that the block states.
         found: Digest,
     },
     /// Its hash has too few zeros, or it asks for an impossible number of them.
     #[error("expected a hash with {zeros} leading zeros, found {hash}")]
     Zeros {
-        /// What the block was to have.
+        /// How many leading zeros the block was to have.
         zeros: u32,
-        /// What it has.
+        /// The hash that it has.
         hash: Digest,
     },
 }
@@ -118,7 +118,7 @@ impl Block {
         BlockId { height: self.height, hash: self.hash }
     }
 
-    /// Checks that it is a block and follows `before`.
+    /// Checks that it is a valid block which follows `before`.
     pub(super) fn check_follows(&self, before: BlockId) -> Result<(), ChainError> {
         let expected = before.height + 1;
         if self.height != expected {

@@ -1,5 +1,5 @@
-//! Which `Host` a request may name. A web page can make a browser talk to this machine under a name of the page's own
-//! choice (DNS rebinding); so names are refused, but for `localhost`.
+//! Which `Host` a request may name. A web page can make a browser talk to this machine under a name of the page's own choice (DNS
+//! rebinding). So names are refused, except `localhost`.
 
 use std::net::IpAddr;
 
@@ -9,8 +9,8 @@ use axum::http::{Request, Version, header};
 /// The hosts that a service answers to, with any port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hosts {
-    /// Whether others than this machine can reach the service. Then they may use whatever address they reach it at,
-    /// which behind a router is not known here; a literal address cannot be rebound.
+    /// Whether other machines can reach the service. They may then name any IP address: behind a router, the address that they use is not
+    /// known here, and an IP address cannot be rebound.
     any_address: bool,
 }
 
@@ -26,7 +26,7 @@ pub(super) enum HostError {
 }
 
 impl Hosts {
-    /// For a service that listens on `address`.
+    /// The hosts of a service that listens on `address`.
     pub(super) fn of(address: IpAddr) -> Self {
         Self { any_address: !address.is_loopback() }
     }
@@ -38,7 +38,7 @@ impl Hosts {
         }
         let mut hosts = request.headers().get_all(header::HOST).iter();
         match (hosts.next(), hosts.count()) {
-            // HTTP/1.0 did not know it, and no browser speaks that any more.
+            // HTTP/1.0 has no such header, and no browser speaks it any more.
             (None, _) if request.version() < Version::HTTP_11 => Ok(()),
             (None, _) => Err(HostError::Count(0)),
             (Some(host), 0) => {

@@ -1,4 +1,4 @@
-//! The pages: what each request is answered. All answers are JSON.
+//! The pages of the service. All answers are JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +18,16 @@ use super::legacy;
 use super::live::{LiveChain, LiveError, Outcome};
 use super::submission::{self, FieldError, shown};
 
-/// From a request's head to its answer; a slow body counts.
+/// The longest time from a request's head to its answer, a slow body included.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// A submission takes about 200 bytes.
+/// The longest body; a submission takes about 200 bytes.
 const BODY_BYTES: usize = 64 << 10;
-/// So much of a body that is too large is read and thrown away, as a client that is still sending would not see why it
-/// was refused.
+/// How much of a body that is too large is read and thrown away. A client that is still sending would not see why it was refused.
 const DISCARDED_BYTES: usize = 16 << 20;
-/// `/api/v1/chain`: blocks an answer holds if none are asked for, and at most; 1,000 are about 350 kB.
+/// `/api/v1/chain`: how many blocks an answer holds by default, and at most; 1,000 are about 350 kB.
 const LIMIT: (usize, usize) = (100, 1000);
 
-/// Every page of the service, behind the checks that all have in common.
+/// Every page of the service, behind the checks that they share.
 pub(super) fn router(chain: Arc<LiveChain>, hosts: Hosts) -> Router {
     Router::new()
         .route("/api/v1/block", get(block).post(submit))
@@ -43,7 +42,7 @@ pub(super) fn router(chain: Arc<LiveChain>, hosts: Hosts) -> Router {
         .layer(middleware::from_fn(move |request, next| guarded(hosts, request, next)))
 }
 
-/// Checks the host, bounds the time, and sets the headers that keep a browser from making more of an answer than JSON.
+/// Checks the host, bounds the time, and sets the headers that keep a browser from treating an answer as anything but JSON.
 async fn guarded(hosts: Hosts, request: Request, next: Next) -> Response {
     let mut response = match hosts.check(&request) {
         Ok(()) => tokio::time::timeout(REQUEST_TIME, next.run(request))
@@ -66,7 +65,7 @@ async fn block(State(chain): State<Arc<LiveChain>>) -> Response {
 
 async fn submit(State(chain): State<Arc<LiveChain>>, headers: HeaderMap, body: Body) -> Result<Response, Refusal> {
     let body = read(body).await?;
-    // A form of somebody's web page cannot have this type, so no page submits behind its reader's back.
+    // A form on a web page cannot send this type, so no page can submit without its reader's knowledge.
     let kind = media_type(&headers);
     if kind != "application/json" {
         return Ok(incomplete(&FieldError { field: "content-type", expected: "application/json", got: shown(&kind) }));
@@ -103,7 +102,7 @@ async fn ready(State(chain): State<Arc<LiveChain>>) -> Result<Response, Refusal>
     Ok(Json(json!({"status": "ready"})).into_response())
 }
 
-/// Why a request has no answer of its own.
+/// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("{0}")]

@@ -18,8 +18,8 @@ pub(super) async fn request(State(chain): State<Arc<LiveChain>>) -> Response {
     Json(json!({"hash": tip.hash, "zeros": zeros.to_string()})).into_response()
 }
 
-/// Takes a solution for the newest block, its fields in the query or in a form. Answers 200 whatever it comes to, but
-/// for a store that fails.
+/// Takes a solution for the newest block, its fields in the query or in a form. The answer is 200 whatever the status, unless the store
+/// fails or the body cannot be read.
 pub(super) async fn submit(
     State(chain): State<Arc<LiveChain>>,
     RawQuery(query): RawQuery,

@@ -1,9 +1,8 @@
-//! The chain as it is served: reads answer at once, writes one after another.
+//! The chain as it is served: reads are answered at once, and writes are made one after another.
 //!
-//! What the next block builds on is published under a lock that is never held across a wait or a disk access, so asking
-//! for it takes microseconds whatever the disk does. The store has a lock of its own, waited for without blocking a
-//! thread and held through the write: at most one thread is ever busy with the disk. A block costs one commit, which
-//! syncs once.
+//! What the next block builds on is published under a lock that is never held across a wait or a disk access. So asking for it takes
+//! microseconds whatever the disk does. The store has a lock of its own, which is awaited without blocking a thread and held through the
+//! write: at most one thread is ever busy with the disk. A block costs one commit, which syncs once.
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -24,7 +23,7 @@ pub(super) struct LiveChain {
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
-/// What can be told without the disk.
+/// What can be answered without the disk.
 struct Published {
     newest: Option<Block>,
     difficulty: Difficulty,
@@ -41,11 +40,11 @@ impl Published {
 /// What becomes of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// It is a block of the chain now, and on disk if there is one.
+    /// It is now a block of the chain, and on disk if the chain has a file.
     Accepted {
         /// The new block, which the next one builds on.
         tip: BlockId,
-        /// What the next one needs.
+        /// The zeros that the next block needs.
         zeros: u32,
     },
     /// See [`Judgement::Stale`].
@@ -54,7 +53,7 @@ pub(super) enum Outcome {
     Wrong,
 }
 
-/// Why a submission or a question got no answer: the store's failure, or of the thread that used it.
+/// Why a request got no answer: the store failed, or the thread that used it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LiveError {
     #[error(transparent)]
@@ -94,9 +93,9 @@ impl LiveChain {
     /// nobody waits for the answer any more.
     ///
     /// # Errors
-    /// The store did not take the block: the chain is unchanged.
+    /// The store did not take the block; the chain is unchanged.
     pub(super) async fn submit(self: &Arc<Self>, submission: Submission) -> Result<Outcome, LiveError> {
-        // Nonsense is told apart without waiting for the disk.
+        // A bad submission is refused without waiting for the disk.
         match self.judge(&submission) {
             Judgement::Success(_) => {}
             Judgement::Stale => return Ok(Outcome::Stale),
@@ -119,18 +118,18 @@ impl LiveChain {
     /// Up to `limit` accepted blocks, oldest first, beginning at the height `from`.
     pub(super) async fn blocks(self: &Arc<Self>, from: u64, limit: usize) -> Result<Vec<Block>, LiveError> {
         let chain = Arc::clone(self);
-        // A block above the tip may be left of a write that failed; it was never accepted.
+        // A block above the tip may remain from a write that failed; it was never accepted.
         self.with_store(move |store| store.range(from, chain.read(|published| published.tip().height), limit)).await
     }
 
-    /// Whether blocks can be accepted, and else why not. After a failure it tries, by writing the newest block again.
+    /// Succeeds when blocks can be accepted, and else says why not. After a failure it tries, by writing the newest block again.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), LiveError> {
         let Some(newest) = self.read(|published| published.failure.is_some().then(|| published.newest.clone())) else {
             return Ok(());
         };
         self.with_store(move |store| match &newest {
             Some(block) => store.put(block),
-            // There is nothing to write yet: reading has to do.
+            // There is nothing to write yet, so a read has to do.
             None => store.range(0, u64::MAX, 1).map(drop),
         })
         .await
@@ -152,7 +151,7 @@ impl LiveChain {
             chain.write(|published| published.failure = failure);
             worked
         };
-        // On a busy box a thread may wait for milliseconds until it wakes up. Memory needs no other thread.
+        // Waking another thread may take milliseconds on a busy box, and a store in memory needs none.
         Ok(if is_file { tokio::task::spawn_blocking(work).await?? } else { work()? })
     }
 
@@ -190,7 +189,7 @@ impl LiveChain {
     }
 }
 
-/// Milliseconds since 1970; clocks set to before it stand at 0.
+/// Milliseconds since 1970; 0 for a clock that is set to an earlier time.
 fn milliseconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -242,7 +241,7 @@ mod tests {
         let store = Store::open(None).unwrap().0;
         let chain = Arc::new(LiveChain::new(store, Some(tip.clone()), zeros, || UNIX_EPOCH + Duration::from_secs(2)));
         assert_eq!(chain.next(), (tip.id(), 2));
-        // Another zero less was told before.
+        // Before the restart, one zero less may have been asked for.
         let accepted = Outcome::Accepted { tip: blocks[1].id(), zeros: 1 };
         assert!(matches!(chain.submit(submission(&blocks[1])).await, Ok(outcome) if outcome == accepted));
     }
@@ -254,7 +253,7 @@ mod tests {
         let mut submitted = Box::pin(chain.submit(submission(&block)));
         std::future::poll_fn(|cx| std::task::Poll::Ready(submitted.as_mut().poll(cx).is_ready())).await;
         drop(submitted);
-        // The store's lock is free again once the write is over.
+        // The store's lock is free again once the block is written.
         drop(chain.store.lock().await);
         assert_eq!(chain.next().0, block.id());
     }

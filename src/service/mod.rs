@@ -5,8 +5,8 @@
 //! (limits)  (hosts, body)   (field rules)      -> store             where it is kept
 //! ```
 //!
-//! Nothing here reads a clock: the time is handed to [`Service::bind`]. To everything a client can grow a limit is
-//! written next to it: connections, headers, body, time for a request, length of an answer, blocks held in memory.
+//! Nothing here reads the time of day: a clock is handed to [`Service::bind`]. Everything that a client can grow has a limit written next
+//! to it: connections, headers, body, time for a request, length of an answer, blocks held in memory.
 
 mod accept;
 mod block_file;
@@ -34,14 +34,14 @@ pub use chain::{Block, ChainError};
 pub use store::StoreError;
 pub use zeros::Zeros;
 
-/// What a block service is made of.
+/// A block service's settings.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
     /// The address to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
     /// The file that keeps the chain; without one the chain ends with the process.
     pub store: Option<PathBuf>,
-    /// How hard the next block is.
+    /// How many zeros the next block needs.
     pub zeros: Zeros,
 }
 
@@ -51,10 +51,10 @@ pub enum ServiceError {
     /// The number of zeros is impossible.
     #[error(transparent)]
     Zeros(#[from] TargetError),
-    /// Adapting to no time at all.
+    /// The interval to adapt to is too short.
     #[error("expected an interval of at least one millisecond between blocks, got {0:?}")]
     Interval(std::time::Duration),
-    /// The address is in use, not of this machine, or not allowed.
+    /// The address is in use, is not this machine's, or is not allowed.
     #[error("cannot listen on {address}: {reason}; choose another address, or stop what listens there")]
     Listen {
         /// The address that was asked for.
@@ -67,7 +67,7 @@ pub enum ServiceError {
     Store(#[from] StoreError),
 }
 
-/// A block service that listens already; [`run`](Self::run) answers.
+/// A block service that listens already. It answers once [`run`](Self::run) is called.
 pub struct Service {
     listener: TcpListener,
     address: SocketAddr,
@@ -75,12 +75,12 @@ pub struct Service {
 }
 
 impl Service {
-    /// Takes the address and opens the store, creating it if it is missing. Reads a file, so it blocks.
+    /// Listens on the address and opens the store, which is created if it is missing. This reads a file, so it blocks.
     ///
-    /// `clock` tells the time of day; blocks are stamped with it and the zeros adapt by it.
+    /// `clock` gives the time of day: blocks are stamped with it, and the zeros adapt by it.
     ///
     /// # Errors
-    /// Impossible zeros, an address that cannot be listened on, a store that cannot be used or holds no whole chain.
+    /// The zeros or the interval are impossible, the address cannot be listened on, or the store cannot be used or holds no whole chain.
     pub fn bind(
         config: ServiceConfig,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,

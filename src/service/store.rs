@@ -19,13 +19,13 @@ pub(super) enum Store {
 /// Why a chain cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another process has it.
+    /// Another process uses the store.
     #[error("the store {} is in use by another process; stop that one, or name another file", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
     },
-    /// The system does not give the file: a folder, no permission, no such folder.
+    /// The system does not open the file: it is a folder, access is denied, or there is no such folder.
     #[error("cannot open the store {}: {reason}; expected a file that can be read and written", path.display())]
     Unusable {
         /// The file.
@@ -33,7 +33,7 @@ pub enum StoreError {
         /// The system's reason.
         reason: String,
     },
-    /// Something else is in the file, or it is damaged.
+    /// The file holds something else, or is damaged.
     #[error("expected a chain of blocks in {}, found {found}; name another file, or restore it from a copy", path.display())]
     NotAChain {
         /// The file.
@@ -48,21 +48,21 @@ pub enum StoreError {
         path: PathBuf,
         /// The block that does not follow.
         height: u64,
-        /// In which way.
+        /// Why it does not follow.
         problem: ChainError,
     },
-    /// Reading or writing failed, the disk may be full.
+    /// Reading or writing failed; the disk may be full.
     #[error("the store {} failed: {reason}; nothing was changed, give it room or repair it and try again", path.display())]
     Failed {
         /// The file.
         path: PathBuf,
-        /// What happened.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Store {
-    /// Opens or creates the file, or starts without one; gives the newest block too.
+    /// Opens or creates the file, or starts without one. Gives the newest block, too.
     pub(super) fn open(path: Option<&Path>) -> Result<(Self, Option<Block>), StoreError> {
         match path {
             None => Ok((Self::Memory(VecDeque::new()), None)),
@@ -73,7 +73,7 @@ impl Store {
     /// Keeps the block that follows the newest one, or the newest one again. When this returns, the block is on disk.
     ///
     /// # Errors
-    /// The disk's. The store is then as it was, and the next call tries anew.
+    /// The disk failed. The store is then as it was, and the next call tries anew.
     pub(super) fn put(&mut self, block: &Block) -> Result<(), StoreError> {
         match self {
             Self::File(file) => file.put(block),

@@ -10,7 +10,7 @@ const POOL_CHARS: usize = 64;
 /// How much of a refused value an answer repeats.
 const SHOWN_CHARS: usize = 40;
 
-/// A field that is missing or not as it has to be.
+/// A field that is missing or malformed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: expected {expected}, got {got}")]
 pub(super) struct FieldError {
@@ -27,7 +27,7 @@ pub(super) fn from_json(body: &[u8]) -> Result<Submission, FieldError> {
     let refused = |got| FieldError { field: "body", expected: "a JSON object", got };
     let value: Value = serde_json::from_slice(body).map_err(|error| refused(format!("no JSON: {error}")))?;
     let Value::Object(fields) = &value else { return Err(refused(shown(&value.to_string()))) };
-    // A number stands for its decimal digits, where digits are asked for.
+    // Where digits are expected, a number stands for its decimal digits.
     let digits = |name: &str| match fields.get(name) {
         Some(Value::String(text)) => Ok(Some(text.clone())),
         Some(Value::Number(number)) if number.is_u64() => Ok(Some(number.to_string())),
@@ -47,8 +47,8 @@ pub(super) fn from_json(body: &[u8]) -> Result<Submission, FieldError> {
     })
 }
 
-/// The submission in the decoded fields of a query or a form, as the exercise's first service takes it: without the
-/// previous hash, the newest block is meant. Of a field that comes twice the first counts.
+/// The submission in the decoded fields of a query or a form, as the exercise's first service takes it: it has no previous hash, so the
+/// newest block is meant. Of a field that comes twice the first counts.
 ///
 /// # Errors
 /// The first field that is missing or out of its limits.
@@ -62,7 +62,7 @@ pub(super) fn from_form(fields: &[(String, String)]) -> Result<Submission, Field
     })
 }
 
-/// What a request says in a field: nothing, a text, or something that cannot be one.
+/// A request's field: absent, a text, or, as the error, a value that cannot be one.
 type Field = Result<Option<String>, String>;
 
 fn prev(field: Field) -> Result<Digest, FieldError> {
@@ -74,7 +74,7 @@ fn timestamp(field: Field) -> Result<Timestamp, FieldError> {
 }
 
 fn nonce(field: Field) -> Result<u64, FieldError> {
-    // The digits are hashed, so the text has to be the one way to write the number.
+    // The digits are hashed, so only the canonical way to write the number is accepted.
     required("nonce", "an integer from 1 to 2000000000, without sign or leading zeros", field, |text| {
         text.parse().ok().filter(|&nonce: &u64| TEXT_NONCES.contains(nonce) && nonce.to_string() == text)
     })

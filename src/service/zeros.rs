@@ -1,5 +1,5 @@
-//! How hard the next block is: fixed, or adapting so that blocks come at a wanted interval. Pure functions of what was
-//! accepted when; no clock.
+//! How many zeros the next block needs: a fixed number, or one that adapts so that blocks come at a wanted interval. These are pure
+//! functions of the accepted blocks and their times; no clock is read.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,27 +8,27 @@ use super::ServiceError;
 use super::chain::Block;
 use crate::work::{Target, ZeroUnit};
 
-/// What the first block of an adapting chain needs: about a million hashes, a fraction of a second on any machine.
+/// The zeros of an adapting chain's first block: about a million hashes, a fraction of a second on any machine.
 const START: u32 = 5;
-/// An adapting service asks for this many; fewer would make every submission a block.
+/// The fewest zeros that an adapting service asks for; with none, every submission would be a block.
 const FEWEST: u32 = 1;
-/// The digits of a hash.
+/// The most zeros: all digits of a hash.
 const MOST: u32 = 64;
-/// The hash rate is estimated over so many gaps between blocks: enough that chance moves the estimate by about a third
-/// (a zero is a factor of 16), few enough that a machine more or less shows soon.
+/// How many gaps between blocks the hash rate is estimated from: so many that chance moves the estimate by about a third (one zero is a
+/// factor of 16), so few that a machine that comes or goes shows soon.
 const WINDOW: usize = 8;
-/// After so many intervals without a block one zero is let off, and another for each further so many: one zero is a
-/// factor of 16, so that a cluster of a sixteenth of the power finds its block at about the wanted interval.
+/// After this many intervals without a block the next one needs one zero less, and after each further as many another one less. One zero is
+/// a factor of 16, so a cluster that has lost all but a sixteenth of its power then finds a block in about the wanted interval.
 const PATIENCE: u64 = 16;
 
 /// How the number of leading zero digits is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeros {
-    /// Always so many, 0 to 64.
+    /// Always this many, 0 to 64.
     Fixed(i64),
-    /// As many as make blocks come about so far apart, estimated from the last blocks; at least 1.
+    /// As many, at least 1, as make blocks come about one interval apart, estimated from the last blocks.
     Adapt {
-        /// The wanted time between blocks.
+        /// The wanted time between blocks, at least 1 ms.
         interval: Duration,
     },
 }
@@ -53,9 +53,9 @@ pub(super) struct Difficulty {
     /// Whether `since` is a block's time. The gap before the first block of a run says nothing about the hash rate, as
     /// nobody may have been searching.
     in_run: bool,
-    /// What the next block needs before any easing.
+    /// The zeros that the next block needs before any easing.
     next: u32,
-    /// What may have been told of it before the service was restarted.
+    /// The fewest zeros that may have been asked for before the service was restarted; until the first block.
     promised: Option<u32>,
     recent: VecDeque<Gap>,
 }
@@ -66,7 +66,7 @@ enum Policy {
     Adapt { interval_ms: u64 },
 }
 
-/// A block of this run: what it took on average, and how long.
+/// A block of this run: the hashes that it takes on average, and the milliseconds that it took.
 #[derive(Clone, Copy, Debug)]
 struct Gap {
     hashes: f64,
@@ -74,14 +74,15 @@ struct Gap {
 }
 
 impl Difficulty {
-    /// For a service that starts at `now` with a chain whose newest block is `tip`.
+    /// The difficulty of a service that starts at `now` with a chain whose newest block is `tip`.
     pub(super) fn new(zeros: Zeros, tip: Option<&Block>, now: u64) -> Self {
         let (policy, next, promised) = match zeros {
             Zeros::Fixed(zeros) => (Policy::Fixed, u32::try_from(zeros).unwrap_or(0), None),
             Zeros::Adapt { interval } => {
                 let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
                 let next = tip.map_or(START, |tip| tip.zeros.clamp(FEWEST, MOST));
-                // One step away at most, and eased once if there was time for it.
+                // Before the restart the service asked for one zero less than the tip's at the least, or for one less again if there was
+                // time to ease.
                 let waited = now.saturating_sub(tip.map_or(now, |tip| tip.accepted_at));
                 let least = eased(next.saturating_sub(1), waited, interval_ms).max(next.saturating_sub(2));
                 (Policy::Adapt { interval_ms }, next, Some(least.max(FEWEST)))
@@ -90,8 +91,8 @@ impl Difficulty {
         Self { policy, since: now, in_run: false, next, promised, recent: VecDeque::with_capacity(WINDOW) }
     }
 
-    /// How many zeros a block needs that comes at `now`. Only falls until the next block, so whoever searches with what
-    /// was told before does enough, unless the service was restarted since.
+    /// How many zeros a block needs that comes at `now`. Until the next block the number only falls. So a block that was searched for with
+    /// an earlier answer has enough zeros, unless the service was restarted since.
     pub(super) fn required(&self, now: u64) -> u32 {
         match self.policy {
             Policy::Fixed => self.next,
@@ -99,8 +100,8 @@ impl Difficulty {
         }
     }
 
-    /// How few zeros will do for a block that was searched with what an earlier run of the service told: it remembers the chain, not what it
-    /// told last. More than one easing is not made up for, since nobody may have been searching meanwhile.
+    /// How many zeros suffice for a block that was searched for with an answer from before the restart: the service remembers the chain,
+    /// but not its last answer. At most one easing is allowed for, since nobody may have been searching meanwhile.
     pub(super) fn promised(&self) -> Option<u32> {
         self.promised
     }
@@ -122,7 +123,7 @@ impl Difficulty {
     }
 }
 
-/// How many hashes it takes on average to find so many zeros.
+/// How many hashes it takes on average to find `zeros` zeros.
 fn hashes_for(zeros: u32) -> f64 {
     16f64.powi(zeros.min(MOST) as i32)
 }
@@ -134,14 +135,14 @@ fn following(last: u32, recent: &[Gap], interval_ms: u64) -> u32 {
         return last.clamp(FEWEST, MOST);
     }
     let hashes: f64 = recent.iter().map(|gap| gap.hashes).sum();
-    // Blocks within one millisecond say "at least so fast".
+    // Blocks within one millisecond count as one millisecond, a lower bound of the rate.
     let ms = recent.iter().map(|gap| gap.ms).fold(0, u64::saturating_add).max(1);
     let wanted = (hashes / ms as f64 * interval_ms as f64).log2() / 4.0;
     let wanted = wanted.round().clamp(f64::from(FEWEST), f64::from(MOST)) as u32;
     wanted.clamp(last.saturating_sub(1), last + 1).clamp(FEWEST, MOST)
 }
 
-/// What is left of `zeros` after `waited` without a block, so that a lost machine does not stall the chain.
+/// What is left of `zeros` after `waited` milliseconds without a block, so that a lost machine does not stall the chain.
 fn eased(zeros: u32, waited: u64, interval_ms: u64) -> u32 {
     let steps = waited / interval_ms.saturating_mul(PATIENCE);
     zeros.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX)).max(FEWEST)
@@ -158,13 +159,13 @@ mod tests {
         Difficulty::new(Zeros::Adapt { interval: Duration::from_secs(interval) }, None, 0)
     }
 
-    /// A block of what is required, accepted at `now`.
+    /// A block of the required zeros, accepted at `now`.
     fn accept(difficulty: &mut Difficulty, now: u64) {
         let zeros = difficulty.required(now);
         difficulty.accept(&Block { zeros, accepted_at: now, ..mined(1).remove(0) });
     }
 
-    /// The average-luck search of `hashes_per_second`, from `now` on; gives the time and zeros of the last block.
+    /// A search with average luck at `hashes_per_second`, from `now` on. Gives the time of the last block and the zeros after it.
     fn run(difficulty: &mut Difficulty, mut now: u64, hashes_per_second: f64, blocks: usize) -> (u64, u32) {
         for _ in 0..blocks {
             let zeros = difficulty.required(now);

@@ -16,7 +16,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Two of the same `seed` wait alike; give each node another.
+    /// Two with the same `seed` wait alike, so every node needs a seed of its own.
     pub const fn new(seed: u64) -> Self {
         Self { failures: 0, random: seed }
     }
@@ -30,7 +30,7 @@ impl Backoff {
         Duration::from_nanos(nanos as u64)
     }
 
-    /// The source answered: the next failure begins anew.
+    /// The source answered: the next failure waits for 100 ms at most again.
     pub fn reset(&mut self) {
         self.failures = 0;
     }

@@ -1,4 +1,4 @@
-//! HTTP as sources use it: one host, no surprises. No redirects, no proxies, no compression, a limit on time and size.
+//! The HTTP client of sources: one host, no redirects, no proxies, no compression, limits on time and size.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,16 +11,16 @@ use serde_json::{Map, Value};
 
 use super::SourceError;
 
-/// The longest answer; a block service's take less than 200 bytes.
+/// The longest answer that is read; a block service's answers have less than 200 bytes.
 const BODY_BYTES: usize = 64 << 10;
 const CONNECT_TIME: Duration = Duration::from_secs(2);
-/// From the request to the end of the answer.
+/// The longest time from the request to the end of the answer.
 const TOTAL_TIME: Duration = Duration::from_secs(5);
-/// Shorter than the 5 s after which the service closes an idle connection, so that no request goes out on a dying one.
+/// How long an idle connection is kept: less than the 5 s after which the service closes it, so that no request goes out on a dying one.
 const IDLE_TIME: Duration = Duration::from_secs(4);
 /// How much of an unexpected answer an error repeats.
 const SHOWN_CHARS: usize = 60;
-/// And of the reason that a service gives in its own words.
+/// How much of a service's own reason an error repeats.
 const REASON_CHARS: usize = 200;
 
 /// A web server to ask.
@@ -38,12 +38,12 @@ pub(super) struct Reply {
 }
 
 impl Http {
-    /// For a server at `http://host:port`, a path in front of all pages allowed.
+    /// A client of the server at `http://host:port`, where a path in front of all pages is allowed.
     ///
     /// # Errors
     /// Another scheme, credentials, a query or a fragment in `url`.
     pub(super) fn new(url: &str) -> Result<Self, SourceError> {
-        // What stands before an @ may be a password.
+        // Whatever stands before an @ may be a password.
         let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
         let refused = |problem: String| SourceError { url: shown.to_owned(), problem, is_over: false };
         let parsed = Url::parse(url).map_err(|error| refused(format!("expected http://host:port, got {error}")))?;
@@ -78,10 +78,10 @@ impl Http {
         self.client.post(format!("{}{page}", self.base)).json(json)
     }
 
-    /// Sends the request and reads the answer, whatever its status, but for redirects.
+    /// Sends the request and reads the answer, whatever its status. Redirects are not followed.
     ///
     /// # Errors
-    /// No connection, no answer in time, a redirect, or one that is too long.
+    /// No connection, no answer in time, a redirect, or an answer that is too long.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Reply, SourceError> {
         let failed = |error: reqwest::Error| self.error(causes(&error.without_url()));
         let mut response = request.send().await.map_err(failed)?;
@@ -108,7 +108,7 @@ impl Http {
 }
 
 impl Reply {
-    /// The JSON object that the body is.
+    /// The body as a JSON object.
     pub(super) fn object(&self) -> Result<Map<String, Value>, String> {
         match serde_json::from_str(&self.body) {
             Ok(Value::Object(object)) => Ok(object),
@@ -134,8 +134,8 @@ impl Reply {
     }
 }
 
-/// A client without TLS to speak of: reqwest is built without a crypto provider of its own, so it gets one, and no root
-/// certificates, whose loading would cost more than all else at start.
+/// The HTTP client. reqwest is built without a crypto provider of its own, so it is given one. It gets no root certificates, because only
+/// http is spoken and loading them would cost more than all else at the start.
 fn client() -> Result<Client, String> {
     let tls = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()

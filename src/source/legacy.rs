@@ -1,11 +1,11 @@
-//! What the exercise's first service says: `/request.php` and `/submit.php`. Free hosting wraps HTML around its answers,
-//! so the JSON object, or the word, is looked for in whatever came.
+//! Reads the answers of the exercise's first service, `/request.php` and `/submit.php`. Free hosting wraps HTML around them, so the JSON
+//! object, or the word, is looked for in whatever came.
 
 use serde_json::{Map, Value};
 
 use super::http::shown;
 
-/// How many opening braces are tried as the object's beginning; pages bring styles and scripts along.
+/// How many opening braces are tried as the object's beginning; pages contain styles and scripts, too.
 const TRIES: usize = 64;
 
 /// The first JSON object in `body` that has the field.

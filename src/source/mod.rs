@@ -5,8 +5,8 @@
 //!                          ^────submit─── Solution      Verdict ──> the source's final answer, perhaps with the next template
 //! ```
 //!
-//! A session numbers its templates, and each job carries that number: so the session finds the coinbase or the pool's job of a solution
-//! again.
+//! A session numbers its templates, and each job carries its template's number. By it the session finds the coinbase or the pool's job of a
+//! solution again.
 
 mod backoff;
 mod http;
@@ -35,58 +35,67 @@ pub struct Offer {
 pub enum Verdict {
     /// A block was accepted.
     Block {
-        /// Its height, where the source tells it.
+        /// Its height, where the source gives it.
         height: Option<u64>,
         /// The block to find next, where the source names it at once.
         next: Option<Template>,
     },
     /// A share was accepted.
     Share,
-    /// For a block that was found already.
+    /// The solution is for a block that was found already.
     Stale,
-    /// Refused.
+    /// The source refused the solution.
     Rejected {
         /// The source's reason.
         reason: String,
     },
-    /// Not understood, and why.
+    /// The source did not understand the solution, or cannot take one of this kind; with the reason.
     NotUnderstood(String),
 }
 
-/// Why a source gave no answer. It may the next time; a [`Verdict`] is final, this is not.
+/// Why a source gave no answer. Unlike a [`Verdict`] this is not final: the source may answer the next time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {problem}")]
 pub struct SourceError {
     /// Which source, without credentials.
     pub url: String,
-    /// What came and what was expected.
+    /// What was expected, and what came.
     pub problem: String,
-    /// Whether the session is over, so that another has to be opened. Otherwise it may be asked again.
+    /// Whether the session is over, so that another has to be opened. Otherwise the same session may be asked again.
     pub is_over: bool,
 }
 
 /// A future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// A place that has blocks to find.
+/// A source of blocks to find.
 pub trait BlockSource: Send + Sync {
     /// The source's address, without credentials.
     fn url(&self) -> &str;
 
-    /// Begins a session. Ends in bounded time.
+    /// Opens a session, within bounded time.
+    ///
+    /// # Errors
+    /// The source cannot be reached, or refuses the session.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>>;
 }
 
 /// A conversation with a source.
 pub trait Session: Send {
-    /// Waits until the source wants something else than it last said, a block or a difficulty, and gives it. Cancel-safe: nothing is lost
-    /// when the future is dropped, and a later call goes on.
+    /// Waits until the source wants something else than in its last template, be it a block or a difficulty, and gives the new template.
+    /// Cancel-safe: nothing is lost when the future is dropped, and a later call goes on.
+    ///
+    /// # Errors
+    /// The source gave no answer, or an unusable one. [`SourceError::is_over`] says whether the session can be used any further.
     fn next(&mut self) -> BoxFuture<'_, Result<Offer, SourceError>>;
 
-    /// Lets [`next`](Self::next) give what the source wants now, though it may be what it last said. Where the source can be asked, it is
-    /// asked at once.
+    /// Makes [`next`](Self::next) give the present template, even if it is the same as the last one. A source that can be asked is asked at
+    /// once.
     fn ask(&mut self);
 
-    /// Hands a solution in. Ends in bounded time; [`next`](Self::next) may be called meanwhile.
+    /// Submits a solution, within bounded time. [`next`](Self::next) may be called meanwhile.
+    ///
+    /// # Errors
+    /// The source gave no answer, so the solution may be submitted again.
     fn submit(&self, solution: &Solution) -> BoxFuture<'static, Result<Verdict, SourceError>>;
 }

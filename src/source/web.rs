@@ -4,8 +4,8 @@
 //! next ──> request (a task of its own) ──> Offer        submit ──> request ──> Verdict, with the next template if the service names it
 //! ```
 //!
-//! A service that has no `/api/v1/block` is taken for the first one, asked by `/request.php` and told by `/submit.php`.
-//! That one counts no heights, so its blocks have height 0 on every node alike.
+//! A service that has no `/api/v1/block` is taken for the exercise's first one: blocks come from `/request.php`, and solutions go to
+//! `/submit.php`. That service counts no heights, so its blocks have height 0 on every node.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::work::{
 };
 
 const BLOCK: &str = "/api/v1/block";
-/// A shorter interval between two polls would only load the service.
+/// The shortest interval between two polls; a shorter one would only load the service.
 const SHORTEST_POLL: Duration = Duration::from_millis(10);
 
 /// The block web service at an address.
@@ -34,11 +34,11 @@ pub struct WebSource {
 }
 
 impl WebSource {
-    /// The service at `url`, `http://host:port` and a path at most. Blocks are submitted under the name `pool`. A session asks for
-    /// the block to find once each `poll`, 10 ms at least.
+    /// The service at `url`, which is `http://host:port` with an optional path. Blocks are submitted under the name `pool`. A session asks
+    /// for the block to find every `poll`, at most every 10 ms.
     ///
     /// # Errors
-    /// An address of another form.
+    /// The address has another form.
     pub fn new(url: &str, pool: String, poll: Duration) -> Result<Self, SourceError> {
         let client = WebClient { http: Http::new(url)?, pool, is_legacy: AtomicBool::new(false) };
         Ok(Self { client: Arc::new(client), poll: poll.max(SHORTEST_POLL) })
@@ -57,8 +57,8 @@ impl BlockSource for WebSource {
     }
 }
 
-/// What one user of the service knows: what it was offered last, and when it asks again. The clock of the polls and the request
-/// under way live here and not in the future of [`next`](Session::next), so that dropping that future changes neither.
+/// One session: the last offer, and when the service is asked again. The clock of the polls and the request under way live here and not in
+/// the future of [`next`](Session::next), so that dropping that future changes neither.
 #[derive(Debug)]
 struct WebSession {
     client: Arc<WebClient>,
@@ -67,9 +67,9 @@ struct WebSession {
     due: Instant,
     /// The request under way. It runs in a task, so that its time limit does not depend on how often `next` is called.
     request: Option<Request>,
-    /// What was offered last.
+    /// The last offer.
     offered: Option<Template>,
-    /// Whether the answer to the next request counts even if it is what was offered last.
+    /// Whether the answer to the next request is given even if it is the same as the last offer.
     repeat: bool,
 }
 
@@ -86,7 +86,7 @@ impl WebSession {
         Self { client, poll, due: now(), request: None, offered: None, repeat: false }
     }
 
-    /// Waits for the poll's time and for the answer. Nothing but `self` is changed, and only between two waits.
+    /// Waits for the poll's time and for the answer. Cancel-safe: only `self` is changed, and only between two waits.
     async fn next_offer(&mut self) -> Result<Offer, SourceError> {
         loop {
             if self.request.is_none() {
@@ -97,7 +97,7 @@ impl WebSession {
             let answer = (&mut request.answer).await;
             let (asked, may_repeat) = (request.asked, request.repeat);
             self.request = None;
-            // After an `ask` while the request was under way, the next one goes out at once.
+            // If [`Session::ask`] was called while the request was under way, the next one goes out at once.
             if !self.repeat {
                 self.due = now() + self.poll;
             }
@@ -133,8 +133,8 @@ impl Session for WebSession {
         Box::pin(self.next_offer())
     }
 
-    /// A request that is under way already goes on, and its answer counts if it is another template. The answer to the request after it
-    /// counts in any case.
+    /// A request that is under way goes on, and its answer is given if it is another template. The answer to the request after it is given
+    /// in any case.
     fn ask(&mut self) {
         self.repeat = true;
         self.due = now();
@@ -146,12 +146,12 @@ impl Session for WebSession {
     }
 }
 
-/// The service's two pages, in either form.
+/// The requests to the service, in its own form or in that of the exercise's first one.
 #[derive(Debug)]
 struct WebClient {
     http: Http,
     pool: String,
-    /// Whether it turned out to be the exercise's first service.
+    /// Whether the service turned out to be the exercise's first one.
     is_legacy: AtomicBool,
 }
 
@@ -168,7 +168,7 @@ impl WebClient {
             reply.object().and_then(|object| template(&object, height(&object)?))
         };
         let template = template.map_err(|problem| self.http.error(problem))?;
-        // Only now, as any server may say 404 once.
+        // This is set only now, because any server may answer 404 once.
         self.is_legacy.store(is_legacy, Ordering::Relaxed);
         Ok(template)
     }
@@ -193,7 +193,7 @@ impl WebClient {
         verdict.map_err(|problem| self.http.error(problem))
     }
 
-    /// Sends the request, or the first service's form of it where the page is not found. Says which one was answered.
+    /// Sends the request, or, if the page is not found, the first service's form of it. Gives true with the answer to the latter.
     async fn request(
         &self,
         request: RequestBuilder,
@@ -247,7 +247,7 @@ fn verdict(reply: &Reply) -> Result<Verdict, String> {
     let reason = |otherwise: &str| reply.reason().unwrap_or_else(|| otherwise.into());
     match (reply.status, object.get("status").and_then(Value::as_str)) {
         (200, Some("success")) => {
-            // The block is accepted whatever else the answer says: without a next block in it, the poll has to find that one.
+            // The block is accepted whatever else the answer says. If the answer does not name the next block, the poll finds it.
             let height = height(&object).ok();
             let next = height.and_then(|height| template(&object, height).ok());
             Ok(Verdict::Block { height, next })

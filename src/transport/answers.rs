@@ -52,8 +52,8 @@ pub(super) struct OpenRequests<W> {
 }
 
 impl<W> OpenRequests<W> {
-    /// So many requests of each kind are kept; when one more comes, the oldest is dropped unanswered. Both kinds together stay
-    /// below the number of streams that a QUIC connection may have, so requests that nobody answers never block others.
+    /// How many requests of each kind are kept; when one more comes, the oldest is dropped unanswered. Both kinds together stay below the
+    /// number of streams that a QUIC connection may have, so requests that nobody answers never block others.
     const OF_A_KIND: usize = 4;
 
     /// No requests yet. A request is kept for `patience`, after which the asker may have given up.

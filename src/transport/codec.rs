@@ -4,11 +4,11 @@
 //! length (u32, big-endian: of all that follows, at most 65,536)  version (u8)  kind (u8)  body
 //! ```
 //!
-//! 1. The kind says which message it is; its numbers are fixed in one table below and never used again for another.
+//! 1. The kind says which message it is. Its numbers are fixed in one table below, and no number is ever reused for another kind.
 //! 2. The body is the message's content in bincode's standard configuration, read with a limit and to its last byte.
 //! 3. A kind that is unknown is an error in our own version, and passed over in a newer one: old nodes stay in a cluster while it is being
 //!    updated. Frames of older versions are refused.
-//! 4. A message's lists are bounded by the frame's length. Whether they are as short as the cluster's rules ask is the rules' affair.
+//! 4. A message's lists are bounded by the frame's length. The cluster's rules check whether they are as short as the rules ask.
 //!
 //! This is the only file that knows bincode, so that it can be replaced.
 
@@ -50,7 +50,7 @@ pub enum CodecError {
         /// How many bytes came, the length field included.
         got: usize,
     },
-    /// The frame is of an older version, whose messages were others.
+    /// The frame is of an older version, whose messages differ.
     #[error("expected frame version {VERSION} or newer, got {0}: run the same version of Headframe on all nodes")]
     Version(u8),
     /// Our own version has no such kind.
@@ -109,6 +109,9 @@ kinds! {
 }
 
 /// The frame that carries `message`, its length field included.
+///
+/// # Errors
+/// The message is too large for a frame, or cannot be encoded.
 pub fn encode(message: &Message) -> Result<Vec<u8>, CodecError> {
     let (kind, body) = kind_and_body(message)?;
     let content = HEAD + body.len();
@@ -122,6 +125,9 @@ pub fn encode(message: &Message) -> Result<Vec<u8>, CodecError> {
 }
 
 /// The message in a whole frame, its length field included; `None` when a newer version sent a kind unknown to this one.
+///
+/// # Errors
+/// The bytes are not one whole frame, or its version, kind or body is refused.
 pub fn decode(frame: &[u8]) -> Result<Option<Message>, CodecError> {
     let wrong_length = CodecError::Length { got: frame.len() };
     let Some((length, content)) = frame.split_first_chunk() else { return Err(wrong_length) };
@@ -138,8 +144,8 @@ pub fn decode(frame: &[u8]) -> Result<Option<Message>, CodecError> {
     }
 }
 
-/// The limit bounds the size of the numbers that are read, as they stand in memory. A list that claims more elements than the body holds costs at
-/// most the 1 MiB that serde sets aside before it reads them, and a list within a list as much again.
+/// The limit bounds the size of the values that are read, as they stand in memory. A list that claims more elements than the body holds
+/// costs at most the 1 MiB that serde reserves before it reads them, and a list within a list as much again.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_CONTENT>> =
     bincode::config::standard().with_limit::<MAX_CONTENT>();
 

@@ -25,7 +25,7 @@ const MAX_FILE: u64 = 64 * 1024;
 /// Why a directory of certificates cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateFileError {
-    /// There is a file already.
+    /// There is a file of that name already.
     #[error(
         "expected no file {0} yet: certificates are never overwritten; choose another directory or remove it first"
     )]
@@ -46,7 +46,7 @@ pub enum CertificateFileError {
         /// Its mode.
         mode: u32,
     },
-    /// What a file holds is of no use.
+    /// A file's content cannot be used.
     #[error("{dir}: {cause}")]
     Identity {
         /// The directory.
@@ -54,7 +54,7 @@ pub enum CertificateFileError {
         /// What is wrong.
         cause: IdentityError,
     },
-    /// The system refused.
+    /// The system refused access to a file or directory.
     #[error("expected to read or write {file}: {cause}")]
     Io {
         /// The file or directory.
@@ -64,7 +64,10 @@ pub enum CertificateFileError {
     },
 }
 
-/// Makes a cluster: a CA, and a key and certificate for each of `nodes`, in `dir`.
+/// Makes a cluster in `dir`: a CA, and a key and certificate for each of `nodes`, valid from `now`.
+///
+/// # Errors
+/// A file exists already or cannot be written, or a key or certificate cannot be made.
 pub fn create_cluster(
     dir: &Path,
     nodes: impl IntoIterator<Item = NodeId>,
@@ -72,13 +75,16 @@ pub fn create_cluster(
 ) -> Result<(), CertificateFileError> {
     create_dir(dir)?;
     let ca = ClusterCa::generate(now).map_err(in_dir(dir))?;
-    // The key first: it is the file whose presence says that there is a cluster here already.
+    // The key is written first: its presence shows that there is a cluster here already.
     create(&dir.join("ca.key"), &ca.key_pem(), 0o600)?;
     create(&dir.join("ca.pem"), ca.certificate_pem(), 0o644)?;
     nodes.into_iter().try_for_each(|node| write_node(dir, &ca, node, now))
 }
 
-/// Makes a key and certificate for one more node of the cluster in `dir`.
+/// Makes a key and certificate for one more node of the cluster in `dir`, valid from `now`.
+///
+/// # Errors
+/// The CA's files are missing or of no use, a key can be read by others, or the node's files exist already or cannot be written.
 pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
     let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
     let ca = ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))?;
@@ -87,6 +93,9 @@ pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), Certifi
 
 impl Identity {
     /// The identity of `node` from the files in `dir`, checked as its peers will check it at the time `now`.
+    ///
+    /// # Errors
+    /// A file is missing or cannot be read, the key can be read by others, or peers would refuse the identity.
     pub fn load(dir: &Path, node: NodeId, now: SystemTime) -> Result<Self, CertificateFileError> {
         let (certificate, key) = node_files(node);
         let (ca, certificate, key) = (read(dir, "ca.pem")?, read(dir, &certificate)?, read_key(dir, &key)?);
@@ -127,7 +136,7 @@ fn read(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
 fn read_key(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
     let file = dir.join(name);
     let opened = open(dir, &file)?;
-    // Of the open file, so that the one that was checked is the one that is read.
+    // The mode is that of the open file, so that the file that is checked is the one that is read.
     let metadata = opened.metadata().map_err(|cause| CertificateFileError::Io { file: file.clone(), cause })?;
     let mode = metadata.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {

@@ -52,9 +52,9 @@ pub enum IdentityError {
     /// The certificate is another node's.
     #[error("expected the certificate of node {expected}, got that of node {got}: every node needs its own")]
     OtherNode {
-        /// Who it should be for.
+        /// The node that it should be for.
         expected: NodeId,
-        /// Who it is for.
+        /// The node that it is for.
         got: NodeId,
     },
     /// The key is not the certificate's.
@@ -98,11 +98,14 @@ pub(super) struct IssuedPem {
 }
 
 impl ClusterCa {
-    /// A new cluster. `now` begins the certificate's ten years.
+    /// A new cluster's CA, whose certificate is valid for ten years from `now`.
+    ///
+    /// # Errors
+    /// The key or the certificate cannot be made.
     pub fn generate(now: SystemTime) -> Result<Self, IdentityError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        // Two clusters' CAs differ in name, so that a mix-up is seen as one.
+        // Two clusters' CAs differ in name, so that a mix-up is recognised.
         let id = ::ring::digest::digest(&::ring::digest::SHA256, key.public_key_raw());
         params.distinguished_name = Default::default();
         params
@@ -119,7 +122,10 @@ impl ClusterCa {
         })
     }
 
-    /// The cluster whose CA has this certificate and key.
+    /// The CA with this certificate and key, both as PEM.
+    ///
+    /// # Errors
+    /// Either cannot be read, they do not belong together, or the certificate is not a CA's.
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, IdentityError> {
         let certificate_pem = certificate.to_owned();
         let certificate = read_certificate(certificate_pem.as_bytes())?;
@@ -130,7 +136,7 @@ impl ClusterCa {
             &ring::default_provider(),
         );
         whole.map_err(explain)?;
-        // rcgen signs with any certificate; peers would refuse what comes of it.
+        // rcgen signs with any certificate; peers would refuse the result.
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| IdentityError::NotCa)?;
         if !parsed.is_ca() {
             return Err(IdentityError::NotCa);
@@ -138,7 +144,10 @@ impl ClusterCa {
         Ok(Self { issuer: Issuer::from_ca_cert_der(&certificate, key)?, certificate, certificate_pem })
     }
 
-    /// A new key and certificate for `node`. `now` begins the certificate's two years.
+    /// A new key and certificate for `node`, valid for two years from `now`.
+    ///
+    /// # Errors
+    /// They cannot be made, or peers would refuse them.
     pub fn issue(&self, node: NodeId, now: SystemTime) -> Result<Identity, IdentityError> {
         let (certificate, key) = self.sign(node, now)?;
         Identity::new(node, self.certificate.clone(), certificate.into(), key.into(), now)
@@ -155,7 +164,7 @@ impl ClusterCa {
         &self.certificate_pem
     }
 
-    /// The CA's key: the cluster's secret.
+    /// The CA's private key: the cluster's secret.
     pub(super) fn key_pem(&self) -> String {
         self.issuer.key().serialize_pem()
     }
@@ -198,6 +207,9 @@ impl Identity {
     }
 
     /// The identity in three PEM texts: the cluster's CA certificate, the node's certificate, and its key.
+    ///
+    /// # Errors
+    /// A text cannot be read, or peers would refuse the identity of `node` at the time `now`.
     pub fn from_pem(
         node: NodeId,
         ca: &str,
@@ -210,17 +222,17 @@ impl Identity {
         Self::new(node, read_certificate(ca.as_bytes())?, read_certificate(certificate.as_bytes())?, key, now)
     }
 
-    /// Whose identity it is.
+    /// The node that this identity belongs to.
     pub fn node(&self) -> NodeId {
         self.node
     }
 
-    /// The certificates to show.
+    /// The certificates that it shows to peers.
     pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone()]
     }
 
-    /// The node's secret.
+    /// The node's private key: a secret.
     pub(super) fn key(&self) -> PrivateKeyDer<'static> {
         self.key.clone_key()
     }
@@ -252,7 +264,7 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// The one crypto provider, always handed over: a process-wide default is a matter of luck.
+/// The crypto provider. It is handed over at every use, since a process-wide default depends on what else runs in the process.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(ring::default_provider())
 }
@@ -290,7 +302,7 @@ fn read_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, IdentityError
 
 fn set_validity(params: &mut CertificateParams, now: SystemTime, validity: Duration) {
     let now = date_time_ymd(1970, 1, 1) + now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // A day's grace for machines whose clocks are behind.
+    // One day's grace is for machines whose clocks are behind.
     params.not_before = now - DAY;
     params.not_after = now + validity;
 }

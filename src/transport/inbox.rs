@@ -1,9 +1,9 @@
-//! A node's bounded inbox: many tasks put messages in, one waits for them, until it is closed.
+//! A node's bounded inbox: many tasks put messages in, and one takes them out until it is closed.
 
 use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
-/// The receiving end. Dropping it, or closing it, makes the senders' messages go nowhere.
+/// The receiving end. Once it is dropped or closed, further messages are lost.
 pub(super) struct Inbox<T> {
     messages: Mutex<mpsc::Receiver<T>>,
     closed: CancellationToken,
@@ -20,7 +20,7 @@ impl<T> Inbox<T> {
     pub(super) async fn recv(&self) -> Option<T> {
         let mut messages = self.messages.lock().await;
         tokio::select! {
-            // What came before the end is still handed out.
+            // Messages that came before the end are still handed out.
             biased;
             message = messages.recv() => message,
             () = self.closed.cancelled() => {
@@ -35,7 +35,7 @@ impl<T> Inbox<T> {
         self.closed.is_cancelled()
     }
 
-    /// Ends [`recv`](Self::recv), waiting or yet to come, after what is already here.
+    /// Ends every present and future [`recv`](Self::recv), after the messages that are already here.
     pub(super) fn close(&self) {
         self.closed.cancel();
     }

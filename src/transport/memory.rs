@@ -15,12 +15,12 @@ use super::inbox::Inbox;
 use super::{BoxFuture, Member, Transport, codec};
 use crate::cluster::{Message, NodeId};
 
-/// How many messages wait for a node at most, those still on a delayed link included; further ones are dropped.
+/// The most messages that wait for a node, those still on a delayed link included; further ones are dropped.
 pub const INBOX: usize = 1024;
 
 type Frame = (NodeId, Vec<u8>);
 
-/// The hub. Clones are the same network.
+/// The hub. All clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork(Arc<Mutex<Hub>>);
 
@@ -54,17 +54,17 @@ impl MemoryNetwork {
         self.hub().cut.extend([(a, b), (b, a)]);
     }
 
-    /// Mends one direction.
+    /// Restores one direction.
     pub fn restore(&self, from: NodeId, to: NodeId) {
         self.hub().cut.remove(&(from, to));
     }
 
-    /// Mends both directions.
+    /// Restores both directions.
     pub fn restore_both(&self, a: NodeId, b: NodeId) {
         self.hub().cut.retain(|link| *link != (a, b) && *link != (b, a));
     }
 
-    /// Lets every message from one node to another take so long from now on. Needs a tokio runtime with time.
+    /// Delays every message from one node to another by `delay` from now on. This needs a tokio runtime with time.
     pub fn delay(&self, from: NodeId, to: NodeId, delay: Duration) {
         self.hub().delays.insert((from, to), delay);
     }

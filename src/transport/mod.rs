@@ -1,10 +1,11 @@
 //! Carries messages between nodes. The connection is pluggable: [`quic`] is the product's, [`memory`] the tests'.
 //!
-//! A transport promises little, so that many things can be one: a message that arrives comes from the node that is named beside it, as
-//! well as the transport can tell. It may arrive late, twice, out of order or never; the cluster's rules cope. `send` never waits.
+//! A transport promises little, so that many kinds of connection can be one: a message that arrives comes from the node that is named
+//! beside it, as well as the transport can tell. It may arrive late, twice, out of order or never; the cluster's rules cope. `send` never
+//! waits.
 //!
-//! `tests/suite/transport` is the conformance suite. Its native part is for transports between Headframe nodes: every message arrives whole and
-//! unchanged. Its dialect part is for those that translate to other programs' words as well: it says which facts must survive.
+//! `tests/suite/transport` is the conformance suite. Its native part is for transports between Headframe nodes: every message arrives whole
+//! and unchanged. Its dialect part is for transports that translate to another program's messages: it says which facts must survive.
 //!
 //! What every transport may need stands beside them: [`codec`] (a message as bytes), [`identity`] and [`files`] (who a node is, and how
 //! it proves that), and the table of which message answers which.
@@ -28,9 +29,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// A node of the cluster, as the others know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who it is.
+    /// Its id.
     pub id: NodeId,
-    /// Where it is reached.
+    /// The address at which the others reach it.
     pub address: SocketAddr,
     /// Whether it can show witnesses of its work, as every Headframe node can. A member that cannot is not judged by them.
     pub proves: bool,
@@ -48,8 +49,8 @@ pub trait Transport: Send + Sync {
     /// Where the others reach this node.
     fn local_address(&self) -> SocketAddr;
 
-    /// Names the members to exchange messages with, in place of those named before; connections to members that are no longer named are closed.
-    /// This node itself may be among them and is passed over. Of two members with one id the last one counts.
+    /// Names the members to exchange messages with, in place of those named before; connections to members that are no longer named are
+    /// closed. This node itself may be among them and is passed over. Of two members with one id the last one counts.
     fn set_peers(&self, members: &[Member]);
 
     /// Sends `message` on its way, or drops it: to an unknown node, over a dead link, or past a full queue.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::{Digest, DigestError};
 
-/// The hash of a block header. It is written with its bytes in the opposite of SHA-256's order, as Bitcoin's programs and block explorers
+/// The hash of a block header. It is written with its bytes in the reverse of SHA-256's order, as Bitcoin's programs and block explorers
 /// do: the zeros come first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockHash(Digest);
@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(Digest::from(hash), genesis().digest());
     }
 
-    /// Bitcoin's second block, whose hash is another well-known one.
+    /// Bitcoin's second block, whose hash is well known, too.
     #[test]
     fn a_hash_stands_in_the_next_header_in_the_order_of_its_bytes() {
         let second = "010000006fe28c0ab6f1b372c1a6a246ae63f74f931e8365e15a089c68d6190000000000982051fd1e4ba744bbbe680e1fee1467\

@@ -1,4 +1,4 @@
-//! Inputs of tests whose answers are known.
+//! Test inputs whose answers are known.
 //!
 //! `tests/kernels.rs` includes this file too, so everything it needs comes by `super`.
 
@@ -10,17 +10,18 @@ pub(crate) const PREV: &str = "00000004fa2ebde0680a0434362269685583b246878644b1e
 /// The check text's timestamp.
 pub(crate) const TIMESTAMP: &str = "1550766000000";
 
-/// Numbers of zero digits, and the first nonce with so many in the check text, hashed twice; from another SHA-256 implementation.
+/// Pairs of a number of leading zero hex digits and the first nonce whose hash of the check text has that many, hashed twice; computed with
+/// another SHA-256 implementation.
 pub(crate) const FIRST_NONCES: [(i64, u64); 4] = [(1, 2), (2, 319), (3, 4750), (4, 92579)];
 
 /// Bitcoin's first block.
 pub(crate) const GENESIS: &str = "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e\
     67768f617fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff001d1dac2b7c";
 
-/// Its hash, as Bitcoin shows it: 43 zero bits.
+/// Its hash, as Bitcoin shows it. It begins with 43 zero bits.
 pub(crate) const GENESIS_HASH: &str = "000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f";
 
-/// A text behind the check text's previous hash.
+/// A text puzzle on the check text's previous hash.
 pub(crate) fn text(timestamp: &str, hashing: Hashing) -> Puzzle {
     let (prev, timestamp) = (PREV.parse().unwrap(), timestamp.parse().unwrap());
     Puzzle::Text(TextPuzzle { prev, timestamp, hashing })
@@ -31,7 +32,7 @@ pub(crate) fn check_text() -> Puzzle {
     text(TIMESTAMP, Hashing::Double)
 }
 
-/// The check text with a target of so many zero digits: [`FIRST_NONCES`] has the first solutions.
+/// The check text with a target of `zeros` leading zero hex digits: [`FIRST_NONCES`] has the first solutions.
 pub(crate) fn check_job(zeros: i64, search: Search) -> Job {
     Job::new(check_text(), Target::from_zeros(zeros, ZeroUnit::Hex).unwrap(), search)
 }

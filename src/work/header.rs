@@ -10,27 +10,27 @@ use super::{BlockHash, Digest, NonceRange, reference};
 /// A block header, as in Bitcoin's protocol: 80 bytes, numbers little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Header {
-    /// Block version; BIP 320 leaves bits of it to miners.
+    /// Block version; BIP 320 leaves 16 of its bits to miners.
     pub version: u32,
-    /// Digest of the previous block's header.
+    /// Digest of the previous block's header, in SHA-256's byte order.
     pub prev_blockhash: Digest,
-    /// Root of the transactions' merkle tree.
+    /// Root of the transactions' merkle tree, in SHA-256's byte order.
     pub merkle_root: Digest,
-    /// Seconds since 1970.
+    /// The block's time, in seconds since 1970.
     pub time: u32,
     /// The target in compact form.
     pub bits: u32,
-    /// What is searched.
+    /// The number that the search varies.
     pub nonce: u32,
 }
 
 /// Why a text is not a header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// Not 160 characters.
+    /// The text is not 160 characters long.
     #[error("expected an 80-byte header as 160 hex digits, got {0} characters")]
     Length(usize),
-    /// Not hex.
+    /// The text has a character that is no hex digit.
     #[error("expected an 80-byte header as 160 hex digits, found something else in them")]
     Digit,
 }
@@ -67,7 +67,7 @@ impl Header {
         reference::sha256d(&self.to_bytes())
     }
 
-    /// The same as the block's hash, which is shown in Bitcoin's byte order.
+    /// The digest as a block hash, which is shown in Bitcoin's byte order.
     pub fn hash(&self) -> BlockHash {
         self.digest().into()
     }
@@ -95,10 +95,13 @@ impl FromStr for Header {
 
 /// A header whose nonce, and where `version_mask` allows it the version, is searched.
 ///
-/// A *nonce* of the search is a number that names both: its lowest bits choose among neighbouring versions (up to
-/// [`HeaderPuzzle::GROUP_BITS`] of them, so that one nonce field serves a group of versions: their second blocks are the
-/// same, and a kernel may share that work), the next 32 are the nonce field, the rest the remaining version bits.
-/// Without a mask it is simply the nonce field.
+/// A *nonce* of the search is one number for both. From its lowest bit upwards it consists of:
+/// 1. up to [`HeaderPuzzle::GROUP_BITS`] bits of the version. Headers that differ only in these have the same second SHA-256 block, and a
+///    kernel may share the work on it;
+/// 2. the 32 bits of the nonce field;
+/// 3. the remaining version bits.
+///
+/// Without a mask the nonce is simply the nonce field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HeaderPuzzle {
     /// The header; its own nonce does not matter.
@@ -108,7 +111,7 @@ pub struct HeaderPuzzle {
 }
 
 impl HeaderPuzzle {
-    /// At most so many version bits stand below the nonce field: groups of up to 8 versions.
+    /// The most version bits that stand below the nonce field: groups of up to 8 versions.
     pub const GROUP_BITS: u32 = 3;
 
     /// How many version bits stand below the nonce field in this puzzle's nonces.
@@ -116,7 +119,7 @@ impl HeaderPuzzle {
         self.version_mask.count_ones().min(Self::GROUP_BITS)
     }
 
-    /// Every nonce that the search knows.
+    /// Every nonce of the search: 2^32 for each version, 2^63 at most.
     pub fn space(&self) -> NonceRange {
         NonceRange::new(0, 1 << (32 + self.version_mask.count_ones()).min(63))
     }
@@ -141,7 +144,7 @@ impl HeaderPuzzle {
     }
 }
 
-/// Puts the low bits of `value` into the places that `mask` has, lowest first.
+/// Puts the low bits of `value` into the places of the one bits of `mask`, lowest first.
 fn deposit(mut value: u64, mask: u32) -> u32 {
     let mut placed = 0;
     let mut left = mask;

@@ -1,4 +1,4 @@
-//! What nodes are given, and what they find.
+//! Jobs, which nodes are given to search, and the solutions that they find.
 
 use std::fmt;
 
@@ -9,29 +9,29 @@ use super::{Digest, NonceRange, Puzzle, Target, reference};
 /// Whether a job ends with its first solution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum Search {
-    /// The first solution ends it: a block is found.
+    /// The first solution ends the job: a block is found.
     #[default]
     First,
-    /// Every solution is reported and the search goes on: shares.
+    /// Every solution is reported, and the search goes on: shares.
     Every,
 }
 
-/// What is wanted of a hash, and whether the search goes on after it.
+/// Which hashes are wanted, and whether the search goes on after the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Goal {
-    /// What a block's hash must not exceed.
+    /// The target that a block's hash must not exceed.
     pub block: Target,
-    /// What a hash must not exceed to be reported: the block's target, or a pool's easier one for shares.
+    /// The target that a hash must not exceed to be reported: the block's, or a pool's easier one for shares.
     pub report: Target,
     /// Whether the first reported hash ends the search.
     pub search: Search,
 }
 
-/// One life of a process: a number drawn at its start.
+/// One life of a process, named by a random number that is drawn at its start.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Run(pub u64);
 
-/// A place among the jobs of one run. No two jobs of a template have the same.
+/// A job's number within one run. No two jobs of a template have the same slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Slot {
     /// The run of the process that makes the job.
@@ -40,29 +40,30 @@ pub struct Slot {
     pub n: u64,
 }
 
-/// How the session that made a job's template finds what belongs to it. It counts for that run of the process only.
+/// By its tag the session that made a job's template finds what belongs to the job: its coinbase, or the pool's job. A tag is valid only in
+/// the run of the process that made the job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct Tag {
     /// The template's number in its session.
     pub template: u64,
-    /// Who made the job, and which of its jobs it is.
+    /// The run that made the job, and the job's number in it.
     pub slot: Slot,
 }
 
 /// One nonce space to search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Job {
-    /// The search that it belongs to.
+    /// The round that it belongs to.
     pub round: RoundId,
-    /// What is wanted.
+    /// Which hashes are wanted.
     pub goal: Goal,
     /// What is hashed.
     pub puzzle: Puzzle,
-    /// What its maker's session knows it by.
+    /// The tag by which its maker's session finds it again.
     pub tag: Tag,
 }
 
-/// Names a job by its content, so that two nodes which make the same job mean the same one.
+/// Names a job by its content: equal jobs have the same id on every node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobId(pub u64);
 
@@ -75,12 +76,12 @@ pub struct BlockId {
     pub hash: Digest,
 }
 
-/// The search for one block. When it changes, jobs of the last one are of no use.
+/// The search for one block. When the round changes, jobs of the round before are of no use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RoundId {
     /// The block that is built on.
     pub block: BlockId,
-    /// Counts a source's fresh starts on that block, where it has any; otherwise 0.
+    /// Counts how often a source has restarted the search on that block; 0 if sources of its kind do not.
     pub generation: u64,
 }
 
@@ -98,19 +99,19 @@ pub struct Solution {
 }
 
 impl Job {
-    /// A job of no source: one search, whose first hit or every hit is wanted.
+    /// A job that no source gave, for a single search on this box.
     pub fn new(puzzle: Puzzle, target: Target, search: Search) -> Self {
         let block = BlockId { height: 0, hash: puzzle.prev() };
         let goal = Goal { block: target, report: target, search };
         Self { round: RoundId { block, generation: 0 }, goal, puzzle, tag: Tag::default() }
     }
 
-    /// The same job with another target.
+    /// The same job with `target` for blocks and for reports.
     pub fn with_target(self, target: Target) -> Self {
         Self { goal: Goal { block: target, report: target, ..self.goal }, ..self }
     }
 
-    /// What a hash must not exceed to be reported.
+    /// The target that a hash must not exceed to be reported: the goal's `report`.
     pub fn target(&self) -> Target {
         self.goal.report
     }
@@ -139,7 +140,7 @@ impl Job {
         self.puzzle.space()
     }
 
-    /// The digest for `nonce` if it is to be reported, by the reference path.
+    /// The digest for `nonce`, by the reference path, if it meets the job's target.
     pub fn check(&self, nonce: u64) -> Option<Digest> {
         self.puzzle.check(nonce, self.target())
     }
@@ -158,13 +159,13 @@ impl Solution {
         SolutionId(short(&content))
     }
 
-    /// Whether the hash meets the job's own target of a block, and not only that of a share. Whoever did not make the job asks its own
-    /// template instead.
+    /// Whether the hash meets the job's own block target, and not only the share's. A node that did not make the job has to judge by its
+    /// own template instead.
     pub fn is_block(&self) -> bool {
         self.job.puzzle.check(self.nonce, self.job.goal.block).is_some()
     }
 
-    /// The digest, if the nonce is one of the job's and does solve it.
+    /// The digest, if the nonce lies in the job's nonce space and solves the job.
     pub fn verify(&self) -> Option<Digest> {
         if !self.job.space().contains(self.nonce) {
             return None;
@@ -173,7 +174,7 @@ impl Solution {
     }
 }
 
-/// The three names are numbers without meaning: hex is easiest to find again in a log.
+/// These three ids are numbers without meaning: hex is easiest to find again in a log.
 macro_rules! hex {
     ($($name:ident)+) => {
         $(impl fmt::Debug for $name {

@@ -1,4 +1,4 @@
-//! Either puzzle form.
+//! The two puzzle forms behind one type.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +22,8 @@ impl Puzzle {
         }
     }
 
-    /// A digest of this puzzle as the number that a target bounds: the text's digest is read big-endian (leading hex digits
-    /// count), the header's little-endian.
+    /// A digest of this puzzle as the 256-bit number that a target bounds: the text's digest is read big-endian (leading hex digits count),
+    /// the header's little-endian.
     pub fn value(&self, digest: Digest) -> Target {
         match self {
             Self::Text(_) => Target::from_be_bytes(digest.0),
@@ -37,8 +37,8 @@ impl Puzzle {
         (self.value(digest) <= target).then_some(digest)
     }
 
-    /// A digest of this puzzle, or of the block that it builds on, as people write it: the text's in SHA-256's byte order, the header's as a
-    /// [`BlockHash`].
+    /// A digest of this puzzle, or of the block that it builds on, as people write it: the text's in SHA-256's byte order, the header's as
+    /// a [`BlockHash`].
     pub fn show(&self, digest: Digest) -> String {
         match self {
             Self::Text(_) => digest.to_string(),
@@ -54,8 +54,8 @@ impl Puzzle {
         }
     }
 
-    /// The nonce that an endless search had best begin with, as any is as good as another. A text's nonces of eight digits and more, which
-    /// are nearly all, are hashed side by side; shorter ones, whose digits stand elsewhere, one by one, at a quarter of the speed.
+    /// The nonce with which a search that need not cover the whole space best begins. A text's nonces of eight and more digits, which are
+    /// nearly all, are hashed side by side; shorter ones are hashed one by one, at a quarter of the speed.
     pub fn begin(&self) -> u64 {
         match self {
             Self::Text(_) => 10_000_000,
@@ -63,7 +63,7 @@ impl Puzzle {
         }
     }
 
-    /// Appends bytes that no other puzzle appends.
+    /// Appends bytes that no other puzzle appends, for a job's name.
     pub(super) fn write_content(&self, content: &mut Vec<u8>) {
         match self {
             Self::Text(text) => {
@@ -94,7 +94,7 @@ mod tests {
     use crate::work::fixtures::{FIRST_NONCES, GENESIS_HASH, PREV, TIMESTAMP, genesis, header, text};
     use crate::work::{Hashing, ZeroUnit};
 
-    // From another SHA-256 implementation: the first nonce that has so many leading zero digits.
+    // Computed with another SHA-256 implementation: the first nonce for each number of leading zero hex digits.
     #[test]
     fn first_solutions_of_the_check_text() {
         let single = [(1, 26), (2, 236), (3, 2382), (4, 12564)];

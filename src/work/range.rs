@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How many nonces the exercise puts into one range: the ledger's unit.
+/// How many nonces the exercise puts into one range: the unit of which leases are made.
 pub const UNIT: u64 = 100_000;
 
 /// The text puzzle's nonces, 1 to 2,000,000,000 inclusive.
@@ -50,7 +50,7 @@ impl NonceRange {
         Self { start: self.start.max(other.start), end: self.end.min(other.end) }
     }
 
-    /// Takes up to `count` nonces off the front.
+    /// Takes up to `count` nonces off the front and gives them.
     pub fn take_front(&mut self, count: u64) -> Self {
         let front = Self { start: self.start, end: self.start.saturating_add(count).min(self.end) };
         self.start = front.end;

@@ -1,7 +1,7 @@
 //! The plain reference path: `sha2`, twice, compare.
 //!
-//! The one version that is plainly right. Every hit of every kernel passes through it, and so does every solution
-//! before it is submitted.
+//! This is the one version that is plainly right. Every hit of every kernel passes through it, and so does every solution before it is
+//! submitted.
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +17,7 @@ pub fn sha256d(message: &[u8]) -> Digest {
     sha256(&sha256(message).0)
 }
 
-/// The hash that a dialect asks for.
+/// The hash of `message` by SHA-256 once or twice, as `hashing` says.
 pub fn hash(message: &[u8], hashing: Hashing) -> Digest {
     match hashing {
         Hashing::Single => sha256(message),

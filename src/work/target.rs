@@ -1,4 +1,4 @@
-//! What a hash has to meet.
+//! Targets: the numbers that a hash must not exceed.
 
 use std::fmt;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 /// A 256-bit number, big-endian, that a hash must not exceed.
 ///
-/// Which end of a digest is the number's high end is the puzzle's affair: see [`Puzzle::value`](super::Puzzle::value).
+/// The puzzle decides which end of a digest is the number's high end: see [`Puzzle::value`](super::Puzzle::value).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Target([u8; 32]);
 
-/// In what a number of zeros is counted.
+/// The unit in which zeros are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ZeroUnit {
@@ -24,7 +24,7 @@ pub enum ZeroUnit {
 /// Why a number is no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// More zeros than a digest has digits or bits, or fewer than none.
+    /// The number of zeros is negative, or larger than a digest has digits or bits.
     #[error("expected 0 to {most} zeros, got {got}")]
     Zeros {
         /// How many were asked for.
@@ -32,13 +32,13 @@ pub enum TargetError {
         /// The most there can be: 64 hex digits or 256 bits.
         most: i64,
     },
-    /// Compact bits that Bitcoin's rules refuse.
+    /// The compact bits are refused by Bitcoin's rules.
     #[error("expected compact bits of a positive 256-bit target, got {0:#010x}")]
     Bits(u32),
 }
 
 impl Target {
-    /// Every hash meets it.
+    /// The largest target: every hash meets it.
     pub const MAX: Self = Self([0xff; 32]);
 
     /// The number itself, high byte first.
@@ -52,6 +52,9 @@ impl Target {
     }
 
     /// The target of hashes that start with `zeros` zero digits (or bits).
+    ///
+    /// # Errors
+    /// [`TargetError::Zeros`] for fewer than 0 zeros, or more than 64 digits (256 bits).
     pub fn from_zeros(zeros: i64, unit: ZeroUnit) -> Result<Self, TargetError> {
         let (most, width) = match unit {
             ZeroUnit::Hex => (64, 4),
@@ -72,7 +75,7 @@ impl Target {
     /// Bitcoin's compact form ("nBits"): a byte of exponent in base 256, three of mantissa with a sign bit.
     ///
     /// # Errors
-    /// Negative, zero and overflowing values, which Bitcoin's `CheckProofOfWork` refuses too.
+    /// [`TargetError::Bits`] for negative, zero and overflowing values, which Bitcoin's `CheckProofOfWork` refuses, too.
     pub fn from_bits(bits: u32) -> Result<Self, TargetError> {
         let exponent = (bits >> 24) as usize;
         let mantissa = bits & 0x007f_ffff;
@@ -107,17 +110,17 @@ impl Target {
 
     /// How likely a hash is to meet it: 1 for [`Target::MAX`], never 0.
     pub fn probability(self) -> f64 {
-        // The lowest bytes first; all digests up to the target, itself included.
+        // From the lowest byte on this sums up to (target + 1) / 2^256: the target itself meets it, too.
         self.0.iter().rev().fold(1.0, |below, &byte| (f64::from(byte) + below) / 256.0)
     }
 
-    /// The difficulty as pools count it: how much harder it is than the compact bits 0x1d00ffff, about 2^32 hashes.
+    /// The difficulty as pools count it. Difficulty 1 is that of the compact bits 0x1d00ffff: about 2^32 hashes on average.
     pub fn difficulty(self) -> f64 {
         let one = 65_535.0 * (-48f64).exp2();
         one / self.probability()
     }
 
-    /// The most significant 32 bits, which decide almost always.
+    /// The most significant 32 bits, which alone decide for nearly every hash.
     pub const fn high_word(self) -> u32 {
         u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
     }

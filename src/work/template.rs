@@ -1,7 +1,7 @@
-//! Templates: a block to find, of which any number of jobs can be made.
+//! Templates: a block to find, from which any number of jobs can be made.
 //!
 //! ```text
-//! Template + Slot (whose job, and which) + time -> Job       Template::made(job): was this job made of it?
+//! Template + Slot (run, number) + time -> Job       Template::made(job): was this job made from this template?
 //! ```
 
 use std::sync::Arc;
@@ -16,22 +16,22 @@ use super::{
 /// A block to find, as a session gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {
-    /// The search that its jobs belong to.
+    /// The round that its jobs belong to.
     pub round: RoundId,
-    /// What its jobs are to meet.
+    /// Which hashes its jobs want.
     pub goal: Goal,
-    /// What is hashed.
+    /// What is hashed, except for what each job fills in.
     pub puzzle: Blueprint,
     /// The template's number in its session.
     pub tag: u64,
 }
 
-/// What is left open in a template's puzzle, and what is not.
+/// A template's puzzle, in which each job fills in what is left open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Blueprint {
     /// The exercise's text: each job has a timestamp of its own.
     Text {
-        /// Once or twice.
+        /// Whether the text is hashed once or twice.
         hashing: Hashing,
     },
     /// Bitcoin's header: each job has a coinbase of its own.
@@ -44,7 +44,7 @@ pub enum Blueprint {
         bits: u32,
         /// The earliest time that the block may have, in seconds since 1970.
         min_time: u32,
-        /// The transaction whose extranonce tells jobs apart.
+        /// The coinbase transaction, whose extranonce differs in each job.
         coinbase: Arc<Coinbase>,
         /// The merkle branch from the coinbase to the root, lowest first.
         branch: Arc<[Digest]>,
@@ -56,23 +56,23 @@ pub enum Blueprint {
 pub struct Coinbase {
     /// The bytes before the extranonce; a pool's extranonce1 is their end.
     pub before: Vec<u8>,
-    /// What stands between.
+    /// How the bytes between `before` and `after` are made.
     pub extranonce: Extranonce,
-    /// The bytes behind it.
+    /// The bytes after the extranonce.
     pub after: Vec<u8>,
 }
 
-/// How an extranonce names a job.
+/// How a job's extranonce is made from its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Extranonce {
-    /// 16 bytes: the run and the job's number, little-endian. For blocks of our own: no two nodes make the same.
+    /// 16 bytes: the run and the job's number, little-endian. This is for blocks that Headframe builds itself: no two nodes make the same.
     Run,
-    /// A pool's extranonce2: the job's number as so many little-endian bytes, 1 to 8.
+    /// A pool's extranonce2: the job's number in this many little-endian bytes, 1 to 8.
     Counter(u8),
 }
 
 impl Extranonce {
-    /// The bytes for a slot; `None` where the number does not fit any more.
+    /// The bytes for a slot; `None` if the job's number does not fit.
     pub fn bytes(self, slot: Slot) -> Option<Vec<u8>> {
         let n = slot.n.to_le_bytes();
         match self {
@@ -86,8 +86,8 @@ impl Extranonce {
 }
 
 impl Template {
-    /// The job of this slot, made at `now` (time since 1970). A text's jobs differ by `now` and the run, a header's by the slot. `None` when
-    /// the extranonce has no room for the slot: only a new session helps.
+    /// The job of this slot, made at `now` (time since 1970). A text's jobs differ by `now` and the run, a header's by the slot. `None`
+    /// when the extranonce has no room for the slot: then only a new session helps.
     pub fn job(&self, slot: Slot, now: Duration) -> Option<Job> {
         let puzzle = match &self.puzzle {
             &Blueprint::Text { hashing } => {
@@ -103,7 +103,8 @@ impl Template {
         Some(Job { round: self.round, goal: self.goal, puzzle, tag })
     }
 
-    /// Whether `job` is one of this template's, whoever made it: its block, its form, its coinbase. A text may have any timestamp.
+    /// Whether `job` was made from this template, on whichever node. A text is compared by its round and form, whatever its timestamp; a
+    /// header also by its goal and its coinbase.
     pub fn made(&self, job: &Job) -> bool {
         let is_same = match (&self.puzzle, &job.puzzle) {
             (Blueprint::Text { hashing }, Puzzle::Text(text)) => {
@@ -122,7 +123,7 @@ impl Template {
         is_same && job.round == self.round
     }
 
-    /// Whether it is small enough to travel with every heartbeat, and any session may submit its blocks.
+    /// Whether it is a text template, which is small enough to travel with every heartbeat and whose blocks any session may submit.
     pub fn is_text(&self) -> bool {
         matches!(self.puzzle, Blueprint::Text { .. })
     }

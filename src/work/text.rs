@@ -4,25 +4,25 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Timestamp, reference};
 
-/// How often the text is hashed.
+/// How many times the text is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hashing {
-    /// Once: the other published programs of the exercise.
+    /// Once, as other published programs of the exercise do.
     Single,
-    /// Twice, the second time the raw 32 bytes of the first digest: this exercise's statement.
+    /// Twice, the second time over the raw 32 bytes of the first digest, as this exercise states.
     #[default]
     Double,
 }
 
-/// ASCII of the previous hash's 64 hex digits, then the decimal nonce, then the timestamp, without separators.
+/// A text: ASCII of the previous hash's 64 hex digits, then the decimal nonce, then the timestamp, without separators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TextPuzzle {
     /// The previous block's hash. Its 64 digits fill SHA-256's first block exactly.
     pub prev: Digest,
     /// The digits after the nonce.
     pub timestamp: Timestamp,
-    /// Once or twice.
+    /// Whether the text is hashed once or twice.
     pub hashing: Hashing,
 }
 

@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::Run;
 
-/// 1 to 20 decimal digits, hashed exactly as written. Usually seconds (10 digits), milliseconds (13) or
-/// `yyyyMMddHHmmss` (14); Headframe gives them no meaning beyond that.
+/// 1 to 20 decimal digits, hashed exactly as written. They usually are seconds (10 digits), milliseconds (13) or `yyyyMMddHHmmss` (14);
+/// Headframe gives them no meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timestamp {
     digits: [u8; Self::MAX_DIGITS],
@@ -25,11 +25,11 @@ pub struct TimestampError {
 }
 
 impl Timestamp {
-    /// The most digits a timestamp has. With a nonce of 20 digits beside it, the text puzzle's second block (55 bytes of
-    /// payload) still has room.
+    /// The most digits of a timestamp. With a nonce of 20 digits beside it, the text puzzle's second block (55 bytes of payload) still has
+    /// room.
     pub const MAX_DIGITS: usize = 20;
 
-    /// The number's digits.
+    /// The decimal digits of `number`, without leading zeros.
     pub fn from_number(number: u64) -> Self {
         number.to_string().parse().expect("a u64 has 1 to 20 digits")
     }

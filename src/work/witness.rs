@@ -1,25 +1,26 @@
 //! Witnesses: near misses that show that a range was searched.
 //!
-//! A kernel meets them anyway. How many a range holds is known beforehand but for chance, which ones is not: so who shows as many as
-//! there must be has searched the range.
+//! A kernel meets witnesses without extra work. How many of them a range holds is known beforehand, up to chance; which nonces they are is
+//! not. So a node that shows as many as can be expected has searched the range.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Job, Puzzle, Search, Target};
 
-/// Witnesses of one range that are kept and told at most. With bits [for the job](WitnessBits::for_job) a range holds 64 on average before
-/// it ends or is solved; only one range in ten million goes on sixteen times as long.
+/// The most witnesses of one range that are kept and reported. With bits [for the job](WitnessBits::for_job) a range holds 64 at most on
+/// average before it ends or is solved; only one search in ten million lasts sixteen times as long as the average.
 pub const MAX_WITNESSES: usize = 1024;
 
-/// How many witnesses a range should hold at least: enough that a range without any is no chance, so few that checking them costs nothing.
+/// How many witnesses a range should hold at least on average: so many that a searched range without any is practically impossible (e^-32),
+/// so few that checking them costs nothing noticeable.
 const ENOUGH: u64 = 32;
 
-/// A nonce is a witness if its hash, as the puzzle's number, begins with so many zero bits: 0 to 64.
+/// A nonce is a witness if its hash, as the puzzle's number, begins with at least this many zero bits: 0 to 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct WitnessBits(u8);
 
-/// More bits than any range needs.
+/// The number of bits is above 64, which is more than any range needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected 0 to {most} bits of a witness, got {0}", most = WitnessBits::MAX.0)]
 pub struct WitnessBitsError(u8);
@@ -28,12 +29,12 @@ impl WitnessBits {
     /// One witness in 2^64 nonces.
     pub const MAX: Self = Self(64);
 
-    /// So many bits.
+    /// This many bits; `None` above 64.
     pub const fn new(bits: u8) -> Option<Self> {
         if bits <= Self::MAX.0 { Some(Self(bits)) } else { None }
     }
 
-    /// The bits for which so many nonces hold 32 to 64 witnesses on average; 0 if there are fewer than 64.
+    /// The bits for which `nonces` nonces hold 32 to 64 witnesses on average; 0 if there are fewer than 64 nonces.
     pub const fn for_range(nonces: u64) -> Self {
         match (nonces / ENOUGH).checked_ilog2() {
             Some(bits) => Self(bits as u8),
@@ -41,30 +42,31 @@ impl WitnessBits {
         }
     }
 
-    /// The bits for a range of so many nonces of `job`, of which a job that ends with its first solution may need only a part.
+    /// The bits for a range of `nonces` nonces of `job`. A job that ends with its first solution is likely to need only a part of a long
+    /// range.
     pub fn for_job(job: &Job, nonces: u64) -> Self {
         Self::for_range(likely_search(job, nonces))
     }
 
-    /// Whether a range of so many nonces of `job` is likely to hold no more witnesses than are kept. With more, checking them would cost
-    /// time, too.
+    /// Whether a range of `nonces` nonces of `job` is likely to hold no more witnesses than are kept. Checking more of them would cost
+    /// noticeable time.
     pub fn suit(self, job: &Job, nonces: u64) -> bool {
         self.expected(likely_search(job, nonces)) <= MAX_WITNESSES as f64
     }
 
-    /// How many bits.
+    /// The number of bits.
     pub const fn bits(self) -> u8 {
         self.0
     }
 
-    /// What a witness's hash must not exceed.
+    /// The target that a witness's hash must not exceed.
     pub fn target(self) -> Target {
         let mut bytes = [0xff; 32];
         bytes[..8].copy_from_slice(&u64::MAX.checked_shr(self.0.into()).unwrap_or(0).to_be_bytes());
         Target::from_be_bytes(bytes)
     }
 
-    /// How many witnesses so many nonces hold on average.
+    /// How many witnesses `nonces` nonces hold on average.
     pub fn expected(self, nonces: u64) -> f64 {
         nonces as f64 * (-f64::from(self.0)).exp2()
     }
@@ -75,7 +77,7 @@ impl WitnessBits {
     }
 }
 
-/// How many of so many nonces are searched on average, or more: all of them, or until the job is solved.
+/// How many of `nonces` nonces are searched on average, or a little more: all of them, or those before the job is solved.
 fn likely_search(job: &Job, nonces: u64) -> u64 {
     match job.goal.search {
         Search::First => nonces.min((1.0 / job.target().probability()) as u64), // saturates

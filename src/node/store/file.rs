@@ -27,13 +27,13 @@ const VERSION: u32 = 2;
 /// Why a store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another node has it.
+    /// Another node uses the store.
     #[error("the store {} is in use by another node; stop that one, or name another file", path.display())]
     Locked {
         /// The file.
         path: PathBuf,
     },
-    /// The system does not give the file: a folder, no permission, no such folder.
+    /// The system does not open the file: it is a folder, access is denied, or there is no such folder.
     #[error("cannot use the store {}: {reason}; expected a file in a folder that can be written to", path.display())]
     Unusable {
         /// The file.
@@ -41,7 +41,7 @@ pub enum StoreError {
         /// The system's reason.
         reason: io::Error,
     },
-    /// Something else is in the file, or it is damaged.
+    /// The file holds something else, or is damaged.
     #[error(
         "expected a node's solutions in {}, found {found}; it was left as it is: name another file, or move this one away",
         path.display()
@@ -75,7 +75,7 @@ fn digest(solutions: &[Solution]) -> serde_json::Result<Digest> {
     serde_json::to_vec(solutions).map(|json| reference::sha256(&json))
 }
 
-/// What the documents of all versions have.
+/// The fields that the documents of all versions have.
 #[derive(Deserialize)]
 struct Head {
     format: String,
@@ -86,18 +86,18 @@ struct Head {
 #[derive(Debug)]
 pub(super) struct SolutionFile {
     path: PathBuf,
-    /// Locked.
+    /// Locked until this is dropped.
     _lock: File,
 }
 
 impl SolutionFile {
-    /// Takes the file, which need not exist yet, and gives the solutions in it.
+    /// Locks the file, which need not exist yet, and gives the solutions in it.
     pub(super) fn open(path: &Path) -> Result<(Self, Vec<Solution>), StoreError> {
         let unusable = |reason| StoreError::Unusable { path: path.to_owned(), reason };
         if path.file_name().is_none() {
             return Err(unusable(io::Error::other("it names no file")));
         }
-        // Where a link leads: a rename would replace the link, and whatever the file is called, it has one lock.
+        // The path is the one that a link leads to: a rename would replace the link, and a file must have one lock under all its names.
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         match fs::metadata(&target) {
             Ok(found) if !found.is_file() => return Err(unusable(io::Error::other("it is no file"))),
@@ -120,7 +120,8 @@ impl SolutionFile {
         Ok((Self { path: target, _lock: lock }, solutions))
     }
 
-    /// Makes the file hold these. When this returns they are on disk; if it fails, the file holds what it held or these.
+    /// Makes the file hold these solutions and no others. On success they are on disk; on failure the file holds either them or what it
+    /// held before.
     pub(super) fn replace(&self, solutions: &[Solution]) -> io::Result<()> {
         let mut text = serde_json::to_vec(&Document::new(solutions.to_vec())?)?;
         text.push(b'\n');
@@ -135,7 +136,7 @@ impl SolutionFile {
         fs::rename(&new, &self.path)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         match File::open(folder).and_then(|folder| folder.sync_all()) {
-            // Not every file system can sync a folder: then it does not need it.
+            // A file system that cannot sync a folder does not need that.
             Err(problem) if !matches!(problem.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
                 Err(problem)
             }
@@ -144,7 +145,7 @@ impl SolutionFile {
     }
 }
 
-/// The solutions in a document, or what it is instead.
+/// The solutions in a document; as an error, what the content is instead.
 fn parse(content: &[u8]) -> Result<Vec<Solution>, String> {
     if content.is_empty() {
         return Err("an empty file".to_owned());

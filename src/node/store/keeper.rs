@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Written;
 use crate::work::Solution;
 
-/// A write that takes longer is told: the disk hangs.
+/// How long a write may take before it is reported that the disk hangs.
 const LONGEST_WRITE: Duration = Duration::from_secs(10);
 
 /// Decides what is written when: one write at a time, and none that would change nothing.
@@ -13,10 +13,11 @@ const LONGEST_WRITE: Duration = Duration::from_secs(10);
 pub(crate) struct Keeper {
     /// What the file is to hold.
     wanted: Vec<Solution>,
-    /// What it is known to hold. Nothing until this node has written: so every start shows whether the disk can be written.
+    /// What the file is known to hold. `None` until this node has written, so that every start shows whether the disk can be written.
     written: Option<Vec<Solution>>,
     writing_since: Option<Instant>,
-    /// What was wrong with the last write, or is with the one under way, and whether that is news.
+    /// What was wrong with the last write, or is wrong with the one under way; `is_news` if that has begun or ended since it was last
+    /// reported.
     trouble: Option<String>,
     is_news: bool,
 }
@@ -26,7 +27,7 @@ impl Keeper {
         Self { wanted: kept, written: None, writing_since: None, trouble: None, is_news: false }
     }
 
-    /// From now on these are to be kept. Gives what is to be written now, if anything is.
+    /// From now on `solutions` are to be kept. Gives what is to be written now, if anything is.
     pub(crate) fn keep(&mut self, now: Instant, solutions: Vec<Solution>) -> Option<Vec<Solution>> {
         let is_new = self.wanted != solutions;
         self.wanted = solutions;
@@ -60,7 +61,7 @@ impl Keeper {
         if self.trouble.is_some() { self.write(now) } else { None }
     }
 
-    /// What is wrong, or that nothing is any more; once, when it begins or ends.
+    /// What is wrong, or `Some(None)` when nothing is any more; given once, when it begins or ends.
     pub(crate) fn take_news(&mut self) -> Option<Option<String>> {
         std::mem::take(&mut self.is_news).then(|| self.trouble.clone())
     }

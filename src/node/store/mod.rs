@@ -1,15 +1,15 @@
 //! Solutions on disk, so that a node that is killed reports them again when it is back.
 //!
-//! What is kept: every unsettled block that this node knows of. After a restart all of them are the node's own, reported to every leader
-//! like any other.
+//! Every unsettled block that this node knows of is kept. After a restart all of them are the node's own, reported to every leader like any
+//! other.
 //!
 //! ```text
 //! rules ──keep──> Keeper ──one order at a time──> Store's thread: fsync, rename ([`file`])
 //!                   ^─────────── result ────────────┘
 //! ```
 //!
-//! A thread of its own writes, and nothing ever waits for it: a disk that stalls must hold up no heartbeat, and until a solution is on
-//! disk nothing makes it safer than telling the others.
+//! A thread of its own writes, and nothing ever waits for it: a disk that stalls must hold up no heartbeat. Until a solution is on disk,
+//! reporting it to other nodes is what protects it.
 
 mod file;
 mod keeper;
@@ -29,10 +29,10 @@ pub(super) use keeper::Keeper;
 
 use crate::work::Solution;
 
-/// A node that ends gives its last write so long; a disk at work takes 1 to 20 ms.
+/// How long a node that ends waits for its last write; a disk at work takes 1 to 20 ms.
 const LAST_WRITE: Duration = Duration::from_millis(300);
 
-/// What came of a write: what the file holds now, or why not.
+/// The result of a write: what the file holds now, or why the write failed.
 pub(crate) type Written = Result<Vec<Solution>, String>;
 
 /// A node's solutions in a file. No other node has the file as long as this lives.
@@ -49,7 +49,7 @@ impl Store {
     /// Opens the store, which is empty where there is no file.
     ///
     /// # Errors
-    /// When another node has the file, something else is in it, or there can be none. It is then left as it is.
+    /// Another node has the file, it holds something else, or it cannot be used. It is then left as it is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (file, kept) = SolutionFile::open(path)?;
         let (orders, ordered) = mpsc::channel::<Vec<Solution>>();
@@ -58,7 +58,7 @@ impl Store {
             // Ends with the store; the file is free for others after its last write.
             while let Ok(solutions) = ordered.recv() {
                 let written = file.replace(&solutions).map(|()| solutions).map_err(|problem| problem.to_string());
-                let _ = answer.send(written); // or nobody wants to know any more
+                let _ = answer.send(written); // fails once the store is dropped
             }
         };
         let started = thread::Builder::new().name("store".to_owned()).spawn(write);
@@ -71,7 +71,7 @@ impl Store {
         &self.kept
     }
 
-    /// Has the file hold these, after what was ordered before.
+    /// Orders a write, after those that were ordered before: the file is to hold these solutions and no others.
     pub(super) fn write(&self, solutions: Vec<Solution>) {
         let _ = self.orders.send(solutions); // fails only if the thread has panicked; then no result comes, which is noticed
     }
@@ -81,7 +81,7 @@ impl Store {
         self.results.recv().await
     }
 
-    /// The result of the last write, if the disk is not too slow for that.
+    /// The result of the last write, unless the disk is too slow.
     pub(super) async fn last(&mut self) -> Option<Written> {
         timeout(LAST_WRITE, self.written()).await.ok()?
     }

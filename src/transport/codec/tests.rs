@@ -188,7 +188,7 @@ proptest! {
         let shorter = &whole[..cut.index(whole.len())];
         prop_assert!(decode(shorter).is_err());
         prop_assert!(decode(&[&whole[..], &[0]].concat()).is_err());
-        // Also when the length field fits what is there.
+        // It is refused also when the length field fits the rest.
         let (kind, body) = (whole[5], &whole[6..]);
         if !body.is_empty() {
             prop_assert!(decode(&frame(VERSION, kind, &body[..cut.index(body.len())])).is_err());
@@ -250,7 +250,7 @@ fn an_older_version_is_refused_in_words_that_say_what_to_do() {
 
 #[test]
 fn a_list_that_claims_more_than_the_body_holds_is_refused() {
-    // A report that holds no assignment and whose list of leases claims u64::MAX entries; then one lease with as many witnesses.
+    // In the first body, a report without an assignment claims u64::MAX leases; in the second, one lease claims as many witnesses.
     for start in [&[1, 2, 0, 3][..], &[1, 2, 0, 3, 1, 4, 5]] {
         let body = [start, &[253], &[0xff; 8]].concat();
         assert!(matches!(decode(&frame(VERSION, 3, &body)), Err(CodecError::Body { kind: 3, .. })));
@@ -272,14 +272,14 @@ fn no_frame_is_longer_than_the_limit() {
     assert!(matches!(decode(&frame(VERSION, 7, &body)), Err(CodecError::Length { .. })));
 }
 
-// The numbers that take the most room.
+// The following messages hold the numbers that take the most room.
 
 const STAMP: Stamp = Stamp { run: Run(u64::MAX), sent: u64::MAX };
 const REIGN: Reign = Reign { run: Run(u64::MAX), number: u64::MAX };
 const ROUND: RoundId = RoundId { block: BlockId { height: u64::MAX, hash: Digest([0xff; 32]) }, generation: u64::MAX };
 const GOAL: Goal = Goal { block: Target::MAX, report: Target::MAX, search: Search::Every };
 
-/// Which job a share or a lease is of.
+/// The job of a share or a lease, as an index into the message's jobs.
 const LAST_JOB: u16 = MAX_JOBS as u16 - 1;
 
 fn fullest_job() -> Job {
@@ -292,7 +292,7 @@ fn fullest_blocks() -> Vec<Solution> {
     vec![Solution { job: fullest_job(), nonce: u64::MAX }; MAX_BLOCKS]
 }
 
-/// A text template: only such a one travels whole.
+/// A text template, since only text templates travel whole.
 fn fullest_current() -> Option<Current> {
     let puzzle = Blueprint::Text { hashing: Hashing::Double };
     Some(Current::Text(Template { round: ROUND, goal: GOAL, puzzle, tag: u64::MAX }))
@@ -305,7 +305,7 @@ fn fullest_heartbeat(leads: bool) -> Heartbeat {
 
 fn fullest_report() -> Report {
     let mut progress = vec![Progress { lease: u64::MAX, to: u64::MAX, witnesses: vec![] }; MAX_LEASES];
-    // Spread over all leases, a list of more than 250 witnesses being the only one whose length takes more than a byte.
+    // The witnesses are spread in lists of 251, the shortest ones whose length takes more than a byte.
     let spread = 251;
     let mut rest = MAX_REPORTED_WITNESSES;
     for lease in &mut progress {
@@ -336,7 +336,7 @@ fn fullest_assign() -> Assign {
         current: fullest_current(),
         jobs: vec![fullest_job(); MAX_JOBS],
         leases: vec![lease; MAX_LEASES],
-        // Whatever the report named may be answered.
+        // An assignment may answer whatever the report named.
         taken: vec![name; MAX_REPORTED_SHARES],
         settled: vec![name; MAX_REPORTED_SHARES + MAX_REPORTED_NAMES + MAX_BLOCKS],
     }

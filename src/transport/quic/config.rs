@@ -16,20 +16,20 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
 use crate::transport::identity::{Identity, provider};
 
-/// The protocol's name and version. Both sides must name the same one, else TLS refuses the connection: a node whose messages
-/// differ is told at the handshake, and no other program is taken for a node. The number is the oldest frame version that is understood.
+/// The protocol's name and version. Both sides must name the same one, else TLS refuses the connection: a node whose messages differ is
+/// refused at the handshake, and no other program is taken for a node. The number is the oldest frame version that is understood.
 const ALPN: &[u8] = b"headframe/2";
 
 /// Requests under way on one connection: four heartbeats and four reports may be kept open for their answers, and as many are on their way.
 pub(super) const REQUEST_STREAMS: u32 = 16;
 /// One-way messages under way on one connection. They are read at once, so a few suffice.
 const ONE_WAY_STREAMS: u32 = 4;
-/// One frame of the largest size, nearly: a stream carries no more than one.
+/// Nearly one frame of the largest size: a stream carries no more than one.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// Eight such frames: what a peer can make this node hold for one connection, and what it holds for a slow peer.
+/// Eight such frames: the most that a peer can make this node hold for one connection, and that it holds for a slow peer.
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 
-/// Handshakes that wait to be looked at. The accept loop looks at once; this is for floods.
+/// Handshakes that wait for the accept loop. It takes them at once, so this bounds floods.
 const MAX_INCOMING: usize = 256;
 /// What an unverified client may send ahead: its certificate and a little more.
 const INCOMING_BUFFER: u64 = 16 * 1024;
@@ -40,8 +40,8 @@ const INCOMING_BUFFER_TOTAL: u64 = 1024 * 1024;
 /// a peer that has just come up is met within a second.
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// How long a silent connection lives: three heartbeats, since a live peer sends one in each. Not below 3 s, so that a
-/// busy machine is not cut off, nor above 15 s, so that a dead one's connections go.
+/// How long a silent connection lives: three heartbeats, since a live peer sends something in each; not below 3 s, so that a busy machine
+/// is not cut off, nor above 15 s, so that a dead machine's connections end.
 pub(super) fn idle_timeout(heartbeat: Duration) -> Duration {
     heartbeat.saturating_mul(3).clamp(Duration::from_secs(3), Duration::from_secs(15))
 }
@@ -61,7 +61,7 @@ pub(super) fn server(identity: &Identity, heartbeat: Duration) -> Result<ServerC
         .with_client_cert_verifier(verifier.map_err(|error| rustls::Error::General(error.to_string()))?)
         .with_single_cert(identity.chain(), identity.key())?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
-    // Every connection is verified anew: neither resumption nor data ahead of the handshake.
+    // Every connection is verified anew: there is neither resumption nor data ahead of the handshake.
     tls.session_storage = Arc::new(NoServerSessionStorage {});
     tls.send_tls13_tickets = 0;
     tls.max_early_data_size = 0;

@@ -1,9 +1,10 @@
 //! The connections that peers open: which ones are let in, and the frames that arrive on them.
 //!
-//! 1. A client at an address that is no peer's has to show first that it can be reached there (Retry), before it costs anything.
+//! 1. A client at an address that is no peer's first has to show that it can be reached there (Retry, RFC 9000 section 8.1.2), before it
+//!    costs anything.
 //! 2. TLS lets in this cluster's certificates only. The certificate names the node; a node that is not in the list of peers is refused.
 //! 3. Each peer has one incoming connection: a newer one replaces the older, as after a restart.
-//! 4. Each stream brings one frame. Where it is a request, its other half is kept for the answer.
+//! 4. Each stream brings one frame. If that is a request, the stream's other half is kept for the answer.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::transport::answers::Answer;
 use crate::transport::codec;
 use crate::transport::identity::node_of;
 
-/// Connections beyond two for each peer (the present one and one that replaces it): room in which strangers are refused.
+/// Connections beyond two for each peer (the present one and one that replaces it): room for strangers until they are refused.
 const SPARE_CONNECTIONS: usize = 16;
 
 /// Accepts connections until the endpoint is closed.
@@ -95,8 +96,8 @@ fn forget(shared: &Shared, id: NodeId, connection: &Connection) {
     }
 }
 
-/// Reads frames until the connection ends, whichever side has opened it. Frames that had arrived by that time are still read: the last may be
-/// a `Leave`. At most as many streams are read at once as a connection may have open.
+/// Reads frames until the connection ends, whichever side has opened it. Frames that had arrived by that time are still read: the last may
+/// be a `Leave`. At most as many streams are read at once as a connection may have open.
 pub(super) async fn read_streams(shared: &Arc<Shared>, peer: NodeId, connection: &Connection) {
     let mut streams = JoinSet::new();
     loop {
@@ -122,7 +123,7 @@ async fn read(shared: Arc<Shared>, peer: NodeId, mut stream: RecvStream, answer:
         Err(_) => return tracing::debug!("dropped a stream of peer {peer} that did not end"),
     };
     let Some(message) = shared.decode(peer, &frame) else { return };
-    // Before the message is seen, so that its answer finds the stream.
+    // The stream is kept before the message is delivered, so that its answer finds it.
     if let (Some((stream, connection)), Some(awaited)) = (answer, Answer::awaited_by(&message)) {
         keep_open(&shared, peer, &connection, awaited, stream);
     }

@@ -47,7 +47,7 @@ const INBOX: usize = 256;
 /// How long `close` waits for the last messages to arrive.
 const FLUSH_LIMIT: Duration = Duration::from_millis(200);
 
-/// How long `close` waits after that until the peers know that the connections are closed. A peer that is not told in time finds out by
+/// How long `close` waits after that until the peers know that the connections are closed. A peer that does not learn it in time notices by
 /// its own time-out.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(100);
 
@@ -68,7 +68,7 @@ pub enum QuicError {
     /// The certificates do not make a TLS configuration.
     #[error("expected certificates that can be used for TLS: {0}; make new ones with `headframe certs`")]
     Tls(#[from] rustls::Error),
-    /// Called where no tokio runtime is.
+    /// The call was made outside of a tokio runtime.
     #[error("expected to be called in a tokio runtime: {0}")]
     Runtime(#[from] tokio::runtime::TryCurrentError),
 }
@@ -81,8 +81,11 @@ pub struct QuicTransport {
 }
 
 impl QuicTransport {
-    /// Listens on `listen` (port 0: any free one) as the node that `identity` names. `heartbeat` is the cluster's; the
-    /// time limits follow from it. Nobody is dialled, or let in, until peers are set.
+    /// Listens on `listen` (port 0: any free one) as the node that `identity` names. `heartbeat` is the cluster's; the time limits follow
+    /// from it. Nobody is dialled, or let in, until peers are set.
+    ///
+    /// # Errors
+    /// The address cannot be listened on, the certificates cannot be used for TLS, or there is no tokio runtime.
     pub fn bind(identity: &Identity, listen: SocketAddr, heartbeat: Duration) -> Result<Self, QuicError> {
         let runtime = Handle::try_current()?;
         let client = config::client(identity, heartbeat)?;

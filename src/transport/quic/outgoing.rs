@@ -1,11 +1,12 @@
 //! One peer's outgoing side: a task that owns the connection that this node opens, and sends the outbound messages that wait for the peer.
 //!
 //! 1. There is no connection until there is a message to send. The first one opens a connection, unless a peer with a higher id has opened
-//!    one already: that one serves both. So a leader, which exchanges messages with every node, has one connection a node, at some 50 KiB each.
-//! 2. While there is no connection, messages wait for up to a heartbeat, and the task dials again after growing pauses. After that a message
-//!    is dropped: a stale heartbeat helps nobody.
-//! 3. A connection on which nothing came or went for a while is closed. In a large cluster a node sends to all others only when it looks for
-//!    the leader or leads, and to a few most of the time.
+//!    one already: that one serves both. So a leader, which exchanges messages with every node, has one connection a node, at some 50 KiB
+//!    each.
+//! 2. While there is no connection, messages wait for up to a heartbeat, and the task dials again after growing pauses. After that a
+//!    message is dropped: a stale heartbeat helps nobody.
+//! 3. A connection on which nothing came or went for a while is closed. In a large cluster a node sends to all others only when it looks
+//!    for the leader or leads, and to a few most of the time.
 //! 4. Each message gets its stream at once, in order. Writing it and awaiting its answer happen beside the queue, so that a large or
 //!    unanswered message never holds up an interrupt.
 
@@ -34,13 +35,14 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long an attempt may take: several round trips around the world. A new one soon follows.
 pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
 
-/// So many peers are dialled at once. A node that begins to lead has a message for all peers at once, and most of them are just dialling it.
+/// The most peers that are dialled at once. A node that begins to lead has a message for all peers at once, and most of them are just
+/// dialling it.
 pub(super) const DIALS: usize = 32;
-/// A task waits at most so long for its turn to dial: the peers that hold the other turns may be away.
+/// The longest that a task waits for its turn to dial. Then it dials without one, because the peers that hold the turns may be away.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
-/// How long a connection on which nothing is sent is kept. A peer that is watched is sent a message in each heartbeat, so a silent connection
-/// is one to a peer that is not; and a new one costs a handshake of some milliseconds only.
+/// How long an unused connection is kept. A watched peer is sent a message in each heartbeat, so a silent connection leads to a peer that
+/// is not watched. A new one costs a handshake of some milliseconds only.
 fn rest(heartbeat: Duration) -> Duration {
     heartbeat.saturating_mul(4)
 }
@@ -86,11 +88,11 @@ struct Link {
     peer: NodeId,
     address: SocketAddr,
     connection: Option<Connection>,
-    /// Reads what the peer sends on this connection, as it does if it has the lower id. Ends with the link.
+    /// The task that reads what the peer sends on this connection; a peer does so if it has the lower id. It ends with the link.
     reading: JoinSet<()>,
-    /// When the connection was last known to be of use.
+    /// When the connection was last known to be in use.
     used: Instant,
-    /// How many frames had come in on it by then.
+    /// How many QUIC STREAM frames had arrived on it by then.
     read: u64,
     /// How long to wait before dialling.
     pause: Duration,
@@ -209,7 +211,7 @@ impl Link {
         self.connection = None;
         tracing::debug!("connection to peer {} at {} ended: {error}", self.peer, self.address);
         if !self.complain(error) {
-            // It was a good connection: dial again at once.
+            // It was a good connection, so the peer is dialled again at once.
             self.pause = Duration::ZERO;
             self.complaint = None;
         }
@@ -300,8 +302,8 @@ pub(super) async fn deliver(stream: &mut SendStream, frame: Bytes) -> Result<(),
     }
 }
 
-/// Whether a message that was written to the connection may never have arrived and has to be resent: the connection broke, or one side closed it
-/// as unused.
+/// Whether a message that was written to the connection may never have arrived and has to be resent: the connection broke, or one side
+/// closed it as unused.
 fn is_lost(error: &ConnectionError) -> bool {
     match error {
         // Closed on this side: the peer was restarted, or has dialled another connection.

@@ -1,4 +1,4 @@
-//! What this node keeps of each peer, and the state that all tasks of a transport share.
+//! What this node knows of each peer, and the state that all tasks of a transport share.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,8 +17,8 @@ use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
 use crate::transport::codec;
 
-/// Messages that wait for one peer at most; further ones are dropped. It is room for several heartbeats' messages, so that it fills up
-/// only for a peer that is away.
+/// The most messages that wait for one peer; further ones are dropped. This is room for several heartbeats' messages, so it fills up only
+/// for a peer that is away.
 const WAITING: usize = 64;
 
 /// Shared by a transport and its tasks.
@@ -58,7 +58,7 @@ impl Shared {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes over a new list of peers; those whose address is unchanged keep their connections.
+    /// Takes over a new list of peers. Peers whose address is unchanged keep their connections.
     pub(super) fn set_peers(self: &Arc<Self>, wanted: &BTreeMap<NodeId, SocketAddr>) {
         let mut peers = self.peers();
         peers.retain(|id, peer| wanted.get(id) == Some(&peer.address));

@@ -16,7 +16,7 @@ pub(super) const UNUSED: VarInt = VarInt::from_u32(3);
 pub(super) enum Refusal {
     /// The two nodes' certificates or versions do not go together: an operator has to put that right.
     Handshake {
-        /// What is wrong; the same text for as long as the same thing is wrong.
+        /// What is wrong. The text stays the same while the same thing is wrong.
         text: &'static str,
         /// What TLS reports, with details such as times.
         cause: String,
@@ -52,7 +52,7 @@ const UNKNOWN_CA: u8 = 48;
 const DECRYPT_ERROR: u8 = 51;
 const NO_APPLICATION_PROTOCOL: u8 = 120;
 
-/// Whichever side notices it.
+/// The text for versions that differ, whichever side notices it.
 const VERSION: &str = "runs another version of Headframe, whose messages differ (run the same version on all nodes)";
 
 struct Words {

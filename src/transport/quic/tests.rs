@@ -79,7 +79,7 @@ async fn a_request_and_its_answer_are_one_stream() {
 #[tokio::test]
 async fn unanswered_requests_do_not_hold_up_others() {
     let (one, two) = pair(PATIENCE);
-    // Many more than a connection may have streams, and none is answered.
+    // These are many more than a connection may have streams, and none is answered.
     for _ in 0..5 * config::REQUEST_STREAMS {
         one.send(id(2), work_request());
         assert_eq!(next(&two).await, (id(1), work_request()));
@@ -140,7 +140,7 @@ async fn a_connection_that_is_not_used_is_closed_and_another_opened_when_it_is()
 async fn a_connection_that_is_used_is_kept() {
     let (one, two) = pair(Duration::from_millis(500));
     let mut first = None;
-    // Longer than an unused one is kept, and never silent for so long.
+    // The whole takes longer than an unused connection is kept, but the connection is never silent for that long.
     for _ in 0..25 {
         one.send(id(2), Message::HeartbeatRequest(heartbeat()));
         next(&two).await;
