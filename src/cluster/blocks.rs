@@ -67,7 +67,7 @@ impl Blocks {
     }
 
     /// What a message carries of them.
-    pub(super) fn told(&self, order: Order) -> Vec<Solution> {
+    pub(super) fn reported(&self, order: Order) -> Vec<Solution> {
         let mut blocks: Vec<_> = self.unsettled.iter().collect();
         blocks.sort_by_key(|block| (order.is_later(&block.solution), block.since));
         blocks.into_iter().take(MAX_BLOCKS).map(|block| block.solution).collect()

@@ -1,6 +1,6 @@
 //! One node's state machine: its life, its leader, its work.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::blocks::{Block, Blocks, Order};
@@ -8,13 +8,13 @@ use super::leading::{Leading, Maker, ends_with_first};
 use super::liveness::Peers;
 use super::probe::probe;
 use super::shares::{OwnShares, TakenShares};
-use super::solutions::Sessions;
+use super::solutions::Offers;
 use super::trust::Trust;
 use super::worker::Worker;
 use super::{
     Assign, Config, Current, Heartbeat, Leads, Message, NodeId, Output, PeerState, Reign, Report, Stamp, Ticket,
 };
-use crate::work::{Job, RoundId, Search, Solution, Template};
+use crate::work::{Job, Search, Solution, Template};
 
 /// The most solutions that a node keeps for a store.
 pub const MAX_KEPT: usize = 64;
@@ -45,7 +45,7 @@ pub struct Cluster {
     pub(super) own_shares: OwnShares,
     pub(super) taken_shares: TakenShares,
     /// What this node's own session has named.
-    pub(super) sessions: Sessions,
+    pub(super) offers: Offers,
     /// What the leader searches, by its last word.
     pub(super) current: Option<Current>,
     next_tick: Instant,
@@ -89,7 +89,7 @@ impl Cluster {
             blocks: Blocks::default(),
             own_shares: OwnShares::default(),
             taken_shares: TakenShares::default(),
-            sessions: Sessions::default(),
+            offers: Offers::default(),
             current: None,
             next_tick: now,
             ticks: 0,
@@ -110,11 +110,6 @@ impl Cluster {
     /// Who leads as far as this node knows. `None` while it waits for lower ids to answer.
     pub fn leader(&self) -> Option<NodeId> {
         self.leader
-    }
-
-    /// This node's reign, while it leads.
-    pub fn reign(&self) -> Option<Reign> {
-        self.leading.as_ref().map(|leading| leading.reign)
     }
 
     /// Whether this node leads.
@@ -139,19 +134,9 @@ impl Cluster {
         self.worker.job()
     }
 
-    /// As a leader: the nodes at work and their speed in nonces per second.
-    pub fn speeds(&self) -> BTreeMap<NodeId, u64> {
-        self.leading.as_ref().map(Leading::speeds).unwrap_or_default()
-    }
-
     /// Nodes that get no work from this process, since they cannot have searched what they reported.
     pub fn distrusted(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.trust.refused()
-    }
-
-    /// Shares found here that are not settled.
-    pub fn pending_shares(&self) -> usize {
-        self.own_shares.len()
     }
 
     /// What this node must not forget when it is killed: the unsettled blocks that it knows of, those first that it has found itself, at
@@ -159,16 +144,6 @@ impl Cluster {
     pub fn kept(&self) -> Vec<Solution> {
         let (own, others): (Vec<&Block>, Vec<&Block>) = self.blocks.iter().partition(|block| block.is_own);
         own.into_iter().chain(others).take(MAX_KEPT).map(|block| block.solution).collect()
-    }
-
-    /// The assignment that this node holds.
-    pub fn held(&self) -> Option<(Reign, u64)> {
-        self.worker.held
-    }
-
-    /// As a leader: the round that is searched.
-    pub fn round(&self) -> Option<RoundId> {
-        self.leading.as_ref().and_then(Leading::template).map(|template| template.round)
     }
 
     // ---- events
@@ -388,7 +363,7 @@ impl Cluster {
         self.followed_from = self.sent;
         // Rule 5: it starts at once from the last template of its own leader, if its session can submit for it.
         if let Some(Current::Text(template)) = &self.current
-            && self.sessions.takes_texts()
+            && self.offers.takes_texts()
         {
             // Unless its solution is being submitted since an earlier reign (rule 7).
             if self.is_submitting_for(template.round) && ends_with_first(template) {
@@ -465,18 +440,10 @@ impl Cluster {
         if is_refused {
             probe!(RefusedGetsNothing);
         }
-        let Some(grant) = leading.grant(to, run, is_refused, &mut self.maker, now) else { return };
+        let Some((mut assign, named)) = leading.grant(to, run, is_refused, &mut self.maker, now) else { return };
         let is_settled = |id: &_| self.blocks.is_settled(*id) || self.taken_shares.is_settled(to, *id);
-        let assign = Assign {
-            reign: leading.reign,
-            sequence: grant.sequence,
-            report: grant.report,
-            current: leading.current(),
-            taken: grant.named.iter().copied().filter(|id| self.taken_shares.is_taken(to, *id)).collect(),
-            settled: grant.named.iter().copied().filter(is_settled).collect(),
-            jobs: grant.jobs,
-            leases: grant.leases,
-        };
+        assign.taken = named.iter().copied().filter(|id| self.taken_shares.is_taken(to, *id)).collect();
+        assign.settled = named.into_iter().filter(is_settled).collect();
         if to == self.config.id {
             return self.obey(to, &assign);
         }
@@ -510,8 +477,8 @@ impl Cluster {
     /// the session has not named.
     pub(super) fn ask_if_idle(&mut self) {
         let Some(leading) = &self.leading else { return };
-        let is_idle = !leading.is_searching() && !self.sessions.is_submitting() && self.submit_again.is_none();
-        if is_idle || self.blocks.iter().any(|block| !self.sessions.knows(block.solution.job.round)) {
+        let is_idle = !leading.is_searching() && !self.offers.is_submitting() && self.submit_again.is_none();
+        if is_idle || self.blocks.iter().any(|block| !self.offers.knows(block.solution.job.round)) {
             self.out.push_back(Output::Ask);
         }
     }
@@ -541,17 +508,18 @@ impl Cluster {
 
     /// This node's whole account of itself, for this leader.
     pub(super) fn report(&mut self, to: Option<NodeId>) -> Report {
-        let shares = self.own_shares.told(to.zip(self.worker.held.map(|(reign, _)| reign)));
-        Report {
+        let mut report = Report {
             stamp: self.stamp(),
             held: self.worker.held,
             speed: self.worker.speed,
             progress: self.worker.progress(),
-            jobs: shares.jobs,
-            shares: shares.shares,
-            taken: shares.taken,
-            blocks: self.blocks.told(self.order()),
-        }
+            jobs: vec![],
+            shares: vec![],
+            taken: vec![],
+            blocks: self.blocks.reported(self.order()),
+        };
+        self.own_shares.report(to.zip(self.worker.held.map(|(reign, _)| reign)), &mut report);
+        report
     }
 
     /// Tells the makers of header jobs of the blocks found here: only they can submit them (rule 6). One of them, or all.
@@ -586,7 +554,7 @@ impl Cluster {
         let leads = self.leading.as_ref().map(|leading| Leads {
             reign: leading.reign.number,
             current: leading.current(),
-            blocks: self.blocks.told(self.order()),
+            blocks: self.blocks.reported(self.order()),
         });
         Heartbeat { stamp: self.stamp(), echo, leads }
     }
@@ -599,7 +567,7 @@ impl Cluster {
     /// Which blocks come first where there is room for some only.
     pub(super) fn order(&self) -> Order {
         if self.is_leading() {
-            return Order { round: self.sessions.round(), run: Some(self.config.run) };
+            return Order { round: self.offers.round(), run: Some(self.config.run) };
         }
         let run = self.leader.and_then(|leader| self.peers.get(leader)).and_then(|peer| peer.run);
         Order { round: self.current.as_ref().map(Current::round), run }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::leading::Believed;
+use super::liveness::Kind;
 use super::message::{MAX_BLOCKS, MAX_JOBS, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES};
 use super::probe::probe;
-use super::solutions::Share;
+use super::solutions::Judgement;
 use super::{Assign, Cluster, Heartbeat, Message, NodeId, Output, Report};
 use crate::work::{Solution, SolutionId};
 
@@ -59,7 +59,7 @@ impl Cluster {
         if is_strange {
             return;
         }
-        if !self.peers.is_new_heartbeat(from, heartbeat.stamp) {
+        if !self.peers.is_new(from, Kind::Heartbeat, heartbeat.stamp) {
             probe!(HeartbeatOld);
             return;
         }
@@ -89,7 +89,7 @@ impl Cluster {
             probe!(ReportOfOtherRun);
             return self.ask(now, from);
         }
-        if self.peers.is_new_report(from, report.stamp) {
+        if self.peers.is_new(from, Kind::Report, report.stamp) {
             self.take_in(now, from, report);
             self.assign(now, from);
         } else {
@@ -112,7 +112,7 @@ impl Cluster {
         }
         let proves = self.peers.get(from).is_none_or(|peer| peer.proves);
         if let Some(leading) = &mut self.leading
-            && leading.handle_report(now, from, report, named, proves, &mut self.trust) == Believed::NoLonger
+            && !leading.handle_report(now, from, report, named, proves, &mut self.trust)
         {
             self.out.push_back(Output::Distrusted { node: from });
         }
@@ -133,16 +133,16 @@ impl Cluster {
             }
             let measure = *measures[usize::from(place)].get_or_insert_with(|| self.measure_shares(&job));
             match self.judge_share(&solution, measure) {
-                Share::Submit if self.taken_shares.take(from, solution, id) => {
+                Judgement::Good if self.taken_shares.take(from, solution, id) => {
                     self.out.push_back(Output::Submit { solution, found_by: from });
                 }
-                Share::Submit => {} // there is no room for it yet
-                Share::Lost => {
+                Judgement::Good => {} // there is no room for it yet
+                Judgement::Unknown => {
                     probe!(ShareLost);
                     self.taken_shares.lose(from, id);
                     self.out.push_back(Output::SharesLost { count: 1 });
                 }
-                Share::False => {
+                Judgement::False => {
                     probe!(ShareFalse);
                     // Settled, so that it is in nobody's way. Its finder may have it from a leader that lied.
                     self.taken_shares.lose(from, id);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::message::{MAX_JOBS, MAX_LEASES};
 use super::probe::probe;
 use super::trust::Trust;
-use super::{Config, Current, Lease, NodeId, Reign, Report, Stamp};
+use super::{Assign, Config, Current, Lease, NodeId, Reign, Report, Stamp};
 use crate::work::{Blueprint, Extranonce, Job, NonceRange, Run, Search, Slot, SolutionId, Template, WitnessBits};
 
 /// An allowance starts with no more than that, whatever speed a node says it has: three seconds of the fastest machine's work.
@@ -59,14 +59,6 @@ fn best(speeds: &VecDeque<u64>) -> Option<u64> {
     speeds.iter().copied().max()
 }
 
-/// What came of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Believed {
-    Yes,
-    /// It cannot have searched what it reports, which is new.
-    NoLonger,
-}
-
 /// One reign.
 #[derive(Clone, Debug)]
 pub(super) struct Leading {
@@ -117,18 +109,13 @@ impl Leading {
         self.workers.keys().copied().collect()
     }
 
-    /// The speed of each in nonces per second.
-    pub(super) fn speeds(&self) -> BTreeMap<NodeId, u64> {
-        let speed = |worker: &Worker| worker.reported.back().copied().unwrap_or(0);
-        self.workers.iter().map(|(&id, worker)| (id, speed(worker))).collect()
-    }
-
     /// A node left or is no member any more: its leases are lost.
     pub(super) fn forget(&mut self, id: NodeId) {
         self.workers.remove(&id);
     }
 
     /// Takes in a report, which is the newest of its run. `named` are the solutions in it; `proves`: whether the node shows witnesses.
+    /// False from the report on that the node cannot have searched.
     pub(super) fn handle_report(
         &mut self,
         now: Instant,
@@ -137,7 +124,7 @@ impl Leading {
         named: Vec<SolutionId>,
         proves: bool,
         trust: &mut Trust,
-    ) -> Believed {
+    ) -> bool {
         let stamp = report.stamp;
         let worker = self.workers.entry(from).or_insert_with(|| Worker::new(stamp, now));
         if worker.report.run != stamp.run {
@@ -182,11 +169,11 @@ impl Leading {
         // The start of the allowance, as soon as a speed is reported.
         let first = self.config.beat_of(best(&worker.reported).unwrap_or(0));
         worker.allowance = worker.allowance.max(first.clamp(self.config.unit, FIRST_ALLOWANCE));
-        if believed { Believed::Yes } else { Believed::NoLonger }
+        believed
     }
 
-    /// The next assignment of a node, without what becomes of its solutions: the report that it answers, its number, the jobs and leases.
-    /// `None` unless it has reported as this run. `is_refused`: it gets nothing.
+    /// The next assignment of a node, but for what becomes of the solutions that its report names, which are given too. `None` unless it
+    /// has reported as this run. `is_refused`: it gets no leases.
     pub(super) fn grant(
         &mut self,
         id: NodeId,
@@ -194,7 +181,7 @@ impl Leading {
         is_refused: bool,
         maker: &mut Maker,
         now: Instant,
-    ) -> Option<Grant> {
+    ) -> Option<(Assign, Vec<SolutionId>)> {
         self.workers.get(&id).filter(|worker| worker.report.run == run)?;
         let mut worker = self.workers.remove(&id)?;
         self.sequence += 1;
@@ -211,9 +198,10 @@ impl Leading {
             });
             leases.push(Lease { number, job: place as u16, range, bits });
         }
-        let grant = Grant { sequence: self.sequence, report: worker.report, named: worker.named.clone(), jobs, leases };
+        let (reign, sequence, report, current) = (self.reign, self.sequence, worker.report, self.current());
+        let named = worker.named.clone();
         self.workers.insert(id, worker);
-        Some(grant)
+        Some((Assign { reign, sequence, report, current, jobs, leases, taken: vec![], settled: vec![] }, named))
     }
 
     fn top_up(&mut self, worker: &mut Worker, maker: &mut Maker, now: Instant) {
@@ -250,17 +238,6 @@ impl Leading {
             worker.leases.push(Granted { number: self.leases, sequence: self.sequence, job: *job, range, bits });
         }
     }
-}
-
-/// An assignment in the making.
-#[derive(Debug)]
-pub(super) struct Grant {
-    pub(super) sequence: u64,
-    pub(super) report: Stamp,
-    /// The solutions that the report names.
-    pub(super) named: Vec<SolutionId>,
-    pub(super) jobs: Vec<Job>,
-    pub(super) leases: Vec<Lease>,
 }
 
 impl Worker {

@@ -66,6 +66,13 @@ impl PeerState {
     }
 }
 
+/// What is ordered by its stamp, each kind apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Heartbeat,
+    Report,
+}
+
 /// What this node knows of a peer.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
@@ -88,7 +95,7 @@ pub(super) struct Peer {
     /// When it was last probed, since somebody thinks that it is gone.
     probed: Option<Instant>,
     /// The newest heartbeat and report of its run.
-    newest: (u64, u64),
+    newest: [u64; 2],
     /// Reports since our last heartbeat.
     reports: u32,
 }
@@ -106,7 +113,7 @@ impl Peer {
             requests: VecDeque::new(),
             question: None,
             probed: None,
-            newest: (0, 0),
+            newest: [0; 2],
             reports: 0,
         }
     }
@@ -299,7 +306,7 @@ impl Peers {
         if peer.answered.is_none_or(|before| asked >= before) {
             (peer.answered, peer.question, peer.left) = (Some(asked), None, None);
             if !is_same_run {
-                (peer.run, peer.newest, peer.obeyed) = (Some(run), (0, 0), (0, 0));
+                (peer.run, peer.newest, peer.obeyed) = (Some(run), [0; 2], (0, 0));
             }
         } else {
             probe!(AnswerOutOfOrder);
@@ -307,19 +314,10 @@ impl Peers {
         true
     }
 
-    /// Whether this heartbeat is of the run that answers, and newer than the others of that run.
-    pub(super) fn is_new_heartbeat(&mut self, id: NodeId, stamp: Stamp) -> bool {
-        self.is_new(id, stamp, |newest| &mut newest.0)
-    }
-
-    /// The same of a report.
-    pub(super) fn is_new_report(&mut self, id: NodeId, stamp: Stamp) -> bool {
-        self.is_new(id, stamp, |newest| &mut newest.1)
-    }
-
-    fn is_new(&mut self, id: NodeId, stamp: Stamp, which: fn(&mut (u64, u64)) -> &mut u64) -> bool {
+    /// Whether this heartbeat or report is of the run that answers, and newer than the others of that run.
+    pub(super) fn is_new(&mut self, id: NodeId, kind: Kind, stamp: Stamp) -> bool {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.run == Some(stamp.run)) else { return false };
-        let newest = which(&mut peer.newest);
+        let newest = &mut peer.newest[kind as usize];
         let is_new = stamp.sent > *newest;
         *newest = stamp.sent.max(*newest);
         is_new

@@ -14,8 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::blocks::Finals;
 use super::message::{MAX_JOBS, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES};
 use super::probe::probe;
-use super::{NodeId, Reign};
-use crate::work::{Job, Solution, SolutionId};
+use super::{NodeId, Reign, Report};
+use crate::work::{Solution, SolutionId};
 
 /// Shares that a finder keeps of each leader's leases: four seconds of a thousand a second. Beyond, the oldest are lost, and counted.
 pub(super) const MAX_SHARES: usize = 4096;
@@ -39,15 +39,8 @@ pub(super) struct OwnShares {
     queue: VecDeque<Own>,
 }
 
-/// The shares in a report.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    pub(super) jobs: Vec<Job>,
-    pub(super) shares: Vec<(u16, u64)>,
-    pub(super) taken: Vec<SolutionId>,
-}
-
 impl OwnShares {
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
@@ -64,31 +57,29 @@ impl OwnShares {
         is_full
     }
 
-    /// What a report to this leader, in this reign, says of them, oldest first.
-    pub(super) fn told(&self, to: Option<(NodeId, Reign)>) -> Told {
-        let mut told = Told::default();
+    /// Adds to a report to this leader, in this reign, what there is room for, oldest first.
+    pub(super) fn report(&self, to: Option<(NodeId, Reign)>, report: &mut Report) {
         for own in &self.queue {
             if own.taken_by.is_some() && own.taken_by == to {
                 probe!(ShareByName);
-                if told.taken.len() < MAX_REPORTED_NAMES {
-                    told.taken.push(own.id);
+                if report.taken.len() < MAX_REPORTED_NAMES {
+                    report.taken.push(own.id);
                 }
                 continue;
             }
             if own.taken_by.is_some() {
                 probe!(ShareToAnother);
             }
-            let known = told.jobs.iter().rposition(|job| *job == own.solution.job);
-            if told.shares.len() == MAX_REPORTED_SHARES || known.is_none() && told.jobs.len() == MAX_JOBS {
+            let known = report.jobs.iter().rposition(|job| *job == own.solution.job);
+            if report.shares.len() == MAX_REPORTED_SHARES || known.is_none() && report.jobs.len() == MAX_JOBS {
                 continue;
             }
             let place = known.unwrap_or_else(|| {
-                told.jobs.push(own.solution.job);
-                told.jobs.len() - 1
+                report.jobs.push(own.solution.job);
+                report.jobs.len() - 1
             });
-            told.shares.push((place as u16, own.solution.nonce));
+            report.shares.push((place as u16, own.solution.nonce));
         }
-        told
     }
 
     /// This leader has taken these in its reign: from now on it is told their names.

@@ -14,7 +14,7 @@ const MAX_KNOWN: usize = 64;
 
 /// What the session has named, and what it is asked.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sessions {
+pub(super) struct Offers {
     /// The templates of late, the newest last.
     known: VecDeque<Template>,
     /// When the newest was asked for. Answers to older questions are ignored.
@@ -25,24 +25,14 @@ pub(super) struct Sessions {
 
 /// What this node's session would say of a solution, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Judgement {
-    /// The session has never named that round, or the job is one that only another run's session knows.
+pub(super) enum Judgement {
+    /// The session has never named that round or has forgotten it, or only another run's session knows the job.
     Unknown,
     Good,
     False,
 }
 
-/// What to do with a share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Share {
-    Submit,
-    /// Its template is forgotten, or another run's: no session can submit it any more.
-    Lost,
-    /// It is none.
-    False,
-}
-
-impl Sessions {
+impl Offers {
     /// The round that the session has named last.
     pub(super) fn round(&self) -> Option<RoundId> {
         self.known.back().map(|template| template.round)
@@ -118,15 +108,15 @@ impl Measure {
 impl Cluster {
     /// The source names what it wants, asked for at `asked`.
     pub fn handle_template(&mut self, now: Instant, template: Template, asked: Instant) {
-        if self.sessions.asked.is_some_and(|newer| asked < newer) {
+        if self.offers.asked.is_some_and(|newer| asked < newer) {
             probe!(OfferOld);
             // The session thinks that it has told this; it may have changed since.
             return self.out.push_back(Output::Ask);
         }
-        self.sessions.asked = Some(asked);
-        self.sessions.name(template.clone());
+        self.offers.asked = Some(asked);
+        self.offers.name(template.clone());
         // A block of a round that the session did not name, neither before nor now that it has been asked since.
-        let is_stale = |block: &&Block| !self.sessions.knows(block.solution.job.round) && block.since <= asked;
+        let is_stale = |block: &&Block| !self.offers.knows(block.solution.job.round) && block.since <= asked;
         if self.is_leading() {
             let stale: Vec<_> = self.blocks.iter().filter(is_stale).map(|block| (block.id, block.from)).collect();
             for (id, from) in stale {
@@ -154,16 +144,16 @@ impl Cluster {
         if self.taken_shares.settle(id).is_some() {
             return;
         }
-        self.sessions.is_over(id);
+        self.offers.is_over(id);
         let from = self.blocks.iter().find(|block| block.id == id).map_or(self.config.id, |block| block.from);
         self.blocks.settle(id, from);
         if next.is_none() {
             probe!(VerdictWithoutNext);
-        } else if self.sessions.round() != Some(solution.job.round) {
+        } else if self.offers.round() != Some(solution.job.round) {
             probe!(VerdictsNextIgnored);
         }
         // The next block counts only while the session is still at the solved one, and then outdates every earlier question.
-        match next.filter(|_| self.sessions.round() == Some(solution.job.round)) {
+        match next.filter(|_| self.offers.round() == Some(solution.job.round)) {
             Some(next) => self.handle_template(now, next, now),
             None if self.is_leading() => self.out.push_back(Output::Ask),
             None => {}
@@ -175,7 +165,7 @@ impl Cluster {
     pub fn handle_unanswered(&mut self, now: Instant, solution: &Solution) {
         probe!(Unanswered);
         let id = solution.id();
-        if !self.taken_shares.put_back(id) && self.sessions.is_over(id) {
+        if !self.taken_shares.put_back(id) && self.offers.is_over(id) {
             self.blocks.put_last(id);
         }
         self.submit_again.get_or_insert(now + self.config.submit_again());
@@ -188,7 +178,7 @@ impl Cluster {
             probe!(ShareUnsubmittable);
             return;
         }
-        self.sessions.is_over(id);
+        self.offers.is_over(id);
         self.blocks.give_up(id);
         self.judge(now);
         self.ask_if_idle();
@@ -205,17 +195,17 @@ impl Cluster {
             }
             let round = solution.job.round;
             let is_ours = is_made_here || super::is_text(&solution);
-            if self.sessions.judge(&solution, is_ours, |template| template.goal.block) == Judgement::False {
+            if self.offers.judge(&solution, is_ours, |template| template.goal.block) == Judgement::False {
                 probe!(BlockJudgedFalse);
                 self.blocks.settle(block.id, block.from);
                 self.out.push_back(Output::Refused { from: block.from, solution });
-            } else if self.sessions.round() == Some(round) {
-                if is_ours && !block.is_given_up && !self.sessions.is_submitting() {
-                    self.sessions.submitting = Some((block.id, round));
+            } else if self.offers.round() == Some(round) {
+                if is_ours && !block.is_given_up && !self.offers.is_submitting() {
+                    self.offers.submitting = Some((block.id, round));
                     self.out.push_back(Output::Submit { solution, found_by: self.finder(&block) });
                     self.end_round(now, round);
                 }
-            } else if self.sessions.knows(round) {
+            } else if self.offers.knows(round) {
                 probe!(BlockOfOldRound);
                 self.blocks.settle(block.id, block.from);
             }
@@ -232,7 +222,7 @@ impl Cluster {
     }
 
     pub(super) fn is_submitting_for(&self, round: RoundId) -> bool {
-        self.sessions.submitting.is_some_and(|(_, submitted)| submitted == round)
+        self.offers.submitting.is_some_and(|(_, submitted)| submitted == round)
     }
 
     /// Somebody tells of a block. False if it is none.
@@ -253,17 +243,14 @@ impl Cluster {
 
     /// What the shares of a job are judged by: our session's own template. What another run's session gave the job of, ours cannot submit.
     pub(super) fn measure_shares(&self, job: &Job) -> Measure {
-        self.sessions.measure(job, self.knows_maker(job), |template| template.goal.report)
+        self.offers.measure(job, self.knows_maker(job), |template| template.goal.report)
     }
 
-    /// Judges a share.
-    pub(super) fn judge_share(&self, solution: &Solution, measure: Measure) -> Share {
+    /// Judges a share. What becomes of one that is of another run's session is for our session to say.
+    pub(super) fn judge_share(&self, solution: &Solution, measure: Measure) -> Judgement {
         match measure.judge(solution) {
-            Judgement::Good => Share::Submit,
-            // What becomes of a share of another run's session is for our session to say.
-            Judgement::Unknown if !self.knows_maker(&solution.job) && solution.verify().is_some() => Share::Submit,
-            Judgement::Unknown => Share::Lost,
-            Judgement::False => Share::False,
+            Judgement::Unknown if !self.knows_maker(&solution.job) && solution.verify().is_some() => Judgement::Good,
+            judgement => judgement,
         }
     }
 

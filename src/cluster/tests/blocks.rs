@@ -11,7 +11,7 @@ fn some(height: u64, nonces: std::ops::Range<u64>) -> Vec<Solution> {
 
 /// What is told of all blocks while the second is to be found.
 fn told(blocks: &Blocks) -> Vec<Solution> {
-    blocks.told(Order { round: Some(round(2)), run: Some(Run(1)) })
+    blocks.reported(Order { round: Some(round(2)), run: Some(Run(1)) })
 }
 
 #[test]

@@ -30,6 +30,24 @@ const UNIT: u64 = 100;
 /// Where a text's leases begin is 1, counted from here.
 const BEFORE: u64 = 9_999_999;
 
+/// What only tests look at.
+impl Cluster {
+    /// The assignment that this node holds.
+    pub(crate) fn held(&self) -> Option<(Reign, u64)> {
+        self.worker.held
+    }
+
+    /// As a leader: the round that is searched.
+    pub(crate) fn round(&self) -> Option<RoundId> {
+        self.leading.as_ref()?.template().map(|template| template.round)
+    }
+
+    /// Shares found here that are not settled.
+    fn pending_shares(&self) -> usize {
+        self.own_shares.len()
+    }
+}
+
 pub(super) fn node(id: u32) -> NodeId {
     NodeId::try_from(id).unwrap()
 }

@@ -90,8 +90,8 @@ pub(super) struct Laws {
     ending: BTreeMap<NodeId, (u64, RoundId)>,
     /// Since when each node has been told nothing by a leader that answers.
     waits: BTreeMap<NodeId, Waits>,
-    /// Since when each node with a disk has known its blocks.
-    known: BTreeMap<(NodeId, SolutionId), Duration>,
+    /// The blocks that each node with a disk knows and that were not seen there yet, and since when.
+    unwritten: BTreeMap<NodeId, Vec<(Solution, Duration)>>,
     /// Shares that were found for the leader of a well cluster and not handed in yet.
     shares: BTreeMap<SolutionId, (NodeId, Duration)>,
     /// Whom a leader has refused, by both runs; and whom it has assigned something last.
@@ -127,7 +127,7 @@ impl Laws {
             finals: BTreeSet::new(),
             ending: BTreeMap::new(),
             waits: BTreeMap::new(),
-            known: BTreeMap::new(),
+            unwritten: BTreeMap::new(),
             shares: BTreeMap::new(),
             refused: BTreeSet::new(),
             assigned: BTreeMap::new(),
@@ -317,7 +317,7 @@ impl Laws {
     /// A node was paused, so that its waits do not count.
     pub(super) fn resumed(&mut self, id: NodeId) {
         self.waits.remove(&id);
-        self.known.retain(|&(node, _), _| node != id);
+        self.unwritten.remove(&id);
     }
 
     // ---- the laws themselves
@@ -392,7 +392,7 @@ impl Laws {
         }
         let is_liars_word = self.traitor.is_some() && from == self.traitor && before.leader == from;
         self.nothing_is_lost(id, is_liars_word, &before.kept, &kept, source, others)?;
-        self.all_is_written(now, server, &kept)?;
+        self.all_is_written(now, server, &before.kept, &kept)?;
         self.nobody_waits(now, server, &before, others)?;
         if let Some((at, leader)) = self.agree
             && now >= at
@@ -435,13 +435,24 @@ impl Laws {
         self.kind == Kind::Text || servers.values().any(made)
     }
 
-    /// What a node with a disk knows is on it a moment later.
-    fn all_is_written(&mut self, now: Duration, server: &Server, kept: &[Solution]) -> Result<(), Violation> {
+    /// What a node with a disk comes to know is on it a moment later.
+    fn all_is_written(
+        &mut self,
+        now: Duration,
+        server: &Server,
+        before: &[Solution],
+        kept: &[Solution],
+    ) -> Result<(), Violation> {
         let (id, Some(disk)) = (server.id, &server.disk) else { return Ok(()) };
-        self.known.retain(|&(node, block), _| node != id || kept.iter().any(|solution| solution.id() == block));
-        for solution in kept {
-            let since = *self.known.entry((id, solution.id())).or_insert(now);
-            if now.saturating_sub(since) > WRITTEN && !disk.contains(solution) {
+        let unwritten = self.unwritten.entry(id).or_default();
+        if before != kept {
+            let new = kept.iter().filter(|solution| !before.contains(solution));
+            unwritten.extend(new.map(|solution| (*solution, now)));
+            unwritten.retain(|(solution, _)| kept.contains(solution));
+        }
+        if unwritten.first().is_some_and(|(_, since)| now.saturating_sub(*since) > WRITTEN) {
+            unwritten.retain(|(solution, _)| !disk.contains(solution));
+            if let Some((solution, _)) = unwritten.iter().find(|(_, since)| now.saturating_sub(*since) > WRITTEN) {
                 return broken(format!("{id:?} has not written {solution:?}"));
             }
         }

@@ -92,13 +92,17 @@ fn try_seeds(first: u64, count: u64, goes_on: bool) -> (Total, BTreeMap<u64, Str
 
 #[test]
 fn seeds_by_the_thousand_break_no_law() {
-    let (total, failures) = try_seeds(1, SEEDS, true);
+    let seeds = number("HEADFRAME_SIM_SEEDS").unwrap_or(SEEDS);
+    let (total, failures) = try_seeds(1, seeds, true);
     println!("{total:?}");
     assert!(
         failures.is_empty(),
-        "{} of {SEEDS} seeds failed; HEADFRAME_SIM_SEED=… cargo sim-replay shows one",
+        "{} of {seeds} seeds failed; HEADFRAME_SIM_SEED=… cargo sim-replay shows one",
         failures.len()
     );
+    if seeds < SEEDS {
+        return; // cargo mutate, which has no time for more
+    }
     let never: Vec<_> = Fault::KINDS.iter().filter(|kind| !total.faults.contains_key(*kind)).collect();
     assert!(never.is_empty(), "{never:?} never came: {:?}", total.faults);
     let never: Vec<_> = Probe::ALL.iter().filter(|probe| !total.probes.contains_key(probe)).collect();
