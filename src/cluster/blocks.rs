@@ -26,8 +26,8 @@ pub(super) struct Block {
     pub(super) is_given_up: bool,
 }
 
-/// In which order blocks are told and kept: those first that our leader can submit now (the current block and, of header jobs, its own
-/// run's), then other blocks, then the oldest.
+/// In which order blocks are reported and kept: those first that our leader can submit now (the current block and, of header jobs, its own
+/// run's), then other blocks; among these those that were found here, then the oldest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Order {
     /// The round of our leader.
@@ -69,7 +69,7 @@ impl Blocks {
     /// What a message carries of them.
     pub(super) fn reported(&self, order: Order) -> Vec<Solution> {
         let mut blocks: Vec<_> = self.unsettled.iter().collect();
-        blocks.sort_by_key(|block| (order.is_later(&block.solution), block.since));
+        blocks.sort_by_key(|block| (order.is_later(&block.solution), !block.is_own, block.since));
         blocks.into_iter().take(MAX_BLOCKS).map(|block| block.solution).collect()
     }
 

@@ -38,7 +38,7 @@ pub struct Cluster {
     pub(super) leading: Option<Leading>,
     /// When this node last led with jobs that only its own session can submit.
     led: Option<Instant>,
-    maker: Maker,
+    pub(super) maker: Maker,
     pub(super) trust: Trust,
     pub(super) worker: Worker,
     pub(super) blocks: Blocks,
@@ -198,16 +198,16 @@ impl Cluster {
 
     /// A scan has met a nonce that is to be reported.
     pub fn handle_found(&mut self, now: Instant, ticket: Ticket, nonce: u64) {
-        let Some(solution) = self.worker.solution(ticket, nonce) else { return };
+        let Some((solution, leader)) = self.worker.solution(ticket, nonce) else { return };
         if !solution.is_block() {
-            if self.own_shares.add(solution, self.leader.unwrap_or(self.config.id)) {
+            if self.own_shares.add(solution, leader) {
                 self.out.push_back(Output::SharesLost { count: 1 });
             }
             self.share_due.get_or_insert(now + self.config.share_delay());
             return;
         }
         // The bounds of what is found here are those of the leader whose lease it was found in (rule 6).
-        self.blocks.add(solution, self.leader.unwrap_or(self.config.id), true, self.order(), now);
+        self.blocks.add(solution, leader, true, self.order(), now);
         if solution.job.goal.search == Search::First {
             self.worker.stop(solution.job.round, self.sent + 1, &mut self.out);
         }
@@ -343,7 +343,7 @@ impl Cluster {
         if leader == self.config.id {
             self.begin(now);
         } else {
-            self.out.push_back(Output::Leader { leader, reign: None });
+            self.out.push_back(Output::Leader { leader });
             self.send_report(now, Reason::Asks);
         }
     }
@@ -375,7 +375,7 @@ impl Cluster {
         }
         self.leading = Some(leading);
         if self.leader == Some(self.config.id) {
-            self.out.push_back(Output::Leader { leader: self.config.id, reign: Some(reign) });
+            self.out.push_back(Output::Leader { leader: self.config.id });
         }
         self.out.push_back(Output::Ask);
         self.judge(now);
@@ -405,7 +405,7 @@ impl Cluster {
         self.blocks.drop_settled(&assign.settled);
         self.own_shares.drop_settled(&assign.settled);
         self.own_shares.take(&assign.taken, (from, assign.reign));
-        self.worker.obey(assign, &mut self.out);
+        self.worker.obey(from, assign, &mut self.out);
     }
 
     /// Whether an assignment answers a report of this run that was made since this node began to follow its leader or to lead.
@@ -458,13 +458,6 @@ impl Cluster {
         }
     }
 
-    /// Begins a job of what the source has named.
-    pub(super) fn begin_job(&mut self, now: Instant, template: Template) {
-        if let Some(leading) = &mut self.leading {
-            leading.begin(template, &mut self.maker, now);
-        }
-    }
-
     /// A block of this template is being submitted: everyone is assigned nothing until another job begins.
     pub(super) fn interrupt(&mut self, now: Instant, template: Template) {
         if let Some(leading) = &mut self.leading {
@@ -513,10 +506,8 @@ impl Cluster {
             held: self.worker.held,
             speed: self.worker.speed,
             progress: self.worker.progress(),
-            jobs: vec![],
-            shares: vec![],
-            taken: vec![],
             blocks: self.blocks.reported(self.order()),
+            ..Report::default()
         };
         self.own_shares.report(to.zip(self.worker.held.map(|(reign, _)| reign)), &mut report);
         report
@@ -530,7 +521,7 @@ impl Cluster {
             let makers = self.peers.running_as(solution.job.tag.slot.run);
             for maker in makers.filter(|&maker| Some(maker) != self.leader).collect::<Vec<_>>() {
                 probe!(MakerTold);
-                let report = Report { blocks: vec![*solution], ..self.report(None) };
+                let report = Report { stamp: self.stamp(), blocks: vec![*solution], ..Report::default() };
                 self.send(maker, Message::ProcessAnswerYes(report));
             }
         }

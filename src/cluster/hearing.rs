@@ -30,7 +30,6 @@ impl Cluster {
         if let Some(report) = report {
             self.hear_report(now, from, &report);
         }
-        self.elect(now);
     }
 
     /// A goodbye counts from its arrival and for its run only.
@@ -46,7 +45,6 @@ impl Cluster {
         self.peers.leave(from, now);
         self.leading.iter_mut().for_each(|leading| leading.forget(from));
         self.look_at_peers(now);
-        self.elect(now);
     }
 
     /// What a heartbeat says beside that its sender is there.
@@ -82,7 +80,7 @@ impl Cluster {
     /// A report counts if it is the newest of the run that answers, and not one of too many (rule 9). Each that is read gets one
     /// assignment.
     pub(super) fn hear_report(&mut self, now: Instant, from: NodeId, report: &Report) {
-        if !self.peers.count_report(from) {
+        if !self.peers.count_report(from, report.shares.len()) {
             return;
         }
         if self.peers.get(from).and_then(|peer| peer.run) != Some(report.stamp.run) {
@@ -128,7 +126,7 @@ impl Cluster {
             let solution = Solution { job, nonce };
             let id = solution.id();
             named.push(id);
-            if self.taken_shares.knows(from, id) || self.taken_shares.shares_fate(from, id) {
+            if self.blocks.knows(id) || self.taken_shares.knows(from, id) || self.taken_shares.shares_fate(from, id) {
                 continue;
             }
             let measure = *measures[usize::from(place)].get_or_insert_with(|| self.measure_shares(&job));

@@ -43,6 +43,8 @@ struct Worker {
     reported: VecDeque<u64>,
     /// The speeds that were measured by its progress.
     measured: VecDeque<u64>,
+    /// Nonces of the template that it was assigned and has lost, and since when they are counted: for a heartbeat.
+    lost: (u64, Instant),
     /// Since when the next one is measured, and what it has searched since.
     since: Instant,
     searched: u64,
@@ -97,6 +99,7 @@ impl Leading {
     pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
         self.job = maker.make(&template, now).map(|job| (job, job.puzzle.begin()));
         self.template = Some(template);
+        self.workers.values_mut().for_each(|worker| worker.lost = (0, now));
     }
 
     /// Nothing is handed out until another job begins: a solution of this template is being submitted (rule 7).
@@ -127,20 +130,25 @@ impl Leading {
     ) -> bool {
         let stamp = report.stamp;
         let worker = self.workers.entry(from).or_insert_with(|| Worker::new(stamp, now));
-        if worker.report.run != stamp.run {
+        let is_other_run = worker.report.run != stamp.run;
+        if is_other_run {
             probe!(ReporterStartedAnew);
-            *worker = Worker::new(stamp, now);
+            let Worker { leases, lost, .. } = std::mem::replace(worker, Worker::new(stamp, now));
+            (worker.leases, worker.lost) = (leases, lost);
         }
         (worker.report, worker.named) = (stamp, named);
         push(&mut worker.reported, report.speed);
-        // What the node should hold by the assignment that it names, and does not, is lost or given back.
-        let held = report.held.filter(|(reign, _)| *reign == self.reign).map(|(_, sequence)| sequence);
+        // What this run should hold by the assignment that it names, and does not, is lost or given back.
+        let held = report.held.filter(|(reign, _)| *reign == self.reign && !is_other_run).map(|(_, sequence)| sequence);
         let progress = &report.progress[..report.progress.len().min(MAX_LEASES)];
         let named: BTreeSet<_> = progress.iter().map(|progress| progress.lease).collect();
-        let known = worker.leases.len();
-        worker.leases.retain(|lease| held.is_some_and(|held| lease.sequence > held || named.contains(&lease.number)));
-        if worker.leases.len() < known {
+        if now >= worker.lost.1 + self.config.heartbeat {
+            worker.lost = (0, now);
+        }
+        let is_held = |lease: &Granted| held.is_some_and(|held| lease.sequence > held || named.contains(&lease.number));
+        for lease in worker.leases.extract_if(.., |lease| !is_held(lease)) {
             probe!(LeaseLost);
+            worker.lost.0 = worker.lost.0.saturating_add(lease.range.len());
         }
         let (mut new, mut finished, mut believed) = (0u64, false, true);
         for progress in progress {
@@ -212,9 +220,13 @@ impl Leading {
         let unit = self.config.unit;
         let most = match best(&worker.measured) {
             Some(speed) => worker.allowance.min(self.config.beat_of(speed).saturating_mul(4)),
-            None => worker.allowance,
+            None => worker.allowance.min(FIRST_ALLOWANCE),
         };
         let most = most.max(unit);
+        // A template's nonces may be few. Whoever loses more than it may hold twice over gets no more of them in this heartbeat.
+        if worker.lost.0 / 2 > most.max(FIRST_ALLOWANCE) {
+            return;
+        }
         let mut held = worker.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
         let mut jobs = worker.leases.chunk_by(|a, b| a.job == b.job).count();
         while worker.leases.len() < MAX_LEASES && most.saturating_sub(held) >= unit {
@@ -249,6 +261,7 @@ impl Worker {
             allowance: 0,
             reported: VecDeque::new(),
             measured: VecDeque::new(),
+            lost: (0, now),
             since: now,
             searched: 0,
         }

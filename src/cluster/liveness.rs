@@ -24,7 +24,7 @@ use crate::work::Run;
 /// Requests to one peer of which answers still count; a few are sent in a heartbeat.
 const MAX_REQUESTS: usize = 16;
 
-/// Reports of one peer that are read in a heartbeat of 5 s: eight for each of 400 blocks a second.
+/// Reports of one peer that are read in a heartbeat of 5 s: eight for each of 400 blocks a second. Eight shares count as one more.
 pub(super) const MAX_REPORTS: u32 = 16_000;
 
 /// A peer as this node sees it.
@@ -323,10 +323,10 @@ impl Peers {
         is_new
     }
 
-    /// Counts a report; false when the peer has sent too many since our last heartbeat.
-    pub(super) fn count_report(&mut self, id: NodeId) -> bool {
+    /// Counts a report of so many shares; false when the peer has sent too many since our last heartbeat.
+    pub(super) fn count_report(&mut self, id: NodeId, shares: usize) -> bool {
         self.peers.get_mut(&id).is_some_and(|peer| {
-            peer.reports = peer.reports.saturating_add(1);
+            peer.reports = peer.reports.saturating_add(1 + shares as u32 / 8);
             peer.reports <= MAX_REPORTS
         })
     }

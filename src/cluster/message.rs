@@ -51,7 +51,7 @@ pub enum Message {
 }
 
 /// One of a run's requests or reports: `sent` counts what the run sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stamp {
     /// Whose.
     pub run: Run,
@@ -106,7 +106,7 @@ impl Current {
 }
 
 /// A node's account of itself, for its leader.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The node's run, and which of its messages this is.
     pub stamp: Stamp,

@@ -1,6 +1,6 @@
 //! Every effect that the cluster's rules can have.
 
-use super::{Message, NodeId, PeerState, Reign};
+use super::{Message, NodeId, PeerState};
 use crate::work::{Job, NonceRange, Solution, WitnessBits};
 
 /// Names a scan that this node was told to do; never used twice.
@@ -55,8 +55,6 @@ pub enum Output {
     Leader {
         /// Who leads.
         leader: NodeId,
-        /// This node's own reign, if it leads.
-        reign: Option<Reign>,
     },
     /// A node cannot have searched what it reports: a broken kernel, or a lie. It gets no more work from this process until it starts anew.
     Distrusted {

@@ -4,7 +4,7 @@
 //! never reached.
 //!
 //! Not in the list, since no simulation gets there in time; the unit tests do: reports beyond the 16,000 of a heartbeat, 512 leases,
-//! 32 jobs in one assignment, a job of 2,000,000,000 nonces that is used up, 3,000 witnesses in a report, 800 shares in a report, 4,096
+//! 1,024 scans that are ending, 32 jobs in one assignment, a job of 2,000,000,000 nonces that is used up, 3,000 witnesses in a report, 800 shares in a report, 4,096
 //! shares at a finder, 1,024 of one finder under way, 64 templates, 64 coinbases, 4,096 names of settled solutions; a block that displaces
 //! another, a block that no session can submit, a reign that begins while its round's solution is being submitted, a share that two nodes
 //! report, and a solution of a scan whose lease was acknowledged to its end.
@@ -67,6 +67,7 @@ mod list {
         BlockWithoutRoom: "Rule 6: there is no room for a block.",
         BlockFalse: "Rule 6: a block that is none.",
         BlockJudgedFalse: "Rule 6: a block that is none by what the session has named.",
+        BlockForgotten: "Rule 6: a block of a job of this run whose template is unknown.",
         BlockOfOldRound: "Rule 6: a block of a round that the session has left.",
         BlockOfUnknownRound: "Rule 6: a block of a round that the session did not name when it was asked again.",
         MakerTold: "Rule 6: the maker of a header's job, which does not lead, is told of its block.",

@@ -57,9 +57,10 @@ impl OwnShares {
         is_full
     }
 
-    /// Adds to a report to this leader, in this reign, what there is room for, oldest first.
+    /// Adds to a report to this leader, in this reign, what there is room for: shares of its own leases first, then the oldest.
     pub(super) fn report(&self, to: Option<(NodeId, Reign)>, report: &mut Report) {
-        for own in &self.queue {
+        let is_its = |own: &&Own| to.is_some_and(|(leader, _)| own.leader == leader);
+        for own in self.queue.iter().filter(is_its).chain(self.queue.iter().filter(|own| !is_its(own))) {
             if own.taken_by.is_some() && own.taken_by == to {
                 probe!(ShareByName);
                 if report.taken.len() < MAX_REPORTED_NAMES {

@@ -65,20 +65,16 @@ impl Offers {
         self.known.push_back(template);
     }
 
-    /// Judges by the block, goal and coinbase that the session itself has named, never by those that the solution carries.
-    fn judge(&self, solution: &Solution, is_ours: bool, goal: fn(&Template) -> Target) -> Judgement {
-        self.measure(&solution.job, is_ours, goal).judge(solution)
-    }
-
-    /// What hashes of this job must not exceed. It takes some microseconds: the coinbase and its branch are hashed.
-    fn measure(&self, job: &Job, is_ours: bool, goal: fn(&Template) -> Target) -> Measure {
+    /// What hashes of this job must not exceed, by the block, goal and coinbase that the session itself has named, never by those that the
+    /// job carries. It takes some microseconds: the coinbase and its branch are hashed.
+    fn measure(&self, job: &Job, is_ours: bool, goal: fn(&Template) -> Option<Target>) -> Measure {
         let names = |known: &Template| known.round == job.round && (known.is_text() || known.tag == job.tag.template);
         if !is_ours || !self.known.iter().any(names) {
             return Measure::Unknown; // or its template is forgotten
         }
         // Of several templates that would have made it, the easiest counts.
         let made = self.known.iter().filter(|template| template.made(job));
-        made.map(goal).max().map_or(Measure::None, Measure::Target)
+        made.filter_map(goal).max().map_or(Measure::None, Measure::Target)
     }
 }
 
@@ -87,7 +83,7 @@ impl Offers {
 pub(super) enum Measure {
     /// The session has never named that round, or the job is one that only another run's session knows.
     Unknown,
-    /// No template of the session makes such a job.
+    /// No template of the session makes such a job, or none in which that kind of solution counts.
     None,
     /// A hash must not exceed it.
     Target(Target),
@@ -133,7 +129,9 @@ impl Cluster {
                 self.interrupt(now, template);
             }
         } else if is_new || !leading.is_searching() {
-            self.begin_job(now, template);
+            if let Some(leading) = &mut self.leading {
+                leading.begin(template, &mut self.maker, now);
+            }
             self.assign_all(now);
         }
     }
@@ -194,20 +192,31 @@ impl Cluster {
                 continue;
             }
             let round = solution.job.round;
+            let is_current = self.offers.round() == Some(round);
             let is_ours = is_made_here || super::is_text(&solution);
-            if self.offers.judge(&solution, is_ours, |template| template.goal.block) == Judgement::False {
-                probe!(BlockJudgedFalse);
-                self.blocks.settle(block.id, block.from);
-                self.out.push_back(Output::Refused { from: block.from, solution });
-            } else if self.offers.round() == Some(round) {
-                if is_ours && !block.is_given_up && !self.offers.is_submitting() {
+            let measure = self.offers.measure(&solution.job, is_ours, |template| Some(template.goal.block));
+            match measure.judge(&solution) {
+                Judgement::False => {
+                    probe!(BlockJudgedFalse);
+                    self.blocks.settle(block.id, block.from);
+                    self.out.push_back(Output::Refused { from: block.from, solution });
+                }
+                Judgement::Unknown if is_made_here => {
+                    // This run makes header jobs of what its session has named only, and that has been forgotten.
+                    probe!(BlockForgotten);
+                    self.blocks.settle(block.id, block.from);
+                }
+                _ if !is_current && self.offers.knows(round) => {
+                    probe!(BlockOfOldRound);
+                    self.blocks.settle(block.id, block.from);
+                }
+                Judgement::Good if is_current && !block.is_given_up && !self.offers.is_submitting() => {
                     self.offers.submitting = Some((block.id, round));
-                    self.out.push_back(Output::Submit { solution, found_by: self.finder(&block) });
+                    let found_by = if block.is_own { self.config.id } else { block.from };
+                    self.out.push_back(Output::Submit { solution, found_by });
                     self.end_round(now, round);
                 }
-            } else if self.offers.knows(round) {
-                probe!(BlockOfOldRound);
-                self.blocks.settle(block.id, block.from);
+                _ => {}
             }
         }
     }
@@ -241,14 +250,16 @@ impl Cluster {
         is_true
     }
 
-    /// What the shares of a job are judged by: our session's own template. What another run's session gave the job of, ours cannot submit.
+    /// What the shares of a job are judged by: our session's own template, if every solution counts in it.
     pub(super) fn measure_shares(&self, job: &Job) -> Measure {
-        self.offers.measure(job, self.knows_maker(job), |template| template.goal.report)
+        let goal = |template: &Template| (!ends_with_first(template)).then_some(template.goal.report);
+        self.offers.measure(job, self.knows_maker(job), goal)
     }
 
-    /// Judges a share. What becomes of one that is of another run's session is for our session to say.
+    /// Judges a share. What becomes of one that is of another run's session is for our session to say. A block is none: it has its own way.
     pub(super) fn judge_share(&self, solution: &Solution, measure: Measure) -> Judgement {
         match measure.judge(solution) {
+            _ if solution.is_block() => Judgement::False,
             Judgement::Unknown if !self.knows_maker(&solution.job) && solution.verify().is_some() => Judgement::Good,
             judgement => judgement,
         }
@@ -264,10 +275,5 @@ impl Cluster {
         for (solution, found_by) in self.taken_shares.take_unanswered() {
             self.out.push_back(Output::Submit { solution, found_by });
         }
-    }
-
-    /// Who found a block, as far as this node knows.
-    fn finder(&self, block: &Block) -> NodeId {
-        if block.is_own { self.config.id } else { block.from }
     }
 }

@@ -4,13 +4,18 @@ use std::collections::VecDeque;
 
 use super::message::{MAX_JOBS, MAX_LEASES, MAX_REPORTED_WITNESSES, Progress};
 use super::probe::probe;
-use super::{Assign, Lease, Output, Reign, Ticket};
+use super::{Assign, Lease, NodeId, Output, Reign, Ticket};
 use crate::work::{Job, NonceRange, RoundId, Solution, WitnessBits};
+
+/// While so many scans have still to end, no further one begins: assignments may come faster than scans can end.
+const MAX_ENDING: usize = 2 * MAX_LEASES;
 
 /// A lease in the node's hands.
 #[derive(Clone, Debug)]
 struct Held {
     number: u64,
+    /// Who assigned it.
+    leader: NodeId,
     job: Job,
     /// The nonces that the leader has no report of.
     range: NonceRange,
@@ -53,7 +58,7 @@ pub(super) struct Worker {
     /// Measured speed in nonces per second; 0 when not measured yet.
     pub(super) speed: u64,
     leases: Vec<Held>,
-    /// Leases that are over, though their scans are not: a scan's last solutions are on their way here. At most as many as there are scans.
+    /// Leases that are over, though their scans are not: a scan's last solutions are on their way here.
     ending: Vec<Held>,
     stopped: Option<Stopped>,
     tickets: Ticket,
@@ -85,7 +90,7 @@ impl Worker {
     }
 
     /// Takes over an assignment: it replaces the last one, but leases that both have go on where they are.
-    pub(super) fn obey(&mut self, assign: &Assign, out: &mut VecDeque<Output>) {
+    pub(super) fn obey(&mut self, leader: NodeId, assign: &Assign, out: &mut VecDeque<Output>) {
         self.held = Some((assign.reign, assign.sequence));
         if self.stopped.is_some_and(|stopped| assign.report.sent >= stopped.told) {
             self.stopped = None;
@@ -109,14 +114,16 @@ impl Worker {
             }
             let mut held = match old.iter().position(is_same) {
                 Some(at) => old.remove(at),
+                None if self.ending.len() >= MAX_ENDING => continue,
                 None => {
                     self.tickets += 1;
                     let Lease { number, range, bits, .. } = *lease;
                     out.push_back(Output::Scan { ticket: self.tickets, job, range, bits });
-                    Held { number, job, range, bits, to: range.start, witnesses: vec![], scan: Some(self.tickets) }
+                    let (to, witnesses, scan) = (range.start, vec![], Some(self.tickets));
+                    Held { number, leader, job, range, bits, to, witnesses, scan }
                 }
             };
-            held.number = lease.number;
+            (held.number, held.leader) = (lease.number, leader);
             held.acknowledge(lease.range.start.max(held.range.start));
             self.leases.push(held);
         }
@@ -127,16 +134,13 @@ impl Worker {
     /// given back: how much of them is hashed beyond what is known to be searched, nobody could say.
     pub(super) fn stop(&mut self, round: RoundId, told: u64, out: &mut VecDeque<Output>) {
         self.stopped = Some(Stopped { round, told });
-        self.give_back(|lease| lease.job.round == round, out);
+        let over = self.leases.extract_if(.., |lease| lease.job.round == round).collect();
+        self.end(over, out);
     }
 
     /// Ends everything.
     pub(super) fn stop_all(&mut self, out: &mut VecDeque<Output>) {
-        self.give_back(|_| true, out);
-    }
-
-    fn give_back(&mut self, which: impl Fn(&Held) -> bool, out: &mut VecDeque<Output>) {
-        let over = self.leases.extract_if(.., |lease| which(lease)).collect();
+        let over = std::mem::take(&mut self.leases);
         self.end(over, out);
     }
 
@@ -147,11 +151,11 @@ impl Worker {
         self.ending.extend(leases.into_iter().filter(|lease| lease.scan.is_some()));
     }
 
-    /// The solution that a scan has met. Its lease may be over already: progress can be known before the solutions.
-    pub(super) fn solution(&self, ticket: Ticket, nonce: u64) -> Option<Solution> {
+    /// The solution that a scan has met, and who assigned its lease, which may be over already: progress can be known before the solutions.
+    pub(super) fn solution(&self, ticket: Ticket, nonce: u64) -> Option<(Solution, NodeId)> {
         let mut leases = self.leases.iter().chain(&self.ending);
         let lease = leases.find(|lease| lease.scan == Some(ticket))?;
-        (nonce < lease.range.end).then_some(Solution { job: lease.job, nonce })
+        (nonce < lease.range.end).then_some((Solution { job: lease.job, nonce }, lease.leader))
     }
 
     /// A scan has searched everything before the nonce `to`, and met these witnesses there.

@@ -370,7 +370,7 @@ impl Driver {
             Output::Ask => self.feed.ask(),
             Output::Submit { solution, found_by } => self.feed.submit(solution, found_by),
             Output::Peer { peer, state } => self.tell(now, Event::Peer { node, peer, state }),
-            Output::Leader { leader, .. } => {
+            Output::Leader { leader } => {
                 self.epoch += 1;
                 self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
             }
@@ -410,7 +410,7 @@ impl Driver {
             News::Verdict { solution, found_by, source, verdict } => {
                 let is_share = solution.job.goal.search == Search::Every && !matches!(verdict, Verdict::Block { .. });
                 match is_share {
-                    true => self.tell_share(now, &solution, Some(source), &verdict),
+                    true => self.count_share(now, &solution, source, &verdict),
                     false => self.tell_block(now, &solution, found_by, &verdict),
                 }
                 let next = match verdict {
@@ -422,8 +422,8 @@ impl Driver {
             News::Unsubmittable { solution, .. } => {
                 if solution.job.goal.search == Search::Every {
                     self.shares.lost += 1;
-                    let reason = "its session is over".to_owned();
-                    self.tell_share(now, &solution, None, &Verdict::Rejected { reason });
+                    let reason = Some("its session is over".to_owned());
+                    self.tell_share(now, &solution, None, ShareOutcome::Rejected, reason);
                 }
                 self.cluster.handle_unsubmittable(now.instant, &solution);
             }
@@ -455,7 +455,7 @@ impl Driver {
         self.tell(now, Event::Block { node: self.id, height, prev, hash, nonce, timestamp, zeros, found_by, status });
     }
 
-    fn tell_share(&mut self, now: Now, solution: &Solution, source: Option<usize>, verdict: &Verdict) {
+    fn count_share(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
         let (status, reason) = match verdict {
             Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
             Verdict::Stale => (ShareOutcome::Stale, None),
@@ -468,6 +468,17 @@ impl Driver {
             ShareOutcome::Stale => self.shares.stale += 1,
             ShareOutcome::Rejected => self.shares.rejected += 1,
         }
+        self.tell_share(now, solution, Some(source), status, reason);
+    }
+
+    fn tell_share(
+        &mut self,
+        now: Now,
+        solution: &Solution,
+        source: Option<usize>,
+        status: ShareOutcome,
+        reason: Option<String>,
+    ) {
         let source = source.and_then(|source| self.sources.get(source)).cloned().unwrap_or_default();
         let difficulty = solution.job.target().difficulty();
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });

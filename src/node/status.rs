@@ -11,11 +11,11 @@ use crate::cluster::NodeId;
 pub struct ShareCounts {
     /// Accepted by the source.
     pub accepted: u64,
-    /// Refused by the source, or lost because their session was over: the latter count as `lost`, too.
+    /// Refused by the source.
     pub rejected: u64,
     /// For a block that was found already.
     pub stale: u64,
-    /// Shares found here that there was no room for, or given to this leader when their session was over.
+    /// Never submitted: found here when there was no room for them, or reported to this leader when their session was over.
     pub lost: u64,
 }
 

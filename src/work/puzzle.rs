@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockHash, Digest, Header, HeaderPuzzle, NonceRange, TEXT_NONCES, Target, TextPuzzle};
+use super::{BlockHash, Digest, HeaderPuzzle, NonceRange, TEXT_NONCES, Target, TextPuzzle};
 
 /// What is hashed for a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl Puzzle {
             Self::Header(puzzle) => {
                 content.push(1);
                 content.extend(puzzle.version_mask.to_be_bytes());
-                content.extend(Header { nonce: 0, ..puzzle.header }.to_bytes());
+                content.extend(puzzle.header.to_bytes());
             }
         }
     }

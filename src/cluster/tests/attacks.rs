@@ -115,3 +115,101 @@ fn a_flood_of_reports_is_dropped_unread_until_the_next_heartbeat() {
     scene.pass(0.1);
     assert!(scene.report(2, |_| {}).is_some());
 }
+
+#[test]
+fn a_block_that_is_reported_as_a_share_is_not_submitted_twice() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    let job = scans(&scene.template(1, text(1)))[0].0;
+    let block = block(job);
+    scene.report(3, |report| report.blocks = vec![block]);
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: block, found_by: node(3) });
+    let others_tag = |n| Job { tag: Tag { slot: Slot { run: Run(2), n }, ..job.tag }, ..job };
+    scene.report(2, |report| {
+        report.jobs = [job].into_iter().chain((1..9).map(others_tag)).collect();
+        report.shares = (0..9).map(|place| (place, block.nonce)).collect();
+    });
+    assert!(scene.done(1).iter().all(|done| matches!(done, Output::Refused { .. })));
+    let next = scene.on(1, |cluster, now| cluster.handle_verdict(now, &block, Some(text(2))));
+    assert_eq!(scans(&next)[0].0.round, round(2), "the block's verdict is not taken for a share's");
+}
+
+#[test]
+fn others_blocks_take_no_room_from_those_found_here() {
+    let mut scene = Scene::new(3, &[1, 3]);
+    let job = job(&text(1), 1, 0);
+    let false_job = Job { goal: Goal { block: Target::MAX, report: Target::MAX, ..job.goal }, ..job };
+    let lies = (0..16).map(|nonce| Solution { job: false_job, nonce: 1 + nonce }).collect();
+    scene.assign(2, 1, &[(job, NonceRange::new(10_000_000, 20_000_000))]);
+    let stamp = scene.played(3).stamp();
+    scene.say(3, 2, Message::ProcessAnswerYes(Report { stamp, blocks: lies, ..Report::default() }));
+    scene.heard(1);
+    let found = solutions(job, 10_000_000, true).next().unwrap();
+    scene.on(2, |cluster, now| cluster.handle_found(now, 1, found.nonce));
+    let heard = scene.heard(1);
+    let Some(Message::ProcessAnswerYes(report)) = heard.first() else { panic!("{heard:?}") };
+    assert_eq!(report.blocks[0], found);
+}
+
+#[test]
+fn a_block_of_a_header_that_no_template_made_interrupts_nobody() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    let job = scans(&scene.template(1, header(1, 1, Extranonce::Run)))[0].0;
+    let goal = Goal { block: Target::MAX, report: Target::MAX, ..job.goal };
+    let lie = Solution { job: Job { goal, tag: Tag { template: 999, ..job.tag }, ..job }, nonce: 1 };
+    let assign = scene.report(2, |report| report.blocks = vec![lie]).unwrap();
+    assert_eq!((scene.done(1), assign.settled), (vec![], vec![lie.id()]));
+    assert!(!assign.leases.is_empty());
+}
+
+#[test]
+fn a_blocks_name_is_not_taken_by_one_with_another_nonce_in_its_header() {
+    let job = job(&header(1, 1, Extranonce::Run), 1, 0);
+    let Puzzle::Header(mut puzzle) = job.puzzle else { panic!("a header") };
+    puzzle.header.nonce = 1;
+    let other = Job { puzzle: Puzzle::Header(puzzle), ..job };
+    assert_ne!(Solution { job, nonce: 7 }.id(), Solution { job: other, nonce: 7 }.id());
+}
+
+#[test]
+fn assignments_that_come_faster_than_scans_end_begin_no_more() {
+    let mut scene = Scene::new(2, &[1]);
+    let job = job(&text(1), 1, 0);
+    let mut begun = 0;
+    for sequence in 1..=8 {
+        let lease = |at: u64| (job, NonceRange::new((sequence * 1000 + at) * 10, (sequence * 1000 + at) * 10 + 10));
+        let mut assign = scene.assignment(2, sequence, &(0..512).map(lease).collect::<Vec<_>>());
+        assign.leases.iter_mut().for_each(|lease| lease.job = 0);
+        begun += scans(&scene.say(1, 2, Message::Process(assign))).len();
+    }
+    assert_eq!(begun, 3 * MAX_LEASES, "the scans of two assignments have to end, those of one go on");
+    scene.on(2, |cluster, now| (1..=1024).for_each(|ticket| cluster.handle_searched(now, ticket, 0, &[])));
+    assert_eq!(scans(&scene.assign(2, 9, &[(job, NonceRange::new(1, 11))])).len(), 1);
+}
+
+#[test]
+fn shares_count_for_how_many_reports_are_read() {
+    let mut scene = Scene::new(2, &[2]);
+    scene.template(1, pool(1));
+    let many = |report: &mut Report| report.shares = vec![(9, 0); MAX_REPORTED_SHARES];
+    for _ in 0..MAX_REPORTS / 101 {
+        assert!(scene.report(2, many).is_some());
+    }
+    assert_eq!(scene.report(2, many), None);
+}
+
+#[test]
+fn whoever_loses_all_that_it_is_assigned_gets_no_more_for_a_heartbeat() {
+    let mut scene = Scene::new(2, &[2]);
+    scene.template(1, pool(1));
+    let lose = |scene: &mut Scene| {
+        let assign = scene.report(2, |report| {
+            (report.held, report.speed) = (None, HUGE);
+            report.progress.clear();
+        });
+        assign.unwrap().leases.iter().map(|lease| lease.range.len()).sum::<u64>()
+    };
+    let wasted: u64 = (0..100).map(|_| lose(&mut scene)).sum();
+    assert!(wasted < 1 << 32, "{wasted} nonces");
+    scene.pass(4.0);
+    assert!(lose(&mut scene) > 0);
+}

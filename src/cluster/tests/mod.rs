@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Job, NonceRange, RoundId, Run, Search, Solution,
-    SolutionId, Target, Template, WitnessBits, ZeroUnit,
+    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Job, NonceRange, RoundId, Run, Search, Slot,
+    Solution, SolutionId, Tag, Target, Template, WitnessBits, ZeroUnit,
 };
 
 /// The heartbeat: a tick is 1 s; suspect after 6 s, down after 8.75 s; shares wait 0.2 s, unanswered solutions 0.4 s.
@@ -112,8 +112,7 @@ impl Played {
         let told = |lease: &Lease| Progress { lease: lease.number, to: lease.range.start, witnesses: vec![] };
         let progress = self.holds.iter().flat_map(|assign| &assign.leases).map(told).collect();
         let held = self.holds.as_ref().map(|assign| (assign.reign, assign.sequence));
-        let (jobs, shares, taken, blocks) = Default::default();
-        Report { stamp: self.stamp(), held, speed: 0, progress, jobs, shares, taken, blocks }
+        Report { stamp: self.stamp(), held, progress, ..Report::default() }
     }
 }
 
@@ -307,7 +306,7 @@ fn pool(height: u64) -> Template {
 
 /// The `n`th job that this run makes of a template.
 fn job(template: &Template, run: u64, n: u64) -> Job {
-    let slot = crate::work::Slot { run: Run(run), n };
+    let slot = Slot { run: Run(run), n };
     template.job(slot, Duration::from_micros(n)).unwrap()
 }
 

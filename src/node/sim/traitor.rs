@@ -7,7 +7,7 @@ use fastrand::Rng;
 use crate::cluster::{
     Assign, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_LEASES, Message, NodeId, Progress, Reign, Report, Stamp,
 };
-use crate::work::{Job, NonceRange, RoundId, Run, Slot, Solution, SolutionId, Tag, Template, WitnessBits};
+use crate::work::{Job, NonceRange, Puzzle, RoundId, Run, Slot, Solution, SolutionId, Tag, Template, WitnessBits};
 
 /// Numbers that break what adds to them.
 const EXTREME: [u64; 8] = [0, 1, 2, 1 << 31, 1 << 32, (1 << 63) - 1, u64::MAX - 1, u64::MAX];
@@ -118,14 +118,15 @@ impl Traitor {
         report.blocks.iter().for_each(|block| self.keep(*block));
     }
 
+    /// Those of late are the most use.
     fn remember(&mut self, job: Job) {
-        self.jobs.push_back(job);
+        self.jobs.push_front(job);
         self.jobs.truncate(16);
     }
 
     fn keep(&mut self, solution: Solution) {
         self.remember(solution.job);
-        self.solutions.push_back(solution);
+        self.solutions.push_front(solution);
         self.solutions.truncate(16);
     }
 
@@ -153,8 +154,13 @@ impl Traitor {
     }
 
     fn job(&mut self, rng: &mut Rng) -> Option<Job> {
-        let mut job = *self.jobs.get(rng.usize(..self.jobs.len().max(1)))?;
-        match rng.u32(..6) {
+        let job = *self.jobs.get(rng.usize(..self.jobs.len().max(1)))?;
+        Some(self.twist(rng, job))
+    }
+
+    /// The job, or one that is a little different.
+    fn twist(&mut self, rng: &mut Rng, mut job: Job) -> Job {
+        match rng.u32(..9) {
             0 => job.goal.report = crate::work::Target::MAX,
             1 => job.goal.block = crate::work::Target::MAX,
             2 => job.round = self.round(rng, job.round),
@@ -163,9 +169,20 @@ impl Traitor {
                 job.tag = Tag { template: self.number(rng), slot };
             }
             4 => (job.goal.report, job.goal.block) = (crate::work::Target::MAX, crate::work::Target::MAX),
+            5 => job.tag.slot.n = self.number(rng),
+            6 => {
+                // A job that its maker's session has never named.
+                job.tag.template = self.number(rng);
+                (job.goal.report, job.goal.block) = (crate::work::Target::MAX, crate::work::Target::MAX);
+            }
+            7 => {
+                if let Puzzle::Header(puzzle) = &mut job.puzzle {
+                    puzzle.header.nonce = rng.u32(..3);
+                }
+            }
             _ => {}
         }
-        Some(job)
+        job
     }
 
     fn round(&self, rng: &mut Rng, mut round: RoundId) -> RoundId {
@@ -180,6 +197,9 @@ impl Traitor {
     fn blocks(&mut self, rng: &mut Rng) -> Vec<Solution> {
         let count = [0, 0, 1, MAX_BLOCKS + 4][rng.usize(..4)];
         let mut blocks: Vec<_> = self.solutions.iter().take(count).copied().collect();
+        for block in &mut blocks {
+            block.job = self.twist(rng, block.job);
+        }
         while blocks.len() < count
             && let Some(job) = self.job(rng)
         {
@@ -212,7 +232,14 @@ impl Traitor {
             witnesses: (0..rng.u64(..8)).map(|_| rng.u64(..100_000)).collect(),
         });
         let progress = progress.collect();
-        let jobs: Vec<_> = (0..rng.u32(..4)).filter_map(|_| self.job(rng)).collect();
+        let mut jobs: Vec<_> = (0..rng.u32(..4)).filter_map(|_| self.job(rng)).collect();
+        let mut shares: Vec<_> = (0..rng.u64(..20)).map(|_| (rng.u16(..5), rng.u64(..5000))).collect();
+        // Others' blocks, as shares.
+        let known: Vec<_> = self.solutions.iter().filter(|_| rng.u32(..8) == 0).copied().collect();
+        for solution in known {
+            shares.push((jobs.len() as u16, solution.nonce));
+            jobs.push(self.twist(rng, solution.job));
+        }
         let held = match rng.u32(..3) {
             0 => None,
             1 => self.held,
@@ -223,7 +250,7 @@ impl Traitor {
             held,
             speed: self.number(rng),
             progress,
-            shares: (0..rng.u64(..20)).map(|_| (rng.u16(..5), rng.u64(..5000))).collect(),
+            shares,
             taken: (0..rng.u64(..20)).map(|_| SolutionId(rng.u64(..))).collect(),
             jobs,
             blocks: self.blocks(rng),
