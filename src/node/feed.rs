@@ -404,3 +404,6 @@ enum Destination {
     /// The session is over for good.
     Gone,
 }
+
+#[cfg(test)]
+mod tests;

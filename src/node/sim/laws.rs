@@ -490,9 +490,12 @@ impl Laws {
 
     fn nobody_idles(&self, now: Duration, server: &Server, source: &Source) -> Result<(), Violation> {
         let Some((at, limit)) = self.busy else { return Ok(()) };
-        let Some(since) = server.life().and_then(|life| life.idle_since) else { return Ok(()) };
-        let is_refused = self.distrusted.contains(&server.id);
-        if server.paused.is_some() || is_refused {
+        let Some(life) = server.life() else { return Ok(()) };
+        let Some(since) = life.idle_since else { return Ok(()) };
+        let refuses = |leader: Run| self.refused.contains(&(leader, life.run));
+        let is_refused = life.driver.cluster().held().is_some_and(|(reign, _)| refuses(reign.run));
+        let is_blind = Some(server.id.get()) == self.blind; // it may refuse itself
+        if is_blind || server.paused.is_some() || is_refused {
             return Ok(());
         }
         let from = since.max(at).max(source.since);

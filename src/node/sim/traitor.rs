@@ -21,6 +21,7 @@ pub(super) struct Traitor {
     is_calm: bool,
     reports: BTreeMap<NodeId, Stamp>,
     held: Option<(Reign, u64)>,
+    leases: Vec<Lease>,
     jobs: VecDeque<Job>,
     template: Option<Template>,
     solutions: VecDeque<Solution>,
@@ -35,6 +36,7 @@ impl Traitor {
             is_calm: rng.bool(),
             reports: BTreeMap::new(),
             held: None,
+            leases: Vec::new(),
             jobs: VecDeque::new(),
             template: None,
             solutions: VecDeque::new(),
@@ -66,6 +68,7 @@ impl Traitor {
             }
             Message::Process(assign) | Message::ProcessInterrupt(assign) => {
                 self.held = Some((assign.reign, assign.sequence));
+                self.leases.clone_from(&assign.leases);
                 assign.jobs.iter().for_each(|job| self.remember(*job));
             }
         }
@@ -224,14 +227,28 @@ impl Traitor {
         Heartbeat { stamp: self.stamp(rng), echo: None, leads }
     }
 
-    fn report(&mut self, rng: &mut Rng) -> Report {
+    fn any_progress(&self, rng: &mut Rng) -> Vec<Progress> {
         let count = [0, 1, 4, MAX_LEASES + 8][rng.usize(..4)];
-        let progress = (0..count).map(|_| Progress {
+        let progress = |_| Progress {
             lease: if rng.bool() { rng.u64(..64) } else { self.number(rng) },
             to: if rng.bool() { rng.u64(..100_000) } else { self.number(rng) },
             witnesses: (0..rng.u64(..8)).map(|_| rng.u64(..100_000)).collect(),
-        });
-        let progress = progress.collect();
+        };
+        (0..count).map(progress).collect()
+    }
+
+    /// As a node that has searched a little of its leases, or says so.
+    fn own_progress(&self, rng: &mut Rng) -> Vec<Progress> {
+        let progress = |lease: &Lease| {
+            let to = lease.range.start.saturating_add([0, 1, 1, rng.u64(..5000)][rng.usize(..4)]);
+            let shown = (lease.range.start..to).filter(|_| rng.u32(..200) == 0).collect();
+            Progress { lease: lease.number, to, witnesses: if rng.bool() { shown } else { vec![] } }
+        };
+        self.leases.iter().map(progress).collect()
+    }
+
+    fn report(&mut self, rng: &mut Rng) -> Report {
+        let progress = if rng.bool() { self.any_progress(rng) } else { self.own_progress(rng) };
         let mut jobs: Vec<_> = (0..rng.u32(..4)).filter_map(|_| self.job(rng)).collect();
         let mut shares: Vec<_> = (0..rng.u64(..20)).map(|_| (rng.u16(..5), rng.u64(..5000))).collect();
         // Others' blocks, as shares.
