@@ -228,6 +228,10 @@ impl Leading {
             return;
         }
         let mut held = worker.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
+        // Each lease brings a report at its end, and each report a lease: small ones would become more and more.
+        if most.saturating_sub(held) < most / 4 {
+            return;
+        }
         let mut jobs = worker.leases.chunk_by(|a, b| a.job == b.job).count();
         while worker.leases.len() < MAX_LEASES && most.saturating_sub(held) >= unit {
             let Some((job, cursor)) = &mut self.job else { return };

@@ -67,6 +67,7 @@ mod list {
         BlockWithoutRoom: "Rule 6: there is no room for a block.",
         BlockFalse: "Rule 6: a block that is none.",
         BlockJudgedFalse: "Rule 6: a block that is none by what the session has named.",
+        BlockAnsweredBefore: "Rule 6: a text's block with another goal or tag than one that the source has answered.",
         BlockForgotten: "Rule 6: a block of a job of this run whose template is unknown.",
         BlockOfOldRound: "Rule 6: a block of a round that the session has left.",
         BlockOfUnknownRound: "Rule 6: a block of a round that the session did not name when it was asked again.",

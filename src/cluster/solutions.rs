@@ -7,7 +7,7 @@ use super::blocks::Block;
 use super::leading::ends_with_first;
 use super::probe::probe;
 use super::{Cluster, NodeId, Output};
-use crate::work::{Job, Puzzle, RoundId, Solution, SolutionId, Target, Template};
+use crate::work::{Job, Puzzle, RoundId, Search, Solution, SolutionId, Target, Template};
 
 /// Templates that solutions are judged by: more than there are blocks or difficulties in the time that a solution takes to arrive.
 const MAX_KNOWN: usize = 64;
@@ -101,6 +101,17 @@ impl Measure {
     }
 }
 
+/// The solution's name without what a source does not see: a text's goal and tag are whatever its finder or a liar says.
+fn plain(solution: &Solution) -> SolutionId {
+    let job = match solution.job.puzzle {
+        Puzzle::Text(_) => {
+            Job { round: solution.job.round, ..Job::new(solution.job.puzzle, Target::MAX, Search::First) }
+        }
+        Puzzle::Header(_) => solution.job,
+    };
+    Solution { job, ..*solution }.id()
+}
+
 impl Cluster {
     /// The source names what it wants, asked for at `asked`.
     pub fn handle_template(&mut self, now: Instant, template: Template, asked: Instant) {
@@ -145,6 +156,7 @@ impl Cluster {
         self.offers.is_over(id);
         let from = self.blocks.iter().find(|block| block.id == id).map_or(self.config.id, |block| block.from);
         self.blocks.settle(id, from);
+        self.blocks.settle(plain(solution), from);
         if next.is_none() {
             probe!(VerdictWithoutNext);
         } else if self.offers.round() != Some(solution.job.round) {
@@ -208,6 +220,10 @@ impl Cluster {
                 }
                 _ if !is_current && self.offers.knows(round) => {
                     probe!(BlockOfOldRound);
+                    self.blocks.settle(block.id, block.from);
+                }
+                Judgement::Good if self.blocks.is_settled(plain(&solution)) => {
+                    probe!(BlockAnsweredBefore);
                     self.blocks.settle(block.id, block.from);
                 }
                 Judgement::Good if is_current && !block.is_given_up && !self.offers.is_submitting() => {

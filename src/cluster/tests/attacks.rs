@@ -134,6 +134,20 @@ fn a_block_that_is_reported_as_a_share_is_not_submitted_twice() {
 }
 
 #[test]
+fn a_block_that_the_source_has_refused_is_not_submitted_under_another_name() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    let job = scans(&scene.template(1, text(1)))[0].0;
+    let block = block(job);
+    scene.report(3, |report| report.blocks = vec![block]);
+    let others_tag = |n| Job { tag: Tag { slot: Slot { run: Run(2), n }, ..job.tag }, ..job };
+    scene.report(2, |report| report.blocks = (0..9).map(|n| Solution { job: others_tag(n), ..block }).collect());
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: block, found_by: node(3) });
+    let after = scene.on(1, |cluster, now| cluster.handle_verdict(now, &block, None));
+    assert_eq!(after, [Output::Ask]);
+    assert!(scans(&scene.template(1, text(1))).len() == 1, "the round goes on");
+}
+
+#[test]
 fn others_blocks_take_no_room_from_those_found_here() {
     let mut scene = Scene::new(3, &[1, 3]);
     let job = job(&text(1), 1, 0);

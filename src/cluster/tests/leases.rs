@@ -60,13 +60,16 @@ fn a_node_holds_four_heartbeats_of_its_measured_work_at_most() {
 }
 
 #[test]
-fn a_node_holds_512_leases_at_most() {
+fn a_lease_is_a_quarter_of_what_a_node_may_hold_at_least() {
     let mut scene = led(false);
-    scene.report(2, |report| report.speed = 1024 * 25).unwrap();
-    for count in (2..=512).chain([512]) {
-        let held = scene.report(2, |report| report.progress[0].to += 100).unwrap();
-        assert_eq!(held.leases.len(), count);
+    let first = scene.report(2, |report| report.speed = 80 * 25).unwrap();
+    let start = first.leases[0].range.start;
+    for searched in 1..20 {
+        let held = scene.report(2, |report| report.progress[0].to = start + 100 * searched).unwrap();
+        assert_eq!(held.leases.len(), 1, "{searched} units");
     }
+    let held = scene.report(2, |report| report.progress[0].to = start + 2000).unwrap();
+    assert_eq!(ranges(Some(held)), [(2101, 8101), (8101, 10_101)]);
 }
 
 #[test]
