@@ -126,7 +126,7 @@ impl Cluster {
             let solution = Solution { job, nonce };
             let id = solution.id();
             named.push(id);
-            if self.blocks.knows(id) || self.taken_shares.knows(from, id) || self.taken_shares.shares_fate(from, id) {
+            if self.blocks.knows(id) || self.taken_shares.knows(from, id) {
                 continue;
             }
             let measure = *measures[usize::from(place)].get_or_insert_with(|| self.measure_shares(&job));

@@ -112,11 +112,6 @@ pub(super) struct TakenShares {
 }
 
 impl TakenShares {
-    /// Whether the leader knows the share of that finder already.
-    pub(super) fn knows(&self, from: NodeId, id: SolutionId) -> bool {
-        self.is_taken(from, id) || self.is_settled(from, id)
-    }
-
     /// Whether it is on its way to the source.
     pub(super) fn is_taken(&self, from: NodeId, id: SolutionId) -> bool {
         self.pending.get(&from).is_some_and(|pending| pending.contains_key(&id))
@@ -127,8 +122,8 @@ impl TakenShares {
         self.finals.contains_of(from, id)
     }
 
-    /// Whether somebody else has told of it: it is submitted once, and settled for both by the answer.
-    pub(super) fn shares_fate(&mut self, from: NodeId, id: SolutionId) -> bool {
+    /// Whether this or another finder has reported it: it is submitted once, and settled for all of them by the answer.
+    pub(super) fn knows(&mut self, from: NodeId, id: SolutionId) -> bool {
         let is_settled = self.finals.contains(id);
         if is_settled {
             self.finals.add(from, id);

@@ -516,3 +516,6 @@ fn timestamp(puzzle: &Puzzle) -> Option<crate::work::Timestamp> {
         Puzzle::Header(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -211,3 +211,101 @@ fn the_maker_of_a_header_job_is_told_and_submits_without_leading() {
     scene.say(1, 2, Message::ProcessInterrupt(settled));
     assert_eq!(scene.nodes[&node(2)].kept(), []);
 }
+
+#[test]
+fn after_no_answer_another_block_comes_first() {
+    let (mut scene, first) = leading(&text(1));
+    let second = solutions(first.job, first.nonce + 1, true).next().unwrap();
+    scene.report(2, |report| report.blocks = vec![first, second]);
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: first, found_by: node(2) });
+    scene.on(1, |cluster, now| cluster.handle_unanswered(now, &first));
+    scene.pass(0.4);
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: second, found_by: node(2) });
+}
+
+#[test]
+fn a_share_is_no_block() {
+    let (mut scene, first) = leading(&pool(1));
+    let share = solutions(first.job, 0, false).next().unwrap();
+    scene.report(2, |report| report.blocks = vec![share]);
+    assert_eq!(scene.done(1), [Output::Refused { from: node(2), solution: share }]);
+    let tell = |report: &mut Report| (report.jobs, report.shares) = (vec![first.job], vec![(0, first.nonce)]);
+    scene.report(2, tell);
+    assert_eq!(scene.done(1), [Output::Refused { from: node(2), solution: first }], "and a block no share");
+}
+
+#[test]
+fn the_session_is_wanted_as_long_as_blocks_of_its_headers_may_be_found() {
+    for (template, is_wanted) in [(header(1, 1, Extranonce::Run), true), (text(1), false)] {
+        let mut scene = Scene::new(2, &[1]);
+        scene.played(1).is_silent = true;
+        scene.pass(9.0);
+        scene.template(2, template);
+        scene.played(1).is_silent = false;
+        scene.pass(4.0);
+        let (cluster, now) = (&scene.nodes[&node(2)], scene.now);
+        assert!(!cluster.is_leading());
+        assert_eq!(cluster.wants_session(now), is_wanted);
+        assert_eq!(cluster.wants_session(now + BEAT * 6), is_wanted);
+        assert!(!cluster.wants_session(now + BEAT * 8));
+    }
+}
+
+#[test]
+fn the_last_leaders_text_is_not_begun_where_the_session_gives_headers() {
+    let mut scene = Scene::new(2, &[1]);
+    scene.template(2, header(3, 1, Extranonce::Run));
+    scene.played(1).leads = Some(Leads { reign: 1, current: Some(Current::Text(text(1))), blocks: vec![] });
+    scene.pass(4.0);
+    scene.done(2);
+    scene.played(1).is_silent = true;
+    scene.pass(9.0);
+    let done = scene.done(2);
+    assert!(done.contains(&Output::Leader { leader: node(2) }));
+    assert_eq!(scans(&done), []);
+}
+
+#[test]
+fn nobody_but_the_leader_is_told_of_a_texts_block() {
+    let mut scene = Scene::new(3, &[1, 3]);
+    let job = job(&text(1), 3, 0);
+    scene.assign(2, 1, &[(job, NonceRange::new(1, 100_000))]);
+    scene.on(2, |cluster, now| cluster.handle_found(now, 1, block(job).nonce));
+    scene.pass(4.0);
+    assert!(scene.heard(1).iter().any(|message| matches!(message, Message::ProcessAnswerYes(_))));
+    assert_eq!(scene.heard(3), []);
+}
+
+#[test]
+fn a_bounded_number_of_settled_names_is_remembered_of_each_peer() {
+    let (mut blocks, solutions) = (Blocks::default(), some(1, 0..4098));
+    let ids: Vec<_> = solutions.iter().map(Solution::id).collect();
+    blocks.settle(ids[0], node(3));
+    ids[1..].iter().for_each(|&id| blocks.settle(id, node(2)));
+    assert!(blocks.is_settled(ids[0]), "another peer's is not touched");
+    assert_eq!((blocks.is_settled(ids[1]), blocks.is_settled(ids[2])), (false, true));
+}
+
+#[test]
+fn a_peer_that_is_taken_off_the_list_is_forgotten() {
+    let (mut scene, first) = leading(&text(1));
+    let lie = Solution { nonce: first.nonce + 1, ..first };
+    let refused = [Output::Refused { from: node(2), solution: lie }];
+    let tell = |scene: &mut Scene| {
+        scene.report(2, |report| report.blocks = vec![lie]);
+        scene.done(1)
+    };
+    assert_eq!((tell(&mut scene), tell(&mut scene)), (refused.to_vec(), vec![]));
+    scene.report(2, |report| {
+        let Progress { to, witnesses, .. } = &mut report.progress[0];
+        (*to, *witnesses) = (*to + 2, vec![*to + 1, *to]);
+    });
+    assert_eq!(scene.nodes[&node(1)].distrusted().count(), 1);
+    let members = scene.nodes[&node(1)].peers().map(|(id, _)| (id, true)).collect::<Vec<_>>();
+    scene.on(1, |cluster, now| cluster.set_peers(now, &[]));
+    assert_eq!(scene.nodes[&node(1)].distrusted().count(), 0);
+    scene.on(1, |cluster, now| cluster.set_peers(now, &members));
+    scene.pass(4.0);
+    scene.done(1);
+    assert_eq!(tell(&mut scene), refused, "its lie's name is forgotten, too");
+}

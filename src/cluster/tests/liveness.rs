@@ -172,3 +172,30 @@ fn in_a_large_cluster_a_node_watches_the_lowest_that_are_not_down() {
     scene.pass(4.0);
     assert_eq!(asked(&mut scene), [1, 1, 1, 0, 0], "it would matter if node 2 were back");
 }
+
+#[test]
+fn a_peer_that_has_moved_is_asked_at_once() {
+    let mut scene = Scene::new(3, &[3]);
+    scene.on(1, |cluster, now| cluster.handle_moved(now, node(3)));
+    assert_eq!(scene.asked(3), 1);
+    scene.on(1, |cluster, _| cluster.leave());
+    scene.on(1, |cluster, now| cluster.handle_moved(now, node(3)));
+    assert_eq!(scene.asked(3), 0, "nothing is done after a goodbye");
+    let sent = scene.played(3).heartbeat(None);
+    scene.heard(3);
+    scene.say(3, 1, Message::HeartbeatRequest(sent));
+    assert_eq!(scene.heard(3), []);
+}
+
+#[test]
+fn in_a_large_cluster_only_a_candidate_says_goodbye_to_all() {
+    let everyone: Vec<u32> = (1..=8).collect();
+    for (leaves, hear) in [(1, 7), (2, 7), (3, 2), (8, 2)] {
+        let played: Vec<u32> = everyone.iter().copied().filter(|&id| id != leaves).collect();
+        let mut scene = Scene::new(8, &played);
+        scene.on(leaves, |cluster, _| cluster.leave());
+        let is_goodbye = |message: &Message| matches!(message, Message::Leave(..));
+        let heard = played.iter().filter(|&&id| scene.heard(id).iter().any(is_goodbye)).count();
+        assert_eq!(heard, hear, "node {leaves}");
+    }
+}

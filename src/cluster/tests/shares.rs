@@ -164,3 +164,33 @@ fn a_share_is_judged_by_the_template_of_its_job() {
     assert_eq!(tell(&mut scene, &[anothers]), (vec![anothers.id()], vec![]));
     assert_eq!(scene.done(1), [submit(&anothers)], "this node's sessions say what becomes of it");
 }
+
+#[test]
+fn a_share_that_two_nodes_report_is_submitted_once_and_settled_for_both() {
+    let mut scene = Scene::new(3, &[2, 3]);
+    let job = scans(&scene.template(1, pool(1)))[0].0;
+    let share = solutions(job, 0, false).next().unwrap();
+    let both = |scene: &mut Scene| {
+        [2, 3].map(|id| {
+            let tell = |report: &mut Report| (report.jobs, report.shares) = (vec![job], vec![(0, share.nonce)]);
+            scene.report(id, tell).unwrap().settled
+        })
+    };
+    assert_eq!(both(&mut scene), [vec![], vec![]]);
+    assert_eq!(scene.done(1), [submit(&share)]);
+    scene.on(1, |cluster, now| cluster.handle_verdict(now, &share, None));
+    assert_eq!(both(&mut scene), [vec![share.id()], vec![share.id()]]);
+    assert_eq!(scene.done(1), []);
+}
+
+#[test]
+fn a_report_names_the_measured_speed() {
+    let (mut scene, _) = finder();
+    scene.on(2, |cluster, _| cluster.set_speed(77_000));
+    scene.pass(4.0);
+    let speed = |message: &Message| match message {
+        Message::ProcessRequest(report) => report.speed == 77_000,
+        _ => false,
+    };
+    assert!(scene.heard(1).iter().any(speed));
+}
