@@ -232,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn a_solution_is_not_among_what_was_searched_for_the_first() {
+        let puzzle = |zeros| {
+            let target = Target::from_zeros(zeros, ZeroUnit::Bits).unwrap();
+            crate::work::fixtures::check_job(0, Search::First).with_target(target)
+        };
+        let half = WitnessBits::new(1).unwrap();
+        assert_eq!(expected(&puzzle(0), half, 900), 0.0, "every nonce is a solution");
+        assert!((expected(&puzzle(2), half, 900) - 300.0).abs() < 1e-9, "of three that are none, one is a witness");
+    }
+
+    #[test]
     fn what_is_expected_is_what_searches_meet() {
         let bits = WitnessBits::new(6).unwrap();
         for (zero_bits, search) in

@@ -198,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn another_target_is_that_of_blocks_and_of_reports() {
+        let target = Target::from_zeros(5, ZeroUnit::Hex).unwrap();
+        let goal = job(TIMESTAMP, 3).with_target(target).goal;
+        assert_eq!((goal.block, goal.report, goal.search), (target, target, Search::First));
+    }
+
+    #[test]
     fn a_job_is_named_by_its_content() {
         assert_eq!(job(TIMESTAMP, 3).id(), job(TIMESTAMP, 3).id());
         assert_ne!(job(TIMESTAMP, 3).id(), job("1550766000001", 3).id());

@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(hex(Target::from_bits(0x207f_ffff).unwrap()), format!("7fffff{}", "0".repeat(58)));
         assert_eq!(hex(Target::from_bits(0x0200_8000).unwrap()), format!("{}80", "0".repeat(62)));
         assert_eq!(hex(Target::from_bits(0x0500_9234).unwrap()), format!("{}92340000", "0".repeat(56)));
+        assert_eq!(hex(Target::from_bits(0x2100_ffff).unwrap()), format!("ffff{}", "0".repeat(60)));
         for refused in [0, 0x0100_3456, 0x0180_3456, 0x04923456, 0xff12_3456, 0x2200_0100] {
             assert_eq!(Target::from_bits(refused), Err(TargetError::Bits(refused)), "{refused:#x}");
         }

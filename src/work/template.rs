@@ -211,5 +211,12 @@ mod tests {
             }
         }
         assert!(!text().made(&header(Extranonce::Run).job(slot(1), NOW).unwrap()));
+        let job = text().job(slot(1), NOW).unwrap();
+        let Puzzle::Text(puzzle) = job.puzzle else { panic!("a text") };
+        let other_prev = TextPuzzle { prev: Digest([9; 32]), ..puzzle };
+        let other_hashing = TextPuzzle { hashing: Hashing::Single, ..puzzle };
+        for other in [other_prev, other_hashing] {
+            assert!(!text().made(&Job { puzzle: Puzzle::Text(other), ..job }), "{other:?}");
+        }
     }
 }

@@ -54,11 +54,6 @@ impl WitnessBits {
         self.expected(likely_search(job, nonces)) <= MAX_WITNESSES as f64
     }
 
-    /// The number of bits.
-    pub const fn bits(self) -> u8 {
-        self.0
-    }
-
     /// The target that a witness's hash must not exceed.
     pub fn target(self) -> Target {
         let mut bytes = [0xff; 32];

@@ -227,3 +227,30 @@ fn whoever_loses_all_that_it_is_assigned_gets_no_more_for_a_heartbeat() {
     scene.pass(4.0);
     assert!(lose(&mut scene) > 0);
 }
+
+#[test]
+fn a_block_by_its_own_goal_only_is_refused() {
+    let mut scene = Scene::new(2, &[2]);
+    let job = scans(&scene.template(1, text(1)))[0].0;
+    let goal = Goal { block: Target::MAX, report: Target::MAX, ..job.goal };
+    let lie = Solution { job: Job { goal, ..job }, nonce: block(job).nonce + 1 };
+    let assign = scene.report(2, |report| report.blocks = vec![lie]).unwrap();
+    assert_eq!(assign.settled, [lie.id()]);
+    assert_eq!(scene.done(1), [Output::Refused { from: node(2), solution: lie }]);
+}
+
+#[test]
+fn a_report_is_read_once_and_nobodys_request_is_answered() {
+    let mut scene = Scene::new(2, &[2]);
+    scene.template(1, text(1));
+    scene.heard(2);
+    let report = scene.played(2).report();
+    for _ in 0..2 {
+        scene.say(2, 1, Message::ProcessRequest(report.clone()));
+    }
+    assert_eq!(scene.heard(2).len(), 1);
+    scene.played.insert(node(9), Scene::part(9));
+    let request = scene.played(9).heartbeat(None);
+    scene.say(9, 1, Message::HeartbeatRequest(request));
+    assert_eq!((scene.heard(9), scene.asked(9)), (vec![], 0));
+}

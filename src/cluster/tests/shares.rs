@@ -1,6 +1,6 @@
 //! Rule 7: shares flow from their finder to its leader and to the source, and none is told in full twice.
 
-use super::super::shares::MAX_SHARES;
+use super::super::shares::{MAX_SHARES, OwnShares};
 use super::*;
 
 /// Node 2 searches a pool's job for node 1, which is played. Gives shares in it.
@@ -193,4 +193,23 @@ fn a_report_names_the_measured_speed() {
         _ => false,
     };
     assert!(scene.heard(1).iter().any(speed));
+}
+
+#[test]
+fn shares_of_the_leaders_own_leases_are_reported_first_and_taken_ones_by_name_up_to_a_bound() {
+    let (mut shares, job, by) =
+        (OwnShares::default(), job(&pool(1), 1, 0), |id| (node(id), Reign { run: Run(1), number: 1 }));
+    let share = |nonce| Solution { job, nonce };
+    for nonce in 0..MAX_SHARES as u64 {
+        assert!(!shares.add(share(nonce), node(3)));
+    }
+    assert!(!shares.add(share(10_000), node(1)), "another leader's have room of their own");
+    let mut report = Report::default();
+    shares.report(Some(by(1)), &mut report);
+    assert_eq!((report.shares.len(), report.shares[0], report.shares[1]), (800, (0, 10_000), (0, 0)));
+    let taken: Vec<_> = (0..501).map(|nonce| share(nonce).id()).collect();
+    shares.take(&taken, by(1));
+    let mut report = Report::default();
+    shares.report(Some(by(1)), &mut report);
+    assert_eq!(report.taken, taken[..MAX_REPORTED_NAMES]);
 }
