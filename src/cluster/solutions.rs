@@ -211,7 +211,10 @@ impl Cluster {
                 Judgement::False => {
                     probe!(BlockJudgedFalse);
                     self.blocks.settle(block.id, block.from);
-                    self.out.push_back(Output::Refused { from: block.from, solution });
+                    // Too easy for our session's goal, it may be good by another session's: nobody has lied.
+                    if measure == Measure::None {
+                        self.out.push_back(Output::Refused { from: block.from, solution });
+                    }
                 }
                 Judgement::Unknown if is_made_here => {
                     // This run makes header jobs of what its session has named only, and that has been forgotten.
