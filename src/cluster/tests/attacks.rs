@@ -253,8 +253,8 @@ fn a_report_is_read_once_and_nobodys_request_is_answered() {
         scene.say(2, 1, Message::ProcessRequest(report.clone()));
     }
     assert_eq!(scene.heard(2).len(), 1);
-    scene.played.insert(node(9), Scene::part(9));
-    let request = scene.played(9).heartbeat(None);
-    scene.say(9, 1, Message::HeartbeatRequest(request));
-    assert_eq!((scene.heard(9), scene.asked(9)), (vec![], 0));
+    let (request, now) = (Message::HeartbeatRequest(Scene::part(9).heartbeat(None)), scene.now);
+    let cluster = scene.nodes.get_mut(&node(1)).unwrap();
+    cluster.handle_message(now, node(9), request);
+    assert_eq!(cluster.poll_output(), None);
 }
