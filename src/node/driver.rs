@@ -368,6 +368,7 @@ impl Driver {
                 self.scanner.stop(ticket);
             }
             Output::Ask => self.feed.ask(),
+            Output::Submit { .. } if self.is_done() => {} // whoever leads next submits it
             Output::Submit { solution, found_by } => self.feed.submit(solution, found_by),
             Output::Peer { peer, state } => self.tell(now, Event::Peer { node, peer, state }),
             Output::Leader { leader } => {

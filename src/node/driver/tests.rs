@@ -155,6 +155,21 @@ fn a_block_that_is_not_accepted_does_not_count() {
 }
 
 #[test]
+fn nothing_is_submitted_once_enough_blocks_were_accepted() {
+    let mut alone = Alone::new(Some(1));
+    alone.offer(template(1, Search::First));
+    let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
+    // Two threads find one each.
+    for nonce in [piece.range().start, piece.range().start + 1] {
+        alone.handle(Input::Scan(scan::Event::Found { ticket: piece.ticket(), nonce }));
+    }
+    assert_eq!(alone.driver.cluster().kept().len(), 2);
+    alone.answer(Verdict::Block { height: None, next: Some(template(2, Search::First)) });
+    assert!(alone.driver.is_done());
+    assert_eq!(alone.submitted, []);
+}
+
+#[test]
 fn shares_are_counted_by_how_they_end() {
     let mut alone = Alone::new(None);
     alone.offer(template(1, Search::Every));
