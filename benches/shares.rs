@@ -139,7 +139,6 @@ struct Nodes {
     events: mpsc::Receiver<TimedEvent>,
     stop: CancellationToken,
     running: tokio::task::JoinSet<()>,
-    accepted: u64,
 }
 
 impl Nodes {
@@ -174,7 +173,7 @@ impl Nodes {
             let (tell, stop) = (tell.clone(), stop.clone());
             running.spawn(async move { node::run(config, tell, stop).await.unwrap() });
         }
-        Self { count: count as usize, pool, events, stop, running, accepted: 0 }
+        Self { count: count as usize, pool, events, stop, running }
     }
 
     /// Lets them mine for a turn with this target of shares.
@@ -182,22 +181,18 @@ impl Nodes {
         self.pool.report.send_replace(report);
         tokio::time::sleep(HEARTBEAT).await;
         while self.events.try_recv().is_ok() {}
-        let mut rates: BTreeMap<NodeId, Vec<(u64, f64)>> = BTreeMap::new();
+        let mut rates: BTreeMap<NodeId, Vec<f64>> = BTreeMap::new();
         let (begin, (cpu_before, hashing_before), before) = (Instant::now(), cpu(), self.pool.shares.load(Relaxed));
         while rates.len() < self.count || rates.values().any(|rates| rates.len() < beats) {
             match self.events.recv().await.unwrap().event {
-                Event::Rate { node, hashes, hashes_per_second } => {
-                    rates.entry(node).or_default().push((hashes, hashes_per_second));
-                }
-                Event::Share { status: ShareOutcome::Accepted, .. } => self.accepted += 1,
-                Event::Share { status, .. } => panic!("a share was {status:?}"),
+                Event::Rate { node, hashes_per_second, .. } => rates.entry(node).or_default().push(hashes_per_second),
+                Event::Share { status, .. } if status != ShareOutcome::Accepted => panic!("a share was {status:?}"),
                 _ => {}
             }
         }
         let ((cpu, hashing), wall) = (cpu(), begin.elapsed().as_secs_f64());
         // The first one began before the turn did.
-        let mean =
-            |rates: &Vec<(u64, f64)>| rates[1..].iter().map(|rate| rate.1).sum::<f64>() / (rates.len() - 1) as f64;
+        let mean = |rates: &Vec<f64>| rates[1..].iter().sum::<f64>() / (rates.len() - 1) as f64;
         Turn {
             hashes: rates.values().map(mean).sum(),
             cpu: (cpu - cpu_before) / wall,

@@ -152,7 +152,7 @@ impl Soak {
             Fault::Paused(id) => cluster.signal(id, Signal::STOP),
             Fault::ServiceKilled => cluster.end_service(Signal::KILL),
             Fault::ServicePaused => cluster.service().signal(Signal::STOP),
-            Fault::DiskFull => cluster.fill_disk(true),
+            Fault::DiskFull => cluster.service().fill_disk(true),
             _ => self.weather(&[self.wrong.clone(), vec![fault]].concat()),
         }
     }
@@ -164,7 +164,7 @@ impl Soak {
             Fault::Paused(id) => cluster.signal(id, Signal::CONT),
             Fault::ServiceKilled => cluster.start_service(),
             Fault::ServicePaused => cluster.service().signal(Signal::CONT),
-            Fault::DiskFull => cluster.fill_disk(false),
+            Fault::DiskFull => cluster.service().fill_disk(false),
             _ => self.weather(&self.wrong),
         }
     }

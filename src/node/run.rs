@@ -150,7 +150,11 @@ impl Node {
                         self.driver.handle(now(), Input::Source(answer));
                     }
                 }
-                Action::Write(solutions) => self.store.iter().for_each(|store| store.write(solutions.clone())),
+                Action::Write(solutions) => {
+                    if let Some(store) = &self.store {
+                        store.write(solutions);
+                    }
+                }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
                 Action::Tell(event) => self.events.push(event),
             }

@@ -14,7 +14,6 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::error::{DecodeError, EncodeError};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cluster::Message;
@@ -31,7 +30,6 @@ pub const MAX_CONTENT: usize = 64 * 1024;
 pub const MAX_FRAME: usize = LENGTH + MAX_CONTENT;
 
 const LENGTH: usize = size_of::<u32>();
-const HEAD: usize = 2;
 
 /// Why a message cannot be framed, or bytes are no frame.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +77,14 @@ pub enum CodecError {
 /// The table of kinds: from a message to its number and body, and back.
 macro_rules! kinds {
     ($($number:literal => $variant:ident($($field:ident),+);)+) => {
-        fn kind_and_body(message: &Message) -> Result<(u8, Vec<u8>), EncodeError> {
+        fn write_kind_and_body(message: &Message, frame: &mut Vec<u8>) -> Result<(), EncodeError> {
             match message {
-                $(Message::$variant($($field),+) => Ok(($number, write(&($($field,)+))?)),)+
+                $(Message::$variant($($field),+) => {
+                    frame.push($number);
+                    bincode::serde::encode_into_std_write(($($field,)+), frame, CONFIG)?;
+                })+
             }
+            Ok(())
         }
 
         fn from_kind_and_body(kind: u8, body: &[u8]) -> Result<Option<Message>, CodecError> {
@@ -113,14 +115,13 @@ kinds! {
 /// # Errors
 /// The message is too large for a frame, or cannot be encoded.
 pub fn encode(message: &Message) -> Result<Vec<u8>, CodecError> {
-    let (kind, body) = kind_and_body(message)?;
-    let content = HEAD + body.len();
+    let mut frame = vec![0; LENGTH];
+    frame.push(VERSION);
+    write_kind_and_body(message, &mut frame)?;
+    let content = frame.len() - LENGTH;
     let length = u32::try_from(content).ok().filter(|_| content <= MAX_CONTENT);
     let length = length.ok_or(CodecError::TooLarge(content))?;
-    let mut frame = Vec::with_capacity(LENGTH + HEAD + body.len());
-    frame.extend(length.to_be_bytes());
-    frame.extend([VERSION, kind]);
-    frame.extend(body);
+    frame[..LENGTH].copy_from_slice(&length.to_be_bytes());
     Ok(frame)
 }
 
@@ -148,10 +149,6 @@ pub fn decode(frame: &[u8]) -> Result<Option<Message>, CodecError> {
 /// costs at most the 1 MiB that serde reserves before it reads them, and a list within a list as much again.
 const CONFIG: Configuration<LittleEndian, Varint, Limit<MAX_CONTENT>> =
     bincode::config::standard().with_limit::<MAX_CONTENT>();
-
-fn write(content: &impl Serialize) -> Result<Vec<u8>, EncodeError> {
-    bincode::serde::encode_to_vec(content, CONFIG)
-}
 
 fn read<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, CodecError> {
     let decoded = bincode::serde::decode_from_slice(body, CONFIG);

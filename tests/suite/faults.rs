@@ -190,13 +190,13 @@ fn a_full_disk_costs_no_block_and_the_chain_goes_on_when_there_is_room() {
     let mut cluster = cluster(3);
     cluster.grow(2);
     let marks = marks(&cluster);
-    cluster.fill_disk(true);
+    cluster.service().fill_disk(true);
     cluster.wait("the trouble is told", || told_of_trouble(&cluster, &marks, "503"));
     let tip = cluster.height().expect("the block to build on is told without the disk");
     assert!(cluster.page("/readyz").unwrap()["error"].as_str().is_some_and(|reason| reason.contains("chain")));
     sleep(Duration::from_secs(1));
     assert_eq!(cluster.height(), Some(tip), "nothing is accepted that is not on disk");
-    cluster.fill_disk(false);
+    cluster.service().fill_disk(false);
     cluster.grow(2);
     let chain = cluster.chain();
     cluster.end_service(Signal::KILL);

@@ -19,10 +19,11 @@ use headframe::work::{
     BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Puzzle, RoundId, Search, Solution, Target, Template,
     ZeroUnit,
 };
-use ring::digest::{SHA256, digest};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::process::check::sha256d;
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// What should happen has so long to happen, on a box that is busy with other tests.
@@ -32,11 +33,6 @@ const VERSION: u32 = 0x2000_0004;
 const MASK: u32 = 0x1fff_e000;
 const BITS: u32 = 0x207f_ffff;
 const BRANCH: [[u8; 32]; 2] = [[7; 32], [8; 32]];
-
-fn sha256d(bytes: &[u8]) -> [u8; 32] {
-    let once = digest(&SHA256, bytes);
-    digest(&SHA256, once.as_ref()).as_ref().try_into().unwrap()
-}
 
 fn zero_bits(bits: u32) -> Target {
     Target::from_zeros(bits.into(), ZeroUnit::Bits).unwrap()

@@ -139,8 +139,7 @@ fn three_servers_mine_one_chain_while_the_leader_is_killed_and_comes_back() {
     }
     grow(service, 3);
 
-    first.signal(Signal::KILL);
-    assert_eq!(first.end().code, None);
+    assert_eq!(first.end_by(Signal::KILL).code, None);
     for node in [&mut second, &mut third] {
         node.event("peer", |event| event["peer"] == 1 && event["state"] == "down");
         node.event("leader", leads(2));
@@ -311,13 +310,11 @@ fn a_second_server_of_the_same_id_refuses_and_a_killed_one_makes_room() {
     site.node(1, service, &[]).end().refused(1, &["server 1 is running on this machine already", &pid, &listen]);
     assert_eq!(site.registered(), ["1.json"]);
 
-    first.signal(Signal::KILL);
-    first.end();
+    first.end_by(Signal::KILL);
     assert_eq!(site.registered(), ["1.json"], "nobody has looked yet");
     let mut next = site.node(1, service, &[]);
     next.event("job", |_| true);
-    next.signal(Signal::KILL);
-    next.end();
+    next.end_by(Signal::KILL);
     assert_eq!(site.status(), Vec::<Value>::new());
     assert_eq!(site.registered(), NOBODY);
 }

@@ -19,6 +19,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::fixtures::PREV as HEX;
+use crate::process::own_host;
+use crate::process::web::{Web, answer};
 
 /// No test waits so long for anything that works, the source's own limit of 5 s included.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -61,22 +63,9 @@ fn service() -> (SocketAddr, CancellationToken) {
     (address, cancel)
 }
 
-/// A server that sends what `answer` makes of each request's first line, and closes the connection.
-async fn server<A: AsRef<[u8]> + Send>(answer: impl Fn(&str) -> A + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let answer = Arc::new(answer);
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = Arc::clone(&answer);
-            tokio::spawn(async move {
-                let request = read_head(&mut stream).await;
-                let answer = answer(request.lines().next().unwrap_or_default());
-                let _ = stream.write_all(answer.as_ref()).await;
-            });
-        }
-    });
-    address
+/// A server that sends what `answer` makes of each request, and closes the connection.
+fn server(mut answer: impl FnMut(&str) -> String + Send + 'static) -> SocketAddr {
+    Web::start(move |request| Some(answer(request))).address
 }
 
 async fn read_head(stream: &mut TcpStream) -> String {
@@ -90,10 +79,6 @@ async fn read_head(stream: &mut TcpStream) -> String {
             return String::from_utf8_lossy(&bytes).into_owned();
         }
     }
-}
-
-fn answer(status: &str, body: &str) -> String {
-    format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
 /// A block to find at this height.
@@ -121,7 +106,7 @@ async fn first_offer(address: SocketAddr) -> Result<Offer, SourceError> {
 
 /// What the source says of a server that answers this.
 async fn problem(answer: String) -> String {
-    let address = server(move |_| answer.clone()).await;
+    let address = server(move |_| answer.clone());
     let error = first_offer(address).await.expect_err("an error");
     assert!(!error.is_over, "the web source can always be asked again");
     let error = error.to_string();
@@ -196,8 +181,7 @@ async fn asking_does_not_wait_for_the_polls_time() {
     let address = server(move |_| {
         counter.fetch_add(1, Ordering::SeqCst);
         block(7)
-    })
-    .await;
+    });
     let mut session = session_that_polls(address, 1000 * PATIENCE).await;
     for asked in 1..=3 {
         // Twice is as good as once.
@@ -214,7 +198,7 @@ async fn dropped_futures_neither_ask_more_often_nor_lose_an_answer() {
     let requests = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&requests);
     // Every third answer is another block.
-    let address = server(move |_| block(counter.fetch_add(1, Ordering::SeqCst) as u64 / 3)).await;
+    let address = server(move |_| block(counter.fetch_add(1, Ordering::SeqCst) as u64 / 3));
     let poll = Duration::from_millis(50);
     let mut session = session_that_polls(address, poll).await;
     let start = now();
@@ -269,7 +253,7 @@ async fn an_answer_carries_when_it_was_asked_for() {
 
 #[tokio::test]
 async fn an_answer_that_came_while_nobody_waited_is_kept() {
-    let address = server(|_| block(7)).await;
+    let address = server(|_| block(7));
     let mut session = session(address).await;
     let start = now();
     while timeout(Duration::ZERO, session.next()).await.is_err() {
@@ -286,8 +270,7 @@ async fn a_question_that_failed_is_still_open() {
     let address = server(move |_| match requests.fetch_add(1, Ordering::SeqCst) {
         1 => answer("503 Busy", "{}"),
         _ => block(7),
-    })
-    .await;
+    });
     let mut session = session(address).await;
     let first = offer(&mut *session).await;
     session.ask();
@@ -298,8 +281,7 @@ async fn a_question_that_failed_is_still_open() {
 
 #[tokio::test]
 async fn a_service_that_does_not_name_the_next_block_is_understood() {
-    let address =
-        server(|_| answer("200 OK", &json!({"status": "success", "height": 8, "hash": HEX}).to_string())).await;
+    let address = server(|_| answer("200 OK", &json!({"status": "success", "height": 8, "hash": HEX}).to_string()));
     assert_eq!(session_submit(address, &any_solution()).await, Verdict::Block { height: Some(8), next: None });
 }
 
@@ -331,8 +313,7 @@ async fn the_exercises_first_service_is_understood() {
             answer("200 OK", page)
         }
         _ => answer("404 Not Found", "<html>nothing here</html>"),
-    })
-    .await;
+    });
     let mut session = session(address).await;
     let template = offer(&mut *session).await.template;
     let block = template.round.block;
@@ -375,7 +356,7 @@ async fn nonsense_is_an_error_that_says_what_came() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_an_error() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = TcpListener::bind((own_host(), 0)).await.unwrap().local_addr().unwrap();
     let problem = first_offer(address).await.unwrap_err().problem;
     assert!(problem.contains("refused"), "{problem}");
     assert!(session(address).await.submit(&any_solution()).await.is_err());

@@ -90,8 +90,7 @@ fn a_service_that_is_down_is_waited_for() {
     node.event("block", |event| event["status"] == "success");
     service.end_by(Signal::KILL);
     node.event("source", |event| event["problem"].is_string());
-    let (again, listen) = (&address.to_string(), "--listen");
-    let _service = site.start(&["service", listen, again, "--store", "chain", "--zeros", "4"]);
+    let _service = site.service(&["--listen", &address.to_string(), "--store", "chain", "--zeros", "4"]);
     node.event("source", |event| event["problem"].is_null());
     node.event("block", |event| event["status"] == "success");
     node.end_by(Signal::TERM);

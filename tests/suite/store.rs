@@ -6,11 +6,9 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use crate::process::check::assert_chain;
@@ -84,10 +82,7 @@ fn strand_a_solution(
 }
 
 fn service_again(site: &Site, address: SocketAddr) -> Process {
-    let address = address.to_string();
-    let mut service = site.start(&[&["service", "--listen", &address], &HARD[..]].concat());
-    service.line().expect("the service's address");
-    service
+    site.service(&[&["--listen", &address.to_string()], &HARD[..]].concat()).0
 }
 
 #[test]
@@ -223,31 +218,20 @@ fn two_nodes_cannot_share_a_store() {
     second.event("started", |_| true);
 }
 
-/// From now on the process can write nothing to its disk, or everything again.
-fn fill_disk(process: &Process, full: bool) {
-    let pid = Pid::from_raw(process.pid() as i32).unwrap();
-    prlimit(Some(pid), Resource::Fsize, Rlimit { current: full.then_some(0), maximum: None }).unwrap();
-}
-
 #[test]
 fn a_full_disk_is_told_and_mining_goes_on() {
     let site = Site::with_certs(1);
     let (_service, address) = site.service(&["--zeros", "5"]);
     let source = format!("http://{address}");
     let node = ["node", "--json", "--id", "1", "--listen", "127.0.0.1:0", "--threads", "1", "--source", &source];
-    // A disk without room is an error; a file that may not grow would kill, unless that is an error too.
-    let mut command = Command::new("sh");
-    command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_headframe")]);
-    command.args([&node[..], &words("solutions")].concat());
-    site.dress(&mut command);
-    let mut node = start(command);
+    let mut node = start(site.fillable(&[&node[..], &words("solutions")].concat()));
     node.event("block", |event| event["status"] == "success");
-    fill_disk(&node, true);
+    node.fill_disk(true);
     node.event("store", |event| event["problem"].is_string());
     for _ in 0..3 {
         node.event("block", |event| event["status"] == "success");
     }
-    fill_disk(&node, false);
+    node.fill_disk(false);
     node.event("store", |event| event["problem"].is_null());
     assert_eq!(node.end_by(Signal::TERM).code, Some(0));
 }

@@ -16,6 +16,9 @@ use crate::work::{
     RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, WitnessBits,
 };
 
+/// The bytes of a frame between its length and its body.
+const HEAD: usize = 2;
+
 fn digests() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest)
 }

@@ -164,8 +164,7 @@ impl Link {
         {
             return Some(stream);
         }
-        let ours = self.connection.clone()?;
-        match open(&ours, request).await {
+        match open(self.connection.as_ref()?, request).await {
             Ok(stream) => {
                 self.used = Instant::now();
                 Some(stream)

@@ -30,9 +30,7 @@ impl Cluster {
             }
         }
     }
-}
 
-impl Cluster {
     /// Checks that under one leader nobody is set back to an older block.
     pub(crate) fn check_heights(&self) {
         for id in self.ids() {

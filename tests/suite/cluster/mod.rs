@@ -10,17 +10,15 @@ pub(crate) mod random;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::process::Command;
 use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 use self::log::Log;
 use self::proxy::Proxy;
-use crate::process::web::ask;
-use crate::process::{Ended, PATIENCE, Process, Signal, Site, start};
+use crate::process::web::{ask, chain};
+use crate::process::{Ended, PATIENCE, Process, Signal, Site};
 
 /// What kind of cluster.
 #[derive(Clone, Debug)]
@@ -186,16 +184,8 @@ impl Cluster {
         assert!(self.service.is_none(), "the service runs");
         let listen = self.service_address.to_string();
         let [how, hard] = self.setup.blocks;
-        let words = ["service", "--listen", &listen, how, hard, "--store", "chain"];
-        // A disk without room is an error; a file that may not grow would kill, unless that is an error too.
-        let mut command = Command::new("sh");
-        command.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_headframe")]).args(words);
-        self.site.dress(&mut command);
-        let mut service = start(command);
-        let line = service.line().expect("the service's address");
-        let address = line.strip_prefix("block service at http://").unwrap_or_else(|| panic!("{line}"));
-        self.service_address = address.parse().unwrap();
-        self.service = Some(service);
+        let (service, address) = self.site.service(&["--listen", &listen, how, hard, "--store", "chain"]);
+        (self.service, self.service_address) = (Some(service), address);
     }
 
     pub(crate) fn end_service(&mut self, signal: Signal) {
@@ -205,17 +195,6 @@ impl Cluster {
 
     pub(crate) fn service(&self) -> &Process {
         self.service.as_ref().expect("a running service")
-    }
-
-    pub(crate) fn has_service(&self) -> bool {
-        self.service.is_some()
-    }
-
-    /// From now on the service can write nothing to its disk, or everything again.
-    pub(crate) fn fill_disk(&self, full: bool) {
-        let pid = Pid::from_raw(self.service().pid() as i32).unwrap();
-        let current = full.then_some(0);
-        prlimit(Some(pid), Resource::Fsize, Rlimit { current, maximum: None }).unwrap();
     }
 
     /// A page of the service, if it answers.
@@ -239,14 +218,7 @@ impl Cluster {
 
     /// All blocks, oldest first.
     pub(crate) fn chain(&self) -> Vec<Value> {
-        let mut chain: Vec<Value> = Vec::new();
-        loop {
-            let page = self.page(&format!("/api/v1/chain?from={}&limit=1000", chain.len() + 1)).expect("the chain");
-            match page.as_array().unwrap_or_else(|| panic!("{page}")) {
-                blocks if blocks.is_empty() => return chain,
-                blocks => chain.extend_from_slice(blocks),
-            }
-        }
+        chain(self.service_address)
     }
 
     /// Ends everything as an operator would, and checks all that was told.

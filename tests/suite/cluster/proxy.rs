@@ -120,10 +120,6 @@ impl Proxy {
         self.links.keys().copied().collect()
     }
 
-    pub(crate) fn weather(&self, from: u32, to: u32) -> Weather {
-        *self.lock(from, to)
-    }
-
     pub(crate) fn set(&self, from: u32, to: u32, weather: Weather) {
         *self.lock(from, to) = weather;
     }

@@ -3,15 +3,15 @@
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 
-/// The double SHA-256 in hex.
-pub(crate) fn double_sha256(bytes: &[u8]) -> String {
+/// SHA-256 of SHA-256.
+pub(crate) fn sha256d(bytes: &[u8]) -> [u8; 32] {
     let once = digest(&SHA256, bytes);
-    digest(&SHA256, once.as_ref()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest(&SHA256, once.as_ref()).as_ref().try_into().unwrap()
 }
 
 /// The hash of the text puzzle's solution.
 pub(crate) fn text_hash(prev: &str, nonce: u64, timestamp: &str) -> String {
-    double_sha256(format!("{prev}{nonce}{timestamp}").as_bytes())
+    hex::encode(sha256d(format!("{prev}{nonce}{timestamp}").as_bytes()))
 }
 
 /// How many zeros the hash begins with.

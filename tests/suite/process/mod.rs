@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::Value;
 
 /// Nothing that works takes so long, however loaded the machine is.
@@ -74,14 +75,19 @@ impl Site {
 
     /// The program, untouched by the environment of whoever runs the tests.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_headframe"));
-        command.args(words);
-        self.dress(&mut command);
-        command
+        self.dress(Command::new(env!("CARGO_BIN_EXE_headframe")), words)
     }
 
-    /// Gives a command that runs the program this machine's surroundings.
-    pub(crate) fn dress(&self, command: &mut Command) {
+    /// The same for [`Process::fill_disk`]: a file that may not grow is an error, as a disk without room is; otherwise it would kill.
+    pub(crate) fn fillable(&self, words: &[&str]) -> Command {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#, env!("CARGO_BIN_EXE_headframe")]);
+        self.dress(shell, words)
+    }
+
+    /// Gives a command its words and this machine's surroundings.
+    fn dress(&self, mut command: Command, words: &[&str]) -> Command {
+        command.args(words);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HEADFRAME_") {
                 command.env_remove(name);
@@ -89,6 +95,7 @@ impl Site {
         }
         command.env("HEADFRAME_LOG", "warn").env("HEADFRAME_RUN_DIR", self.path("run")).current_dir(self.folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// Runs it to its end.
@@ -101,9 +108,11 @@ impl Site {
         start(self.command(words))
     }
 
-    /// Starts a block service; gives its address too.
+    /// Starts a block service, on any free port; gives its address too.
     pub(crate) fn service(&self, words: &[&str]) -> (Process, SocketAddr) {
-        let mut service = self.start(&[&["service", "--listen", &format!("{}:0", self.host)], words].concat());
+        let mut command = self.fillable(&[&["service"], words].concat());
+        command.env("HEADFRAME_SERVICE_LISTEN", format!("{}:0", self.host)); // a flag in `words` wins
+        let mut service = start(command);
         let line = service.line().expect("the service's address");
         let address = line.strip_prefix("block service at http://").unwrap_or_else(|| panic!("{line}"));
         (service, address.parse().unwrap())
@@ -165,6 +174,12 @@ pub(crate) fn start(mut command: Command) -> Process {
 }
 
 impl Process {
+    /// From now on it can write nothing to its disk, or everything again. For processes of [`Site::fillable`], as services are.
+    pub(crate) fn fill_disk(&self, full: bool) {
+        let limit = Rlimit { current: full.then_some(0), maximum: None };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Fsize, limit).unwrap();
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -269,7 +284,7 @@ pub(crate) fn wait_until(what: &str, holds: impl Fn() -> bool) {
 
 /// A loopback address for one test: a port whose server is not up yet, or comes back soon, cannot go to another test meanwhile. Where a
 /// system has one loopback address only, it is that one.
-fn own_host() -> IpAddr {
+pub(crate) fn own_host() -> IpAddr {
     let own = Ipv4Addr::new(127, fastrand::u8(1..255), fastrand::u8(..), fastrand::u8(1..255));
     if UdpSocket::bind((own, 0)).is_ok() { own.into() } else { Ipv4Addr::LOCALHOST.into() }
 }

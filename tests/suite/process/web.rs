@@ -23,10 +23,17 @@ pub(crate) fn ask(address: SocketAddr, method: &str, page: &str, body: &str) -> 
     serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()
 }
 
-/// All blocks of a service, oldest first; at most 1000.
+/// All blocks of a service, oldest first.
 pub(crate) fn chain(service: SocketAddr) -> Vec<Value> {
-    let answer = ask(service, "GET", "/api/v1/chain?from=0&limit=1000", "").expect("the chain");
-    answer.as_array().unwrap_or_else(|| panic!("{answer}")).clone()
+    let mut chain = Vec::new();
+    loop {
+        let page = format!("/api/v1/chain?from={}&limit=1000", chain.len() + 1);
+        let answer = ask(service, "GET", &page, "").expect("the chain");
+        match answer.as_array().unwrap_or_else(|| panic!("{answer}")) {
+            blocks if blocks.is_empty() => return chain,
+            blocks => chain.extend_from_slice(blocks),
+        }
+    }
 }
 
 /// A whole HTTP answer.

@@ -1,7 +1,7 @@
 //! The dialect part of the conformance suite: which facts survive where the other end is a program that speaks the exercise's messages only.
 //!
 //! A [`Peer`] is such a program. It says and hears [`Words`], which hold what the exercise puts into its messages and nothing more. A dialect is
-//! a network that starts such programs beside one node of ours; it is added with a line `dialect!(name, network)`. Between Headframe nodes all of
+//! a network that starts such programs beside one node of ours; it is added with a line `name = network;` to the list below. Between Headframe nodes all of
 //! this holds anyway, and a node in the part of the other program shows that the checks can pass.
 
 use headframe::cluster::{Assign, Heartbeat, Message, NodeId, Progress, Report};
@@ -41,29 +41,21 @@ pub(crate) trait Dialect {
     async fn impostor(&self, claimed: u32, ours: (u32, &dyn Transport)) -> Option<Self::Peer>;
 }
 
-macro_rules! dialect {
-    ($name:ident, $network:expr) => {
-        mod $name {
-            dialect! { $network =>
-                a_heartbeat_is_answered_and_its_reply_echoes_it
-                a_reply_may_ask_for_work
-                a_lease_arrives_with_its_job_and_range
-                a_no_is_credited_to_its_sender_and_lease
-                a_yes_is_credited_to_its_sender_and_job
-                an_interrupt_stops
-                a_leaders_work_becomes_an_assignment
-                our_answers_are_heard_by_a_leader
-                nobody_is_heard_as_another
-            }
-        }
-    };
-    ($network:expr => $($check:ident)+) => {
-        $(#[tokio::test] async fn $check() { super::$check($network).await })+
-    };
+conformance! {
+    memory = crate::transport::networks::Network::memory();
+    quic = crate::transport::networks::Network::quic();
+    => {
+        a_heartbeat_is_answered_and_its_reply_echoes_it
+        a_reply_may_ask_for_work
+        a_lease_arrives_with_its_job_and_range
+        a_no_is_credited_to_its_sender_and_lease
+        a_yes_is_credited_to_its_sender_and_job
+        an_interrupt_stops
+        a_leaders_work_becomes_an_assignment
+        our_answers_are_heard_by_a_leader
+        nobody_is_heard_as_another
+    }
 }
-
-dialect!(memory, crate::transport::networks::Network::memory());
-dialect!(quic, crate::transport::networks::Network::quic());
 
 const RANGE: NonceRange = NonceRange::new(100_001, 200_001);
 

@@ -9,6 +9,16 @@
 // Certificates have to be valid now.
 #![allow(clippy::disallowed_methods)]
 
+/// For each network a module, in which each check is a test.
+macro_rules! conformance {
+    ($($name:ident = $network:expr;)+ => $checks:tt) => {
+        $(mod $name { conformance! { @ $network => $checks } })+
+    };
+    (@ $network:expr => { $($check:ident)+ }) => {
+        $(#[tokio::test] async fn $check() { super::$check($network).await })+
+    };
+}
+
 mod dialect;
 mod files;
 mod messages;

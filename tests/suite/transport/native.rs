@@ -8,32 +8,24 @@ use tokio::time::sleep;
 use super::messages::{every_kind, id, largest, numbered, too_large};
 use super::networks::{HEARTBEAT, Network, SILENCE, member, next, reaches, silent, soon};
 
-macro_rules! native {
-    ($name:ident, $network:expr) => {
-        mod $name {
-            native! { $network =>
-                every_kind_arrives_whole_and_from_its_sender
-                messages_go_both_ways
-                messages_to_unknown_nodes_are_dropped
-                a_thousand_messages_in_bursts_all_arrive
-                a_flood_is_cut_and_the_link_lives_on
-                a_peer_that_is_not_up_yet_blocks_nobody
-                a_restarted_peer_is_reached_again
-                a_link_that_was_silent_for_long_is_there_at_once
-                close_delivers_what_was_sent_and_ends_recv
-                close_ends_a_recv_that_waits
-                a_removed_peer_is_heard_no_more
-                the_largest_frame_passes_and_larger_ones_do_no_harm
-            }
-        }
-    };
-    ($network:expr => $($check:ident)+) => {
-        $(#[tokio::test] async fn $check() { super::$check($network).await })+
-    };
+conformance! {
+    memory = crate::transport::networks::Network::memory();
+    quic = crate::transport::networks::Network::quic();
+    => {
+        every_kind_arrives_whole_and_from_its_sender
+        messages_go_both_ways
+        messages_to_unknown_nodes_are_dropped
+        a_thousand_messages_in_bursts_all_arrive
+        a_flood_is_cut_and_the_link_lives_on
+        a_peer_that_is_not_up_yet_blocks_nobody
+        a_restarted_peer_is_reached_again
+        a_link_that_was_silent_for_long_is_there_at_once
+        close_delivers_what_was_sent_and_ends_recv
+        close_ends_a_recv_that_waits
+        a_removed_peer_is_heard_no_more
+        the_largest_frame_passes_and_larger_ones_do_no_harm
+    }
 }
-
-native!(memory, crate::transport::networks::Network::memory());
-native!(quic, crate::transport::networks::Network::quic());
 
 async fn every_kind_arrives_whole_and_from_its_sender(network: Network) {
     let [one, two, three] = network.trio().await;

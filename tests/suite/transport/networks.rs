@@ -11,6 +11,7 @@ use headframe::transport::{Member, Transport};
 use tokio::time::{sleep, timeout};
 
 use super::messages::id;
+use crate::process::own_host;
 
 /// An event that should happen has so long to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ impl Network {
 
     /// An address at which a node can be started later.
     pub(crate) fn reserve(&self) -> SocketAddr {
-        UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+        UdpSocket::bind((own_host(), 0)).unwrap().local_addr().unwrap()
     }
 
     /// A node at `address`, as soon as its predecessor there has let go of it.
@@ -51,7 +52,7 @@ impl Network {
     }
 
     pub(crate) async fn start(&self, node: u32) -> Box<dyn Transport> {
-        self.start_at(node, "127.0.0.1:0".parse().unwrap()).await
+        self.start_at(node, (own_host(), 0).into()).await
     }
 
     /// Nodes 1, 2 and 3, who know each other.

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use super::messages::{id, numbered};
 use super::networks::{HEARTBEAT, Network, bind, introduce, member, next, reaches, soon};
+use crate::process::own_host;
 
 /// What nodes of this version speak.
 const PROTOCOL: &[u8] = b"headframe/2";
@@ -246,11 +247,11 @@ async fn a_killed_and_restarted_node_is_reached_at_once() {
     let heartbeat = Duration::from_secs(5);
     let files = Files::new();
     let load = |node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
-    let one = bind(&load(1), "127.0.0.1:0".parse().unwrap(), heartbeat).await;
+    let one = bind(&load(1), (own_host(), 0).into(), heartbeat).await;
     let machine = tokio::runtime::Runtime::new().unwrap();
     let two = {
         let _inside = machine.enter();
-        QuicTransport::bind(&load(2), "127.0.0.1:0".parse().unwrap(), heartbeat).unwrap()
+        QuicTransport::bind(&load(2), (own_host(), 0).into(), heartbeat).unwrap()
     };
     introduce(&[(1, &one), (2, &two)]);
     assert_eq!(reaches(&one, (2, &two), numbered(1)).await, id(1));
