@@ -16,8 +16,9 @@ use serde::Serialize;
 
 use super::args::{self, BenchPuzzle};
 use super::view::hash_rate;
-use super::{Outcome, hashing, print, usage};
+use super::{Outcome, print, usage};
 use crate::kernel::{Kernel, Prepared, available, baseline, self_test};
+use crate::scan::Threads;
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
@@ -83,7 +84,7 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
     for _ in 0..MOMENTS {
         kernels.iter().for_each(|kernel| kernel.measure(&|| begin.elapsed()));
     }
-    let cpus = hashing::cpus();
+    let cpus = Threads::default().count;
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
     let reports = measure(&kernels, sample, args.puzzle, threads, args.seconds);
     for report in &reports {

@@ -1,12 +1,12 @@
 //! `headframe certs`: a cluster's certificates as files.
 
+use super::run::now;
 use super::{Outcome, args, print};
 use crate::cluster::NodeId;
 use crate::transport::files::{add_node, create_cluster};
 
-#[allow(clippy::disallowed_methods)] // certificates begin to be valid now
 pub(super) fn run(args: &args::Certs) -> anyhow::Result<Outcome> {
-    let (dir, now) = (&args.dir, std::time::SystemTime::now());
+    let (dir, now) = (&args.dir, now());
     match (args.add, args.nodes) {
         (Some(id), _) => {
             add_node(dir, id, now)?;

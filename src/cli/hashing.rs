@@ -2,7 +2,6 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::thread;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -79,17 +78,12 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
     for refused in &choice.refused {
         tracing::warn!("{refused}");
     }
-    let cpus = cpus();
+    let cpus = Threads::default().count;
     let count = match args.threads {
         Some(threads) => threads.of(cpus),
         None => threads_worth(choice.kernel, measuring_job(), cpus, &clock),
     };
     Ok((choice, Threads { count, pin_from: args.affinity.unwrap_or(false).then_some(0) }))
-}
-
-/// How many threads this process may run at once.
-pub(super) fn cpus() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 #[allow(clippy::disallowed_methods)] // measuring is what the time is for

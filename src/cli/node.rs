@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::run::{nodes, now, runtime, seconds_since_1970, sources, until_signal};
+use super::run::{nodes, now, runtime, since_1970, sources, until_signal};
 use super::settings::NodeSettings;
 use super::view::View;
 use super::{Outcome, args, hashing};
@@ -30,7 +30,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let store = store.as_deref().map(Store::open).transpose()?;
     let registry = Registry::open()?;
     let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
-    let registration = registry.register(id, transport.local_address(), seconds_since_1970())?;
+    let registration = registry.register(id, transport.local_address(), since_1970().as_secs())?;
     let config = Config {
         id,
         peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Fixed(peers) },

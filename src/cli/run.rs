@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -40,24 +41,14 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
 pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            stopping.cancel();
-        });
-    }
-    #[cfg(not(unix))]
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stopping.cancel();
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
         }
+        stopping.cancel();
     });
     Ok(stop)
 }
@@ -136,7 +127,7 @@ pub(super) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Seconds since 1970.
-pub(super) fn seconds_since_1970() -> u64 {
-    now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// The time since 1970, for events and the registry.
+pub(super) fn since_1970() -> Duration {
+    now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
 //! `headframe service`: the block service alone.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::run::{runtime, until_signal};
+use super::run::{now, runtime, until_signal};
 use super::{Outcome, args, print, usage};
 use crate::service::{Service, ServiceConfig, ServiceError, Zeros};
 use anyhow::Context;
@@ -30,9 +30,8 @@ pub(super) fn zeros(fixed: Option<i64>, interval: Option<Duration>) -> Zeros {
 }
 
 /// A service on the real clock.
-#[allow(clippy::disallowed_methods)]
 pub(super) fn bind(config: ServiceConfig) -> anyhow::Result<Service> {
-    Service::bind(config, SystemTime::now)
+    Service::bind(config, now)
         .map_err(|error| match error {
             ServiceError::Zeros(_) | ServiceError::Interval(_) => usage(error),
             other => other.into(),

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::args::TransportKind;
-use super::run::{nodes, now, runtime, seconds_since_1970, sources, until_signal};
+use super::run::{nodes, now, runtime, since_1970, sources, until_signal};
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
@@ -67,7 +67,7 @@ async fn up(args: args::Up) -> anyhow::Result<()> {
             kernel: kernel.clone(),
             threads,
             sources: sources(&urls, "headframe")?,
-            registration: registry.register(id, addresses[&id], seconds_since_1970())?,
+            registration: registry.register(id, addresses[&id], since_1970().as_secs())?,
             transport,
             store: None,
             blocks: args.blocks,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::print;
-use super::run::now;
+use super::run::since_1970;
 use crate::cluster::{NodeId, PeerState};
 use crate::node::{Event, Outcome, TimedEvent};
 
@@ -60,7 +60,7 @@ impl View {
     pub(super) fn show_service(&mut self, address: std::net::SocketAddr) -> anyhow::Result<()> {
         match self {
             Self::Json => {
-                let at = now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+                let at = since_1970().as_micros() as u64;
                 print(serde_json::json!({"event": "service", "listen": address, "at": at}))
             }
             Self::Plain | Self::Live(_) => print(format_args!("block service at http://{address}")),

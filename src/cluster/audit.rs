@@ -86,7 +86,8 @@ pub(super) fn verified(job: &Job, bits: WitnessBits, range: NonceRange, witnesse
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::work::{Hashing, Puzzle, Target, TextPuzzle, ZeroUnit};
+    use crate::work::fixtures::check_job;
+    use crate::work::{Target, ZeroUnit};
 
     /// Numbers without a pattern (splitmix64), all from one seed.
     struct Chance(u64);
@@ -223,23 +224,17 @@ mod tests {
     }
 
     fn job(zero_bits: i64, search: Search) -> Job {
-        let puzzle = Puzzle::Text(TextPuzzle {
-            prev: "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap(),
-            timestamp: "1550766000000".parse().unwrap(),
-            hashing: Hashing::Double,
-        });
-        Job::new(puzzle, Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap(), search)
+        check_job(0, search).with_target(Target::from_zeros(zero_bits, ZeroUnit::Bits).unwrap())
     }
 
     #[test]
     fn a_solution_is_not_among_what_was_searched_for_the_first() {
-        let puzzle = |zeros| {
-            let target = Target::from_zeros(zeros, ZeroUnit::Bits).unwrap();
-            crate::work::fixtures::check_job(0, Search::First).with_target(target)
-        };
         let half = WitnessBits::new(1).unwrap();
-        assert_eq!(expected(&puzzle(0), half, 900), 0.0, "every nonce is a solution");
-        assert!((expected(&puzzle(2), half, 900) - 300.0).abs() < 1e-9, "of three that are none, one is a witness");
+        assert_eq!(expected(&job(0, Search::First), half, 900), 0.0, "every nonce is a solution");
+        assert!(
+            (expected(&job(2, Search::First), half, 900) - 300.0).abs() < 1e-9,
+            "of three that are none, one is a witness"
+        );
     }
 
     #[test]

@@ -129,9 +129,19 @@ impl Cluster {
         self.peers.states()
     }
 
+    /// A peer's state; unknown if it is no member.
+    pub fn state(&self, peer: NodeId) -> PeerState {
+        self.peers.state(peer)
+    }
+
     /// The job that this node scans.
     pub fn job(&self) -> Option<&Job> {
         self.worker.job()
+    }
+
+    /// The job of a scan that has not ended.
+    pub fn job_of(&self, ticket: Ticket) -> Option<&Job> {
+        self.worker.scanned(ticket).map(|lease| &lease.job)
     }
 
     /// Nodes that get no work from this process, since they cannot have searched what they reported.

@@ -12,11 +12,11 @@ const MAX_ENDING: usize = 2 * MAX_LEASES;
 
 /// A lease in the node's hands.
 #[derive(Clone, Debug)]
-struct Held {
+pub(super) struct Held {
     number: u64,
     /// Who assigned it.
     leader: NodeId,
-    job: Job,
+    pub(super) job: Job,
     /// The nonces that the leader has no report of.
     range: NonceRange,
     bits: WitnessBits,
@@ -151,10 +151,14 @@ impl Worker {
         self.ending.extend(leases.into_iter().filter(|lease| lease.scan.is_some()));
     }
 
-    /// The solution that a scan has met, and who assigned its lease, which may be over already: progress can be known before the solutions.
+    /// The lease that a scan searches, which may be over already: progress can be known before the solutions.
+    pub(super) fn scanned(&self, ticket: Ticket) -> Option<&Held> {
+        self.leases.iter().chain(&self.ending).find(|lease| lease.scan == Some(ticket))
+    }
+
+    /// The solution that a scan has met, and who assigned its lease.
     pub(super) fn solution(&self, ticket: Ticket, nonce: u64) -> Option<(Solution, NodeId)> {
-        let mut leases = self.leases.iter().chain(&self.ending);
-        let lease = leases.find(|lease| lease.scan == Some(ticket))?;
+        let lease = self.scanned(ticket)?;
         (nonce < lease.range.end).then_some((Solution { job: lease.job, nonce }, lease.leader))
     }
 

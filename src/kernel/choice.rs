@@ -77,7 +77,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
     for _ in 0..TURNS {
         for (kernel, best) in &mut good {
             kernel.measure(clock);
-            *best = rate(*kernel, clock).max(*best);
+            *best = rate(*kernel, &Prepared::new(*kernel, measuring_job()), TURN, clock).max(*best);
         }
     }
     good.sort_by(|(_, a), (_, b)| b.total_cmp(a));
@@ -91,17 +91,17 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
     }
 }
 
-/// Nonces per second of one turn.
-fn rate(kernel: &dyn Kernel, clock: Clock) -> f64 {
-    let prepared = Prepared::new(kernel, measuring_job());
-    let mut rest = NonceRange::new(1_000_000_000, 2_000_000_000);
+/// Nonces per second that `kernel` does on a job that it has prepared, in one turn of at least `turn`.
+pub(crate) fn rate(kernel: &dyn Kernel, prepared: &Prepared, turn: Duration, clock: Clock) -> f64 {
+    let job = prepared.job();
+    let mut rest = NonceRange::new(job.puzzle.begin(), job.space().end);
     let (begin, mut hashes) = (clock(), 0);
     loop {
         let batch = rest.take_front(kernel.batch());
         prepared.scan(batch);
         hashes += batch.len();
         let time = clock().saturating_sub(begin);
-        if time >= TURN || rest.is_empty() {
+        if time >= turn || rest.is_empty() {
             return hashes as f64 / time.as_secs_f64().max(1e-9);
         }
     }

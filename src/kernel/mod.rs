@@ -35,6 +35,7 @@ mod variants;
 use std::fmt;
 
 pub use baseline::baseline;
+pub(crate) use choice::rate;
 pub use choice::{Choice, Clock, KernelError, choose};
 pub use self_test::{SelfTestError, measuring_job, self_test};
 

@@ -4,7 +4,7 @@
 //!  message, timer ────┐                           ┌── Send, SetPeers ──> transport
 //!  scanner's event ───┤  Input          Action    ├── Source ──> sessions
 //!  source's answer ───┼───────> Driver ────────> ─┼── Write ──> store
-//!  store's result ────┤   (owns Cluster, Feed,    ├── ReadRegistry ──> registry
+//!  store's result ────┤   (owns Cluster, Feed,    ├── ReadRegistry, Status ──> registry
 //!  registry's list ───┘    Keeper, Scanner)       └── Tell ──> user
 //! ```
 //!
@@ -73,6 +73,8 @@ pub(crate) enum Action {
     ReadRegistry,
     /// Report an event to the user.
     Tell(TimedEvent),
+    /// From now on this is the node's status.
+    Status(Box<Status>),
 }
 
 /// What a driver needs to know at its start.
@@ -118,7 +120,6 @@ pub(crate) struct Driver {
     next_look: Instant,
     next_status: Instant,
     next_report: Instant,
-    status: Option<Box<Status>>,
     actions: VecDeque<Action>,
 }
 
@@ -150,7 +151,6 @@ impl Driver {
             next_look: now.instant,
             next_status: now.instant,
             next_report: now.instant + rules.heartbeat,
-            status: None,
             actions: VecDeque::new(),
         }
     }
@@ -202,7 +202,7 @@ impl Driver {
                     if self.cluster.leader() == Some(from) {
                         self.look_at_scans(); // the answer carries a report
                     }
-                    self.members.heard(self.cluster.peers().any(|(id, state)| id == from && state.is_up()));
+                    self.members.heard(self.cluster.state(from).is_up());
                 }
                 self.cluster.handle_message(now.instant, from, message);
             }
@@ -231,7 +231,8 @@ impl Driver {
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
             self.members.want();
-            self.status = Some(Box::new(self.make_status(now)));
+            let status = Box::new(self.make_status(now));
+            self.actions.push_back(Action::Status(status));
         }
         if self.next_report <= instant {
             self.next_report = instant + self.heartbeat;
@@ -264,11 +265,6 @@ impl Driver {
         self.actions.pop_front()
     }
 
-    /// This node's status, if it was renewed since the last call.
-    pub(crate) fn poll_status(&mut self) -> Option<Box<Status>> {
-        self.status.take()
-    }
-
     /// When [`Driver::handle_timeout`] has to be called.
     pub(crate) fn poll_timeout(&self) -> Instant {
         let due = [self.cluster.poll_timeout(), self.feed.poll_timeout()];
@@ -279,19 +275,19 @@ impl Driver {
     // ---- the rest, top down
 
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
-        // Shares are too frequent to report each of them, or to look at the progress of all scans for each.
-        let is_block = self.job.is_some_and(|job| job.goal.search == Search::First);
-        if is_block || matches!(event, scan::Event::Ended { .. }) {
-            self.look_at_scans();
-        }
         match event {
             scan::Event::Found { ticket, nonce } => {
-                if !self.stopping.contains(&ticket) && is_block {
-                    self.tell(now, Event::Found { node: self.id, nonce });
+                // Shares are too frequent to report each of them, or to look at the progress of all scans for each.
+                if self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First) {
+                    self.look_at_scans();
+                    if !self.stopping.contains(&ticket) {
+                        self.tell(now, Event::Found { node: self.id, nonce });
+                    }
                 }
                 self.cluster.handle_found(now.instant, ticket, nonce);
             }
             scan::Event::Ended { ticket, searched, witnesses } => {
+                self.look_at_scans();
                 if self.stopping.remove(&ticket) && self.stopping.is_empty() {
                     self.tell(now, Event::Interrupted { node: self.id });
                 }
@@ -424,7 +420,7 @@ impl Driver {
                 if solution.job.goal.search == Search::Every {
                     self.shares.lost += 1;
                     let reason = Some("its session is over".to_owned());
-                    self.tell_share(now, &solution, None, ShareOutcome::Rejected, reason);
+                    self.tell_share(now, &solution, String::new(), ShareOutcome::Rejected, reason);
                 }
                 self.cluster.handle_unsubmittable(now.instant, &solution);
             }
@@ -457,30 +453,25 @@ impl Driver {
     }
 
     fn count_share(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
-        let (status, reason) = match verdict {
-            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
-            Verdict::Stale => (ShareOutcome::Stale, None),
+        let (status, count, reason) = match verdict {
+            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, &mut self.shares.accepted, None),
+            Verdict::Stale => (ShareOutcome::Stale, &mut self.shares.stale, None),
             Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
-                (ShareOutcome::Rejected, Some(reason.clone()))
+                (ShareOutcome::Rejected, &mut self.shares.rejected, Some(reason.clone()))
             }
         };
-        match status {
-            ShareOutcome::Accepted => self.shares.accepted += 1,
-            ShareOutcome::Stale => self.shares.stale += 1,
-            ShareOutcome::Rejected => self.shares.rejected += 1,
-        }
-        self.tell_share(now, solution, Some(source), status, reason);
+        *count += 1;
+        self.tell_share(now, solution, self.sources[source].clone(), status, reason);
     }
 
     fn tell_share(
         &mut self,
         now: Now,
         solution: &Solution,
-        source: Option<usize>,
+        source: String,
         status: ShareOutcome,
         reason: Option<String>,
     ) {
-        let source = source.and_then(|source| self.sources.get(source)).cloned().unwrap_or_default();
         let difficulty = solution.job.target().difficulty();
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
     }

@@ -284,23 +284,17 @@ impl Feed {
     /// Gives a template the number by which its solutions come back.
     fn renumber(&mut self, session: SessionId, template: Template) -> Template {
         let (own_tag, round) = (template.tag, template.round);
-        let known = |origin: &Origin| (origin.session, origin.own_tag, origin.round) == (session, own_tag, round);
-        let tag = match self.origins.iter().position(known) {
-            Some(at) => {
-                let origin = self.origins.remove(at);
-                self.origins.extend(origin);
-                origin.map_or(0, |origin| origin.tag)
-            }
-            None => {
-                self.tags += 1;
-                if self.origins.len() == MAX_ORIGINS {
-                    self.origins.pop_front();
-                }
-                self.origins.push_back(Origin { tag: self.tags, session, own_tag, round });
-                self.tags
-            }
-        };
-        Template { tag, ..template }
+        let is_same = |origin: &Origin| (origin.session, origin.own_tag, origin.round) == (session, own_tag, round);
+        let known = self.origins.iter().position(is_same).and_then(|at| self.origins.remove(at));
+        let origin = known.unwrap_or_else(|| {
+            self.tags += 1;
+            Origin { tag: self.tags, session, own_tag, round }
+        });
+        if self.origins.len() == MAX_ORIGINS {
+            self.origins.pop_front();
+        }
+        self.origins.push_back(origin);
+        Template { tag: origin.tag, ..template }
     }
 
     fn failed(&mut self, now: Instant, session: SessionId, error: &SourceError) {

@@ -6,6 +6,7 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -213,61 +214,30 @@ fn remove_if_dead(path: &Path) -> bool {
     dead
 }
 
-#[cfg(unix)]
 fn user() -> u32 {
     rustix::process::getuid().as_raw()
 }
 
-#[cfg(not(unix))]
-fn user() -> String {
-    std::env::var("USERNAME").unwrap_or_else(|_| "user".into())
-}
-
-#[cfg(unix)]
 fn create_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-#[cfg(not(unix))]
-fn create_private(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)
-}
-
 /// Whether the folder is this user's own and nobody else may write to it.
-#[cfg(unix)]
 fn is_private(folder: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     fs::symlink_metadata(folder)
         .is_ok_and(|metadata| metadata.is_dir() && metadata.uid() == user() && metadata.mode() & 0o022 == 0)
 }
 
-#[cfg(not(unix))]
-fn is_private(folder: &Path) -> bool {
-    folder.is_dir()
-}
-
 fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
 /// Whether `file` is still what `path` names.
-#[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }
 
 #[cfg(test)]
@@ -324,7 +294,6 @@ mod tests {
         assert_eq!(registry.servers().unwrap(), [registration.entry().clone()]);
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_folder_that_others_may_write_to_is_refused() {
         use std::os::unix::fs::PermissionsExt;

@@ -1,6 +1,5 @@
 //! A server's life, from its start to its end: one wait for whatever happens next, one driver that applies it.
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -102,7 +101,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             () = tokio::time::sleep_until(due.into()) => None,
             Some(answer) = answers.recv() => Some(Input::Source(answer)),
             Some(event) = scans.recv() => Some(Input::Scan(event)),
-            Some(written) = written(&mut node.store) => Some(Input::Written(written)),
+            Some(written) = async { node.store.as_mut()?.written().await } => Some(Input::Written(written)),
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
@@ -118,13 +117,6 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
     drop(servers); // nobody reads them any more
     node.stop(answers).await;
     Ok(())
-}
-
-async fn written(store: &mut Option<Store>) -> Option<super::store::Written> {
-    match store {
-        Some(store) => store.written().await,
-        None => pending().await,
-    }
 }
 
 /// The driver, and whatever carries out its actions.
@@ -157,10 +149,8 @@ impl Node {
                 }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
                 Action::Tell(event) => self.events.push(event),
+                Action::Status(status) => drop(self.status.send_replace(Some(*status))),
             }
-        }
-        if let Some(status) = self.driver.poll_status() {
-            self.status.send_replace(Some(*status));
         }
         self.events.flush();
     }

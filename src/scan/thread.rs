@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Event;
 use super::queue::{Next, Piece, Queue};
 use crate::work::NonceRange;
+
 /// The niceness of hashing threads: they take the CPU time that is left over, while heartbeats and the network come first. Linux gives a
 /// thread this nice a weight of 15, and one of ordinary priority 1024, which then runs at once when it wakes up. Beside threads of niceness
 /// 5, whose weight is 335, it was seen to wait for the scheduler's next tick, 4 ms and more (Zen 5, kernel without preemption).
@@ -24,8 +25,8 @@ pub(super) fn pin(number: usize) {
     #[cfg(all(target_os = "linux", feature = "priority"))]
     if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
         use rustix::thread::CpuSet;
-        let cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
-        if let Some(cpu) = cpus.clone().nth(number) {
+        let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
+        if let Some(cpu) = cpus.nth(number) {
             let mut one = CpuSet::new();
             one.set(cpu);
             let _ = rustix::thread::sched_setaffinity(None, &one);

@@ -7,8 +7,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use crate::kernel::{Kernel, Prepared};
-use crate::work::{Job, NonceRange};
+use crate::kernel::{self, Kernel, Prepared};
+use crate::work::Job;
 
 /// The length of one measurement, during which all threads hash at once.
 const TURN: Duration = Duration::from_millis(1);
@@ -46,18 +46,8 @@ fn rate(kernel: &dyn Kernel, job: Job, threads: NonZeroUsize, clock: &(dyn Fn() 
     let start = Barrier::new(threads.get());
     let hash = |_| {
         let prepared = Prepared::new(kernel, job);
-        let mut rest = job.space();
         start.wait();
-        let (begin, mut hashes) = (clock(), 0);
-        loop {
-            let batch: NonceRange = rest.take_front(kernel.batch());
-            prepared.scan(batch);
-            hashes += batch.len();
-            let time = clock().saturating_sub(begin);
-            if time >= TURN || rest.is_empty() {
-                return hashes as f64 / time.as_secs_f64().max(1e-9);
-            }
-        }
+        kernel::rate(kernel, &prepared, TURN, clock)
     };
     thread::scope(|scope| {
         let handles: Vec<_> = (0..threads.get()).map(|thread| scope.spawn(move || hash(thread))).collect();

@@ -174,15 +174,15 @@ pub(super) fn mined(length: usize) -> Vec<Block> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::fixtures::{PREV, TIMESTAMP};
 
     /// The check text of the exercise, at height 7.
     fn tip() -> BlockId {
-        let hash = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap();
-        BlockId { height: 7, hash }
+        BlockId { height: 7, hash: PREV.parse().unwrap() }
     }
 
     fn submission(prev: Option<Digest>, nonce: u64) -> Submission {
-        Submission { prev, timestamp: "1550766000000".parse().unwrap(), nonce, pool: "p".into() }
+        Submission { prev, timestamp: TIMESTAMP.parse().unwrap(), nonce, pool: "p".into() }
     }
 
     #[test]

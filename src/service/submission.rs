@@ -113,8 +113,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    const HEX: &str = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db";
+    use crate::work::fixtures::PREV as HEX;
 
     fn with(field: &str, value: Value) -> Result<Submission, FieldError> {
         let mut object = json!({"prev": HEX, "timestamp": "1795342329", "nonce": 123, "pool": "a"});

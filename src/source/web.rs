@@ -283,8 +283,7 @@ fn missing(object: &Map<String, Value>, field: &str, expected: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const HEX: &str = "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db";
+    use crate::work::fixtures::PREV as HEX;
 
     fn parse(value: Value) -> Result<Template, String> {
         let reply = Reply { status: 200, body: value.to_string() };

@@ -388,9 +388,9 @@ impl World {
                     self.line(id, format_args!("-- {:?}", told.event));
                     self.laws.told(id, &told.event);
                 }
+                Action::Status(_) => {}
             }
         }
-        server.life_mut().map(|life| life.driver.poll_status());
     }
 
     fn finish(&mut self, id: NodeId, number: u64) -> Result<(), Violation> {

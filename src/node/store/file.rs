@@ -191,7 +191,8 @@ pub(super) mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::work::{Hashing, Header, HeaderPuzzle, Job, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
+    use crate::work::fixtures::{self, check_job};
+    use crate::work::{Job, Search, Target};
 
     /// A folder for a store named `solutions`.
     pub(in super::super) struct Folder(tempfile::TempDir);
@@ -212,27 +213,16 @@ pub(super) mod tests {
 
     /// The first solutions of one zero of the check text.
     pub(in super::super) fn solutions(count: usize) -> Vec<Solution> {
-        let puzzle = Puzzle::Text(TextPuzzle {
-            prev: "00000004fa2ebde0680a0434362269685583b246878644b1e6075b4f69f1d5db".parse().unwrap(),
-            timestamp: "1550766000000".parse().unwrap(),
-            hashing: Hashing::Double,
-        });
-        let target = Target::from_zeros(1, ZeroUnit::Hex).unwrap();
-        let mut job = Job::new(puzzle, target, Search::First);
+        let mut job = check_job(1, Search::First);
         job.round.block.height = 7;
         (1..).filter(|&nonce| job.check(nonce).is_some()).take(count).map(|nonce| Solution { job, nonce }).collect()
     }
 
     /// Bitcoin's first block, as a share.
     fn genesis() -> Solution {
-        let header: Header =
-            "0100000000000000000000000000000000000000000000000000000000000000000000003ba3edfd7a7b12b27ac72c3e6776\
-            8f617fc81bc3888a51323a9fb8aa4b1e5e4a29ab5f49ffff001d1dac2b7c"
-                .parse()
-                .unwrap();
+        let header = fixtures::genesis();
         let target = Target::from_bits(header.bits).unwrap();
-        let (nonce, puzzle) = (u64::from(header.nonce), Puzzle::Header(HeaderPuzzle { header, version_mask: 0 }));
-        Solution { job: Job::new(puzzle, target, Search::Every), nonce }
+        Solution { job: Job::new(fixtures::header(0), target, Search::Every), nonce: header.nonce.into() }
     }
 
     fn open(path: &Path) -> Result<Vec<Solution>, StoreError> {

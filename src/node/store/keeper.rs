@@ -16,15 +16,15 @@ pub(crate) struct Keeper {
     /// What the file is known to hold. `None` until this node has written, so that every start shows whether the disk can be written.
     written: Option<Vec<Solution>>,
     writing_since: Option<Instant>,
-    /// What was wrong with the last write, or is wrong with the one under way; `is_news` if that has begun or ended since it was last
-    /// reported.
+    /// What was wrong with the last write, or is wrong with the one under way.
     trouble: Option<String>,
-    is_news: bool,
+    /// Whether it was last reported that something is wrong.
+    is_reported: bool,
 }
 
 impl Keeper {
     pub(crate) fn new(kept: Vec<Solution>) -> Self {
-        Self { wanted: kept, written: None, writing_since: None, trouble: None, is_news: false }
+        Self { wanted: kept, written: None, writing_since: None, trouble: None, is_reported: false }
     }
 
     /// From now on `solutions` are to be kept. Gives what is to be written now, if anything is.
@@ -37,8 +37,7 @@ impl Keeper {
     /// A write has ended. Gives the next one.
     pub(crate) fn written(&mut self, now: Instant, result: Written) -> Option<Vec<Solution>> {
         self.writing_since = None;
-        let had_trouble = self.trouble.is_some();
-        let next = match result {
+        match result {
             Ok(solutions) => {
                 (self.written, self.trouble) = (Some(solutions), None);
                 self.write(now) // what has changed meanwhile
@@ -47,23 +46,21 @@ impl Keeper {
                 (self.written, self.trouble) = (None, Some(problem));
                 None
             }
-        };
-        self.is_news |= had_trouble != self.trouble.is_some();
-        next
+        }
     }
 
     /// Tries again what has failed, and notices a disk that hangs. To be called once a heartbeat.
     pub(crate) fn retry(&mut self, now: Instant) -> Option<Vec<Solution>> {
         if self.writing_since.is_some_and(|since| now >= since + LONGEST_WRITE) && self.trouble.is_none() {
             self.trouble = Some(format!("no write has ended for {} s", LONGEST_WRITE.as_secs()));
-            self.is_news = true;
         }
         if self.trouble.is_some() { self.write(now) } else { None }
     }
 
     /// What is wrong, or `Some(None)` when nothing is any more; given once, when it begins or ends.
     pub(crate) fn take_news(&mut self) -> Option<Option<String>> {
-        std::mem::take(&mut self.is_news).then(|| self.trouble.clone())
+        let is_wrong = self.trouble.is_some();
+        (std::mem::replace(&mut self.is_reported, is_wrong) != is_wrong).then(|| self.trouble.clone())
     }
 
     /// Whether a write is under way.
