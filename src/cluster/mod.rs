@@ -64,4 +64,4 @@ fn is_text(solution: &Solution) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

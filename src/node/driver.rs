@@ -73,8 +73,8 @@ pub(crate) enum Action {
     ReadRegistry,
     /// Report an event to the user.
     Tell(TimedEvent),
-    /// From now on this is the node's status.
-    Status(Box<Status>),
+    /// Renew the status: [`Driver::make_status`].
+    Status,
 }
 
 /// What a driver needs to know at its start.
@@ -231,8 +231,7 @@ impl Driver {
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
             self.members.want();
-            let status = Box::new(self.make_status(now));
-            self.actions.push_back(Action::Status(status));
+            self.actions.push_back(Action::Status);
         }
         if self.next_report <= instant {
             self.next_report = instant + self.heartbeat;
@@ -476,7 +475,8 @@ impl Driver {
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
     }
 
-    fn make_status(&self, now: Now) -> Status {
+    /// This node's status.
+    pub(crate) fn make_status(&self, now: Now) -> Status {
         let job = self.cluster.job();
         Status {
             leader: self.cluster.leader(),

@@ -149,7 +149,7 @@ impl Node {
                 }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
                 Action::Tell(event) => self.events.push(event),
-                Action::Status(status) => drop(self.status.send_replace(Some(*status))),
+                Action::Status => drop(self.status.send_replace(Some(self.driver.make_status(now())))),
             }
         }
         self.events.flush();

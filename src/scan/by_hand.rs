@@ -56,19 +56,13 @@ mod tests {
     use crate::work::{NonceRange, Search};
 
     fn piece(scanner: &Scanner) -> Piece {
-        match scanner.take() {
-            Some(Turn::Piece(piece)) => piece,
-            Some(Turn::Ended(event)) => panic!("expected a piece, got {event:?}"),
-            None => panic!("expected a piece, got nothing"),
-        }
+        let Some(Turn::Piece(piece)) = scanner.take() else { panic!("expected a piece") };
+        piece
     }
 
     fn ended(scanner: &Scanner) -> Event {
-        match scanner.take() {
-            Some(Turn::Ended(event)) => event,
-            Some(Turn::Piece(piece)) => panic!("expected an end, got a piece of {} nonces", piece.len()),
-            None => panic!("expected an end, got nothing"),
-        }
+        let Some(Turn::Ended(event)) = scanner.take() else { panic!("expected an end") };
+        event
     }
 
     fn end(ticket: u64, searched: NonceRange) -> Event {

@@ -325,13 +325,10 @@ fn explain(error: rustls::Error) -> IdentityError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::tests::node as id;
 
     fn now() -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_800_000_000)
-    }
-
-    fn id(id: u32) -> NodeId {
-        NodeId::try_from(id).unwrap()
     }
 
     #[test]

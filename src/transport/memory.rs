@@ -153,12 +153,9 @@ impl Transport for MemoryTransport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::tests::node as id;
     use crate::cluster::{Assign, Reign, Stamp};
     use crate::work::Run;
-
-    fn id(id: u32) -> NodeId {
-        NodeId::try_from(id).unwrap()
-    }
 
     fn numbered(sequence: u64) -> Message {
         let (reign, report) = (Reign { run: Run(1), number: 1 }, Stamp { run: Run(2), sent: 1 });

@@ -32,14 +32,6 @@ const LEFT_OUT: [&str; 2] = ["target", ".git"];
 const BUILD: [&str; 8] =
     ["test", "--locked", "--profile", "planted", "--no-default-features", "--features", "node", "--lib"];
 
-/// What the simulation made of a variant.
-enum Found {
-    AtSeed(u64, String),
-    /// It ended without a verdict, or not at all.
-    Broken(String),
-    Not,
-}
-
 fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let patches = root.join("tests/planted");
@@ -60,15 +52,12 @@ fn main() -> ExitCode {
             .and_then(|()| build(&copy))
             .and_then(|program| simulate(&program, seeds));
         let seconds = started.elapsed().as_secs_f64();
-        match result {
-            Ok(Found::AtSeed(seed, problem)) => println!("{variant}: found at seed {seed} ({seconds:.0} s): {problem}"),
-            Ok(Found::Broken(how)) => println!("{variant}: found ({seconds:.0} s): {how}"),
-            Ok(Found::Not) => failures.push(format!("{variant}: NOT FOUND within {seeds} seeds ({seconds:.0} s)")),
-            Err(problem) => failures.push(format!("{variant}: {problem}")),
-        }
-        if let Some(failure) = failures.last().filter(|failure| failure.starts_with(&format!("{variant}: "))) {
-            println!("{failure}");
-        }
+        let line = match &result {
+            Ok(how) => format!("{variant}: found ({seconds:.0} s): {how}"),
+            Err(problem) => format!("{variant}: {problem} ({seconds:.0} s)"),
+        };
+        println!("{line}");
+        failures.extend(result.is_err().then_some(line));
     }
     let (count, seconds) = (variants.len(), begin.elapsed().as_secs());
     println!("{} of {count} variants found in {seconds} s", count - failures.len());
@@ -112,17 +101,13 @@ fn files(root: &Path) -> BTreeSet<PathBuf> {
         for entry in fs::read_dir(root.join(&directory)).into_iter().flatten().flatten() {
             let path = directory.join(entry.file_name());
             match entry.file_type() {
-                Ok(kind) if kind.is_dir() && !LEFT_OUT.iter().any(|&name| path == Path::new(name)) => {
-                    directories.push(path);
-                }
-                Ok(kind) if kind.is_file() => {
-                    files.insert(path);
-                }
+                _ if LEFT_OUT.iter().any(|&name| path == Path::new(name)) => {}
+                Ok(kind) if kind.is_dir() => directories.push(path),
+                Ok(kind) if kind.is_file() => drop(files.insert(path)),
                 _ => {}
             }
         }
     }
-    files.retain(|file| !LEFT_OUT.iter().any(|&name| file == Path::new(name)));
     files
 }
 
@@ -160,8 +145,9 @@ fn build(copy: &Path) -> Result<PathBuf, String> {
     program.ok_or_else(|| "cargo names no program".to_owned())
 }
 
-/// Runs the simulation until a seed fails.
-fn simulate(program: &Path, seeds: u64) -> Result<Found, String> {
+/// Runs the simulation until a seed fails. Gives how the variant was found, which it also is if the simulation ends without a verdict, or
+/// not at all.
+fn simulate(program: &Path, seeds: u64) -> Result<String, String> {
     let command = format!("ulimit -v {MEMORY}; exec \"$0\" \"$@\"");
     let mut child = Command::new("sh")
         .args(["-c", &command])
@@ -182,7 +168,7 @@ fn simulate(program: &Path, seeds: u64) -> Result<Found, String> {
         match lines.recv_timeout(LONGEST_SEED) {
             Ok(line) => {
                 is_clean |= line.starts_with("no seed fails");
-                first = first.or_else(|| verdict(&line));
+                first = first.or_else(|| line.strip_prefix("the first seed that fails is ").map(str::to_owned));
             }
             Err(RecvTimeoutError::Disconnected) => break false,
             Err(RecvTimeoutError::Timeout) => break true,
@@ -193,16 +179,10 @@ fn simulate(program: &Path, seeds: u64) -> Result<Found, String> {
     }
     let status = child.wait().map_err(|error| error.to_string())?;
     let _ = reader.join();
-    Ok(match first {
-        Some((seed, problem)) => Found::AtSeed(seed, problem),
-        None if hangs => Found::Broken(format!("a seed does not end within {LONGEST_SEED:?}")),
-        None if is_clean => Found::Not,
-        None => Found::Broken(format!("the simulation ends with {status}")),
-    })
-}
-
-/// `the first seed that fails is 7: why`
-fn verdict(line: &str) -> Option<(u64, String)> {
-    let (seed, problem) = line.strip_prefix("the first seed that fails is ")?.split_once(": ")?;
-    Some((seed.parse().ok()?, problem.to_owned()))
+    match first {
+        Some(seed) => Ok(format!("at seed {seed}")),
+        None if hangs => Ok(format!("a seed does not end within {LONGEST_SEED:?}")),
+        None if is_clean => Err(format!("NOT FOUND within {seeds} seeds")),
+        None => Ok(format!("the simulation ends with {status}")),
+    }
 }

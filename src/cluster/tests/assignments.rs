@@ -71,8 +71,7 @@ fn whoever_runs_as_another_is_asked_once() {
     for asked in [1, 0] {
         assert_eq!((scene.assign(2, 1, &[(job, A)]), scene.asked(1)), (vec![], asked));
     }
-    scene.played(1).is_silent = false;
-    scene.pass(4.0);
+    scene.answers(1, true, 4.0);
     assert_eq!(scene.assign(2, 1, &[(job, A)]).len(), 1, "its answer told its run");
 }
 
@@ -90,11 +89,9 @@ fn a_new_run_of_the_leader_begins_with_any_number() {
 fn a_reply_to_an_earlier_leadership_is_ignored() {
     let (mut scene, job) = led();
     let early = scene.assignment(2, 1, &[(job, A)]);
-    scene.played(1).is_silent = true;
-    scene.pass(10.0);
+    scene.answers(1, false, 10.0);
     assert!(scene.nodes[&node(2)].is_leading());
-    scene.played(1).is_silent = false;
-    scene.pass(4.0);
+    scene.answers(1, true, 4.0);
     assert_eq!(scene.nodes[&node(2)].leader(), Some(node(1)));
     scene.done(2);
     assert_eq!(scene.say(1, 2, Message::Process(early)), []);
@@ -126,8 +123,7 @@ fn a_new_leader_begins_with_the_template_of_the_last_and_then_asks() {
     let mut assign = scene.assignment(2, 1, &[(job, A)]);
     assign.current = Some(Current::Text(text(1)));
     scene.say(1, 2, Message::Process(assign));
-    scene.played(1).is_silent = true;
-    scene.pass(8.7);
+    scene.answers(1, false, 8.7);
     scene.done(2);
     scene.pass(0.1);
     let done = scene.done(2);
@@ -148,8 +144,7 @@ fn a_leader_without_a_header_session_waits_for_its_own_template() {
     assign.current = Some(Current::of(&template));
     assert_eq!(assign.current, Some(Current::Round(round(1))));
     scene.say(1, 2, Message::Process(assign));
-    scene.played(1).is_silent = true;
-    scene.pass(8.8);
+    scene.answers(1, false, 8.8);
     assert_eq!(scans(&scene.done(2)), []);
 }
 

@@ -24,8 +24,7 @@ fn huge_numbers_of_the_lowest_id_are_forgotten_when_it_goes() {
         (assign.reign.number, assign.leases[0].number) = (u64::MAX, u64::MAX);
         assert_eq!(scans(&scene.say(1, id, Message::Process(assign))), [(job, ranges[2])]);
     }
-    scene.played(1).is_silent = true;
-    scene.pass(2.0 * 4.0 + 1.0);
+    scene.answers(1, false, 2.0 * 4.0 + 1.0);
     let leaders = |scene: &Scene| scene.nodes.values().map(Cluster::leader).collect::<Vec<_>>();
     assert_eq!(leaders(&scene), [Some(node(2)); 2]);
     scene.template(2, text(1));
@@ -93,8 +92,7 @@ fn a_false_leader_wastes_only_what_it_is_told_of() {
     let not_a_text = Some(Current::Text(header(1, 1, Extranonce::Run)));
     let lies = Assign { current: not_a_text, ..scene.assignment(2, 1, &[]) };
     scene.say(1, 2, Message::Process(lies));
-    scene.played(1).is_silent = true;
-    scene.pass(10.0);
+    scene.answers(1, false, 10.0);
     assert_eq!(scans(&scene.done(2)), [], "its template is no text");
     let submit = Output::Submit { solution: known, found_by: node(2) };
     assert_eq!(scene.template(2, text(1)).first(), Some(&submit), "node 2 had not told of it");

@@ -238,11 +238,9 @@ fn a_share_is_no_block() {
 fn the_session_is_wanted_as_long_as_blocks_of_its_headers_may_be_found() {
     for (template, is_wanted) in [(header(1, 1, Extranonce::Run), true), (text(1), false)] {
         let mut scene = Scene::new(2, &[1]);
-        scene.played(1).is_silent = true;
-        scene.pass(9.0);
+        scene.answers(1, false, 9.0);
         scene.template(2, template);
-        scene.played(1).is_silent = false;
-        scene.pass(4.0);
+        scene.answers(1, true, 4.0);
         let (cluster, now) = (&scene.nodes[&node(2)], scene.now);
         assert!(!cluster.is_leading());
         assert_eq!(cluster.wants_session(now), is_wanted);
@@ -258,8 +256,7 @@ fn the_last_leaders_text_is_not_begun_where_the_session_gives_headers() {
     scene.played(1).leads = Some(Leads { reign: 1, current: Some(Current::Text(text(1))), blocks: vec![] });
     scene.pass(4.0);
     scene.done(2);
-    scene.played(1).is_silent = true;
-    scene.pass(9.0);
+    scene.answers(1, false, 9.0);
     let done = scene.done(2);
     assert!(done.contains(&Output::Leader { leader: node(2) }));
     assert_eq!(scans(&done), []);

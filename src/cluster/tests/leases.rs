@@ -144,14 +144,11 @@ fn timestamps_ascend_for_the_life_of_a_process() {
             texts.push(text.timestamp.to_string());
         }
     };
-    scene.played(1).is_silent = true;
-    scene.pass(10.0);
+    scene.answers(1, false, 10.0);
     (1..=3).for_each(|height| lead(&mut scene, height));
-    scene.played(1).is_silent = false;
-    scene.pass(4.0);
+    scene.answers(1, true, 4.0);
     scene.done(2);
-    scene.played(1).is_silent = true;
-    scene.pass(10.0);
+    scene.answers(1, false, 10.0);
     let again = scans(&scene.done(2));
     assert_eq!(again.len(), 1, "its second reign begins with the template that it knows");
     lead(&mut scene, 4);

@@ -132,8 +132,7 @@ fn a_starting_node_gives_lower_ids_the_time_of_one_answer() {
 #[test]
 fn a_suspect_is_asked_once_more_and_the_next_leads_when_it_is_down() {
     let mut scene = Scene::new(2, &[1]);
-    scene.played(1).is_silent = true;
-    scene.pass(5.9);
+    scene.answers(1, false, 5.9);
     assert_eq!((scene.done(2), scene.asked(1)), (vec![], 1));
     scene.pass(0.1);
     assert_eq!((scene.done(2), scene.asked(1)), (vec![Output::Peer { peer: node(1), state: Suspect }], 1));
@@ -162,8 +161,7 @@ fn lower_ids_are_probed_once_a_heartbeat_when_a_higher_one_claims_to_lead() {
 fn in_a_large_cluster_a_node_watches_the_lowest_that_are_not_down() {
     let mut scene = Scene::new(6, &[1, 2, 3, 4, 5]);
     let asked = |scene: &mut Scene| [1, 2, 3, 4, 5].map(|id| scene.asked(id));
-    scene.played(2).is_silent = true;
-    scene.pass(4.0);
+    scene.answers(2, false, 4.0);
     scene.assign(6, 1, &[]);
     scene.pass(4.7);
     assert_eq!(asked(&mut scene), [2, 3, 0, 0, 0], "with one more request when node 2 is suspect");

@@ -48,7 +48,7 @@ impl Cluster {
     }
 }
 
-pub(super) fn node(id: u32) -> NodeId {
+pub(crate) fn node(id: u32) -> NodeId {
     NodeId::try_from(id).unwrap()
 }
 
@@ -209,6 +209,12 @@ impl Scene {
             self.deliver();
         }
         self.now = end;
+    }
+
+    /// Somebody who is played answers heartbeats from now on, or does not, and time passes.
+    fn answers(&mut self, id: u32, answers: bool, time: f64) {
+        self.played(id).is_silent = !answers;
+        self.pass(time);
     }
 
     /// What a node has done since the last look.

@@ -17,7 +17,7 @@ struct Alone {
     submitted: Vec<(u64, Solution)>,
     sessions: Vec<SessionId>,
     written: usize,
-    status: Option<Box<Status>>,
+    status: Option<Status>,
 }
 
 fn node() -> NodeId {
@@ -78,7 +78,7 @@ impl Alone {
                 Action::Source(Request::Open(session)) => self.sessions.push(session),
                 Action::Tell(told) => self.events.push(told.event),
                 Action::Write(_) => self.written += 1,
-                Action::Status(status) => self.status = Some(status),
+                Action::Status => self.status = Some(self.driver.make_status(self.now)),
                 _ => {}
             }
         }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::cluster::tests::node;
 use crate::work::{BlockId, Blueprint, Digest, Goal, Hashing, Search, Slot, Target};
 
 const RUN: Run = Run(7);
@@ -15,10 +16,6 @@ fn wanted(sources: usize) -> (Feed, Instant) {
 
 fn session(source: usize, number: u64) -> SessionId {
     SessionId { source, number }
-}
-
-fn node(id: u32) -> NodeId {
-    NodeId::try_from(id).unwrap()
 }
 
 fn template(height: u64, tag: u64) -> Template {

@@ -6,6 +6,7 @@ use super::laws::Violation;
 use super::server::Process;
 use super::world::{Event, World};
 use crate::cluster::NodeId;
+use crate::cluster::tests::node;
 use crate::work::reference;
 
 /// A fault, or the end of one, at one node.
@@ -45,25 +46,8 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Every name that there is.
-    pub(super) const KINDS: [&'static str; 16] = [
-        "kill",
-        "leave",
-        "pause",
-        "slow",
-        "clock",
-        "cut",
-        "loss",
-        "doubling",
-        "delay",
-        "clog",
-        "source down",
-        "source cut",
-        "source slow",
-        "other block",
-        "difficulty",
-        "traitor",
-    ];
+    /// How many names there are.
+    pub(super) const KINDS: usize = 16;
 
     fn name(&self) -> Option<&'static str> {
         Some(match self {
@@ -93,7 +77,7 @@ impl World {
     pub(super) fn lay_out_faults(&mut self, end: Duration) {
         if let Some(id) = self.plan.traitor {
             let at = self.plan.heartbeat.mul_f64(1.0 + 5.0 * self.rng.f64());
-            self.later(at, super::world::node(id), Fault::Betray);
+            self.later(at, node(id), Fault::Betray);
         }
         // In the smallest clusters many a fault finds nobody.
         let at_least = if self.plan.nodes <= 3 { 24 } else { 12 };
@@ -226,16 +210,12 @@ impl World {
 
     /// Lets a fault begin or end.
     pub(super) fn inject(&mut self, id: NodeId, fault: Fault) -> Result<(), Violation> {
-        if self.laws.is_healed() && !matches!(fault, Fault::Start) {
-            return Ok(()); // the faults of the first phase are over
-        }
         self.line(id, format_args!("## {fault:?}"));
         let is_traitor = matches!(self.servers[&id].process, Process::Traitor(_));
         if let Some(name) = fault.name() {
             *self.faults.entry(name).or_default() += 1;
         }
         match fault {
-            Fault::Start if self.laws.is_gone(id) => {}
             Fault::Start => return self.start(id),
             Fault::Kill | Fault::Leave | Fault::Pause if is_traitor => {}
             Fault::Kill => self.kill(id),
@@ -263,7 +243,7 @@ impl World {
             }
             Fault::SourceDown => self.source.is_down = true,
             Fault::SourceUp => (self.source.is_down, self.source.latency) = (false, self.plan.source_latency),
-            Fault::SourceCut(is_cut) => self.laws.cut_off(id, is_cut),
+            Fault::SourceCut(is_cut) => self.servers.get_mut(&id).unwrap().is_cut_off = is_cut,
             Fault::SourceSlow(latency) => self.source.latency = latency,
             Fault::OtherBlock => {
                 let hash = reference::sha256(&self.rng.u64(..).to_be_bytes());
@@ -277,15 +257,15 @@ impl World {
 
     /// No more faults: everyone is back and well, but for those that are gone, and the traitor has left.
     pub(super) fn heal(&mut self, gone: &[NodeId]) -> Result<(), Violation> {
-        self.laws.heal(self.now, gone);
-        (self.source.is_down, self.source.latency) = (false, self.plan.source_latency);
+        self.drop_faults();
+        (self.source.is_down, self.source.is_flaky, self.source.latency) = (false, false, self.plan.source_latency);
         for (from, to, message) in self.net.heal() {
             self.send(from, to, message);
         }
         for id in self.ids() {
             let server = self.servers.get_mut(&id).unwrap();
-            server.rate = server.usual_rate;
-            let is_traitor = matches!(self.servers[&id].process, Process::Traitor(_));
+            (server.rate, server.is_cut_off) = (server.usual_rate, false);
+            let is_traitor = matches!(server.process, Process::Traitor(_));
             if is_traitor || gone.contains(&id) {
                 self.kill(id);
             }

@@ -1,7 +1,6 @@
 //! What must never happen, looked at after every step. RULES of the cluster, "Invariants".
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::time::Duration;
 
 use super::plan::{Kind, Plan};
@@ -13,28 +12,8 @@ use crate::node::driver::Driver;
 use crate::scan;
 use crate::work::{Job, JobId, NonceRange, RoundId, Run, Search, Solution, SolutionId};
 
-/// A law was broken.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Violation(pub(super) String);
-
-impl fmt::Debug for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn broken<T>(text: String) -> Result<T, Violation> {
-    Err(Violation(text))
-}
-
-/// A block that a node has found for the block that the source wanted then.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    solution: Solution,
-    at: Duration,
-    /// Nobody could have kept it: whoever knew it was killed.
-    is_excused: bool,
-}
+/// How a law was broken.
+pub(super) type Violation = String;
 
 /// What a node held before a step.
 pub(super) struct Before {
@@ -44,32 +23,17 @@ pub(super) struct Before {
     is_leading: bool,
 }
 
-/// Since when a node has followed its leader and been assigned nothing.
-#[derive(Clone, Copy, Debug)]
-struct Waits {
-    since: Duration,
-    leader: Option<NodeId>,
-    held: Option<(Reign, u64)>,
-}
-
 /// A block has to be on its finder's disk after so long.
 const WRITTEN: Duration = Duration::from_secs(1);
 
 /// The laws and what they remember.
+#[derive(Default)]
 pub(super) struct Laws {
-    kind: Kind,
-    is_endless: bool,
-    /// How long a node bears a leader that assigns nothing.
-    patience: Duration,
-    blind: Option<u32>,
+    plan: Plan,
     traitor: Option<NodeId>,
     /// Whom the traitor has led, or somebody whom it has led.
     misled: BTreeSet<NodeId>,
     honest: BTreeSet<Run>,
-    healed: Option<Duration>,
-    gone: BTreeSet<NodeId>,
-    /// Nodes that the source does not answer.
-    cut_off: BTreeSet<NodeId>,
     /// From then on everyone names this leader.
     agree: Option<(Duration, NodeId)>,
     /// Who starts anew in a well cluster, and when.
@@ -78,7 +42,8 @@ pub(super) struct Laws {
     busy: Option<(Duration, Duration)>,
     hashed: HashMap<JobId, Vec<NonceRange>>,
     pub(super) hashes: u64,
-    found: BTreeMap<SolutionId, Found>,
+    /// Blocks for what the source wanted then, and when they were found. Nobody is to blame for those that are not here any more.
+    found: BTreeMap<SolutionId, (Solution, Duration)>,
     pub(super) blocks_found: u64,
     /// Whose job is whose, and how far each is handed out.
     jobs: BTreeMap<JobId, (Reign, u64)>,
@@ -89,7 +54,7 @@ pub(super) struct Laws {
     /// Rounds that end with the solution that a node is submitting.
     ending: BTreeMap<NodeId, (u64, RoundId)>,
     /// Since when each node has been told nothing by a leader that answers.
-    waits: BTreeMap<NodeId, Waits>,
+    waits: BTreeMap<NodeId, Duration>,
     /// The blocks that each node with a disk knows and that were not seen there yet, and since when.
     unwritten: BTreeMap<NodeId, Vec<(Solution, Duration)>>,
     /// Shares that were found for the leader of a well cluster and not handed in yet.
@@ -98,43 +63,12 @@ pub(super) struct Laws {
     refused: BTreeSet<(Run, Run)>,
     assigned: BTreeMap<(NodeId, NodeId), (Run, Run)>,
     pub(super) distrusted: BTreeSet<NodeId>,
-    distrusted_by_honest: Option<(NodeId, NodeId)>,
     broken: Option<Violation>,
 }
 
 impl Laws {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self {
-            kind: plan.kind,
-            patience: plan.heartbeat * 5 / 2 + Duration::from_millis(100),
-            is_endless: plan.is_endless,
-            blind: plan.blind,
-            traitor: None,
-            misled: BTreeSet::new(),
-            honest: BTreeSet::new(),
-            healed: None,
-            gone: BTreeSet::new(),
-            cut_off: BTreeSet::new(),
-            agree: None,
-            started: None,
-            busy: None,
-            hashed: HashMap::new(),
-            hashes: 0,
-            found: BTreeMap::new(),
-            blocks_found: 0,
-            jobs: BTreeMap::new(),
-            leases: BTreeMap::new(),
-            finals: BTreeSet::new(),
-            ending: BTreeMap::new(),
-            waits: BTreeMap::new(),
-            unwritten: BTreeMap::new(),
-            shares: BTreeMap::new(),
-            refused: BTreeSet::new(),
-            assigned: BTreeMap::new(),
-            distrusted: BTreeSet::new(),
-            distrusted_by_honest: None,
-            broken: None,
-        }
+        Self { plan: plan.clone(), ..Self::default() }
     }
 
     // ---- what the world tells
@@ -149,32 +83,6 @@ impl Laws {
 
     pub(super) fn betrayed(&mut self, id: NodeId) {
         self.traitor = Some(id);
-    }
-
-    pub(super) fn cut_off(&mut self, id: NodeId, is_cut: bool) {
-        if is_cut {
-            self.cut_off.insert(id);
-        } else {
-            self.cut_off.remove(&id);
-        }
-    }
-
-    pub(super) fn is_cut_off(&self, id: NodeId) -> bool {
-        self.cut_off.contains(&id)
-    }
-
-    pub(super) fn heal(&mut self, now: Duration, gone: &[NodeId]) {
-        self.healed = Some(now);
-        self.gone = gone.iter().copied().collect();
-        self.cut_off.clear();
-    }
-
-    pub(super) fn is_healed(&self) -> bool {
-        self.healed.is_some()
-    }
-
-    pub(super) fn is_gone(&self, id: NodeId) -> bool {
-        self.gone.contains(&id)
     }
 
     pub(super) fn agree_from(&mut self, at: Duration, leader: NodeId) {
@@ -210,31 +118,31 @@ impl Laws {
         let (own, theirs) = (assign.reign.run, assign.report.run);
         self.assigned.insert((id, to), (own, theirs));
         if !assign.leases.is_empty() && self.refused.contains(&(own, theirs)) {
-            self.broken = Some(Violation(format!("{id:?} assigns work to {to:?}, which it has refused")));
+            self.broken = Some(format!("{id:?} assigns work to {to:?}, which it has refused"));
         }
         for lease in &assign.leases {
             let round = assign.jobs[usize::from(lease.job)].round;
             if assign.current.as_ref().map(Current::round) != Some(round) {
-                self.broken = Some(Violation(format!("{id:?} leases of {round:?}, which it does not search")));
+                self.broken = Some(format!("{id:?} leases of {round:?}, which it does not search"));
             }
             if self.ending.get(&id).is_some_and(|&(_, ending)| ending == round) {
-                self.broken = Some(Violation(format!("{id:?} leases of {round:?} while it submits its solution")));
+                self.broken = Some(format!("{id:?} leases of {round:?} while it submits its solution"));
             }
             let job = assign.jobs[usize::from(lease.job)].id();
             let (owner, cursor) = self.jobs.entry(job).or_insert((assign.reign, 0));
             if *owner != assign.reign {
                 let text = format!("{id:?} leases of {job:?} in {:?}, which is of {owner:?}", assign.reign);
-                self.broken = Some(Violation(text));
+                self.broken = Some(text);
             }
             let (known_job, end) = *self.leases.entry((assign.reign, lease.number)).or_insert_with(|| {
                 if lease.range.start < *cursor {
-                    self.broken = Some(Violation(format!("{id:?} leases {lease:?} of {job:?} twice, to {cursor}")));
+                    self.broken = Some(format!("{id:?} leases {lease:?} of {job:?} twice, to {cursor}"));
                 }
                 *cursor = lease.range.end;
                 (job, lease.range.end)
             });
             if (known_job, end) != (job, lease.range.end) {
-                self.broken = Some(Violation(format!("{id:?} changes its lease {lease:?}")));
+                self.broken = Some(format!("{id:?} changes its lease {lease:?}"));
             }
         }
     }
@@ -243,9 +151,8 @@ impl Laws {
         if let Event::Distrusted { peer, .. } = *event {
             self.distrusted.insert(peer);
             self.refused.extend(self.assigned.get(&(id, peer)));
-            let is_liar = Some(peer) == self.traitor || Some(peer.get()) == self.blind;
-            if !is_liar {
-                self.distrusted_by_honest = Some((id, peer));
+            if Some(peer) != self.traitor && Some(peer.get()) != self.plan.blind {
+                self.broken = Some(format!("{id:?} distrusts {peer:?}, which is honest"));
             }
         }
     }
@@ -260,7 +167,7 @@ impl Laws {
         let known = self.hashed.entry(job.id()).or_default();
         let at = known.partition_point(|range| range.end <= new.start);
         if known.get(at).is_some_and(|range| range.start < new.end) {
-            return broken(format!("{id:?} hashes {new} of {:?} again: {} is hashed", job.id(), known[at]));
+            return Err(format!("{id:?} hashes {new} of {:?} again: {} is hashed", job.id(), known[at]));
         }
         match at.checked_sub(1).map(|before| &mut known[before]) {
             Some(before) if before.end == new.start => before.end = new.end,
@@ -276,7 +183,7 @@ impl Laws {
         let is_ours = self.is_honest(job.tag.slot.run);
         if is_ours && job.round == source.round() && source.is_block(&solution) && solution.is_block() {
             self.blocks_found += 1;
-            self.found.insert(solution.id(), Found { solution, at: now, is_excused: false });
+            self.found.insert(solution.id(), (solution, now));
         }
         if self.busy.is_some_and(|(at, _)| now >= at) && !solution.is_block() {
             self.shares.insert(name(&solution), (id, now));
@@ -286,7 +193,7 @@ impl Laws {
     /// A solution is on its way to the source. None is after its final answer.
     pub(super) fn submitted(&mut self, id: NodeId, life: u64, is_leading: bool, solution: &Solution) {
         if self.finals.contains(&(id, life, name(solution))) {
-            self.broken = Some(Violation(format!("{id:?} submits {solution:?} again after its final answer")));
+            self.broken = Some(format!("{id:?} submits {solution:?} again after its final answer"));
         }
         if is_leading && solution.job.goal.search == Search::First {
             self.ending.insert(id, (life, solution.job.round));
@@ -309,9 +216,7 @@ impl Laws {
         self.resumed(id);
         self.ending.remove(&id);
         self.shares.retain(|_, &mut (finder, _)| finder != id);
-        for found in self.found.values_mut() {
-            found.is_excused |= !has_holder(&found.solution, servers);
-        }
+        self.found.retain(|_, (solution, _)| has_holder(solution, servers));
     }
 
     /// A node was paused, so that its waits do not count.
@@ -347,9 +252,6 @@ impl Laws {
         if let Some(violation) = self.broken.take() {
             return Err(violation);
         }
-        if let Some((by, peer)) = self.distrusted_by_honest {
-            return broken(format!("{by:?} distrusts {peer:?}, which is honest"));
-        }
         // The assignment is one's own leader's, and only gets newer.
         let held = cluster.held();
         if held != before.held
@@ -358,7 +260,7 @@ impl Laws {
             let is_own = reign.run == life.run;
             let is_leaders = from.is_some() && (from == before.leader || from == cluster.leader());
             if !is_own && !is_leaders {
-                return broken(format!(
+                return Err(format!(
                     "{id:?} obeys {reign:?} by the word of {from:?}, its leader is {:?}",
                     before.leader
                 ));
@@ -368,16 +270,13 @@ impl Laws {
                 && self.is_honest(reign.run)
                 && (reign.number, sequence) <= (old.number, last)
             {
-                return broken(format!("{id:?} goes back from {old:?} {last} to {reign:?} {sequence}"));
+                return Err(format!("{id:?} goes back from {old:?} {last} to {reign:?} {sequence}"));
             }
         }
         // Bounds.
         let kept = cluster.kept();
-        if life.pieces.len() > server.threads as usize
-            || kept.len() > MAX_KEPT
-            || life.driver.scanner().progress().len() > MAX_LEASES + server.threads as usize
-        {
-            return broken(format!("{id:?} keeps {} blocks, more than {MAX_BLOCKS} of each", kept.len()));
+        if kept.len() > MAX_KEPT || life.driver.scanner().progress().len() > MAX_LEASES + server.threads as usize {
+            return Err(format!("{id:?} keeps {} blocks, more than {MAX_BLOCKS} of each", kept.len()));
         }
         // What is searched is what the source has named, or what a traitor has, whose word counts for those whom it led.
         let is_liar = |leader: NodeId| Some(leader) == self.traitor || self.misled.contains(&leader);
@@ -388,7 +287,7 @@ impl Laws {
             && !self.misled.contains(&id)
             && !source.had(round)
         {
-            return broken(format!("{id:?} leads the search for {round:?}, which no source has named"));
+            return Err(format!("{id:?} leads the search for {round:?}, which no source has named"));
         }
         let is_liars_word = self.traitor.is_some() && from == self.traitor && before.leader == from;
         self.nothing_is_lost(id, is_liars_word, &before.kept, &kept, source, others)?;
@@ -399,7 +298,7 @@ impl Laws {
             && cluster.leader() != Some(leader)
             && (cluster.leader().is_some() || !self.is_starting(id, now))
         {
-            return broken(format!("{id:?} names {:?}, and not {leader:?}", cluster.leader()));
+            return Err(format!("{id:?} names {:?}, and not {leader:?}", cluster.leader()));
         }
         self.nobody_idles(now, server, source)
     }
@@ -417,13 +316,12 @@ impl Laws {
         for dropped in before.iter().filter(|solution| !kept.contains(solution)) {
             if is_liars_word {
                 // The lowest live id may lie about what is settled.
-                self.found.entry(dropped.id()).and_modify(|found| found.is_excused = true);
+                self.found.remove(&dropped.id());
                 continue;
             }
-            let Some(found) = self.found.get(&dropped.id()).filter(|found| !found.is_excused) else { continue };
-            let is_wanted = dropped.job.round == source.round();
-            if is_wanted && self.can_be_submitted(&found.solution, others) && !has_holder(dropped, others) {
-                return broken(format!("{id:?} drops {dropped:?}, and nobody else knows it"));
+            let is_wanted = dropped.job.round == source.round() && self.found.contains_key(&dropped.id());
+            if is_wanted && self.can_be_submitted(dropped, others) && !has_holder(dropped, others) {
+                return Err(format!("{id:?} drops {dropped:?}, and nobody else knows it"));
             }
         }
         Ok(())
@@ -432,7 +330,7 @@ impl Laws {
     /// A header's block needs the process that made its job.
     fn can_be_submitted(&self, solution: &Solution, servers: &BTreeMap<NodeId, Server>) -> bool {
         let made = |server: &Server| server.life().is_some_and(|life| life.run == solution.job.tag.slot.run);
-        self.kind == Kind::Text || servers.values().any(made)
+        self.plan.kind == Kind::Text || servers.values().any(made)
     }
 
     /// What a node with a disk comes to know is on it a moment later.
@@ -453,7 +351,7 @@ impl Laws {
         if unwritten.first().is_some_and(|(_, since)| now.saturating_sub(*since) > WRITTEN) {
             unwritten.retain(|(solution, _)| !disk.contains(solution));
             if let Some((solution, _)) = unwritten.iter().find(|(_, since)| now.saturating_sub(*since) > WRITTEN) {
-                return broken(format!("{id:?} has not written {solution:?}"));
+                return Err(format!("{id:?} has not written {solution:?}"));
             }
         }
         Ok(())
@@ -474,16 +372,15 @@ impl Laws {
         let is_well = self.busy.is_some_and(|(at, _)| now >= at) && self.agree.is_some_and(|(at, _)| now >= at);
         let is_led = leader.and_then(|leader| others.get(&leader)).is_some_and(Server::is_up);
         if is_leading && is_led && is_well {
-            return broken(format!("{id:?} leads itself, though {leader:?} leads"));
+            return Err(format!("{id:?} leads itself, though {leader:?} leads"));
         }
-        let answers = cluster.peers().any(|(peer, state)| Some(peer) == leader && state == PeerState::Alive);
-        let fresh = Waits { since: now, leader, held };
-        let waits = self.waits.entry(id).or_insert(fresh);
-        if (waits.leader, waits.held) != (leader, held) || is_leading || before.is_leading || !answers {
-            *waits = fresh;
+        let answers = leader.is_some_and(|leader| cluster.state(leader) == PeerState::Alive);
+        let since = self.waits.entry(id).or_insert(now);
+        if (before.leader, before.held) != (leader, held) || is_leading || before.is_leading || !answers {
+            *since = now;
         }
-        if now.saturating_sub(waits.since) > self.patience {
-            return broken(format!("{id:?} waits for {leader:?} since {:?}", waits.since));
+        if now.saturating_sub(*since) > self.plan.heartbeat * 5 / 2 + Duration::from_millis(100) {
+            return Err(format!("{id:?} waits for {leader:?} since {since:?}"));
         }
         Ok(())
     }
@@ -494,13 +391,13 @@ impl Laws {
         let Some(since) = life.idle_since else { return Ok(()) };
         let refuses = |leader: Run| self.refused.contains(&(leader, life.run));
         let is_refused = life.driver.cluster().held().is_some_and(|(reign, _)| refuses(reign.run));
-        let is_blind = Some(server.id.get()) == self.blind; // it may refuse itself
-        if is_blind || server.paused.is_some() || is_refused {
+        // A blind one may refuse itself.
+        if server.is_blind || server.paused.is_some() || is_refused {
             return Ok(());
         }
         let from = since.max(at).max(source.since);
         if now.saturating_sub(from) > limit {
-            return broken(format!("{:?} is idle since {since:?}", server.id));
+            return Err(format!("{:?} is idle since {since:?}", server.id));
         }
         Ok(())
     }
@@ -509,34 +406,31 @@ impl Laws {
     pub(super) fn at_rest(
         &self,
         now: Duration,
-        beat: Duration,
         source: &Source,
         servers: &BTreeMap<NodeId, Server>,
     ) -> Result<(), Violation> {
-        let start = self.healed.unwrap_or(now);
-        for found in self.found.values().filter(|found| !found.is_excused && found.solution.job.round == source.round())
-        {
-            let since = found.at.max(start).max(source.since);
-            if now.saturating_sub(since) > beat * 4 && self.can_be_submitted(&found.solution, servers) {
-                return broken(format!("{:?} is not submitted", found.solution));
+        let is_late = |since: Duration| now.saturating_sub(since) > self.plan.heartbeat * 4;
+        for (solution, at) in self.found.values().filter(|(solution, _)| solution.job.round == source.round()) {
+            if is_late(source.since.max(*at)) && self.can_be_submitted(solution, servers) {
+                return Err(format!("{solution:?} is not submitted"));
             }
         }
         for server in servers.values() {
             let kept = server.life().map(|life| life.driver.cluster().kept()).unwrap_or_default();
             // What a traitor told of the current block may fill a report until that is found.
-            let hides = self.traitor.is_some() && self.is_endless;
+            let hides = self.traitor.is_some() && self.plan.is_endless;
             let old = kept.iter().filter(|_| !hides).find(|solution| solution.job.round != source.round());
-            if let Some(old) = old.filter(|_| now.saturating_sub(source.since) > beat * 4) {
-                return broken(format!("{:?} still offers {old:?}", server.id));
+            if let Some(old) = old.filter(|_| is_late(source.since)) {
+                return Err(format!("{:?} still offers {old:?}", server.id));
             }
         }
         Ok(())
     }
 
     /// In a cluster that is well every share is handed in soon.
-    pub(super) fn shares_are_submitted(&self, now: Duration, beat: Duration) -> Result<(), Violation> {
-        match self.shares.iter().find(|(_, (_, at))| now.saturating_sub(*at) > beat) {
-            Some((share, (id, at))) => broken(format!("{share:?}, which {id:?} found at {at:?}, is not submitted")),
+    pub(super) fn shares_are_submitted(&self, now: Duration) -> Result<(), Violation> {
+        match self.shares.iter().find(|(_, (_, at))| now.saturating_sub(*at) > self.plan.heartbeat) {
+            Some((share, (id, at))) => Err(format!("{share:?}, which {id:?} found at {at:?}, is not submitted")),
             None => Ok(()),
         }
     }
@@ -545,16 +439,16 @@ impl Laws {
     pub(super) fn blind_are_refused(&self, leader: &Server) -> Result<(), Violation> {
         let Some(cluster) = leader.life().map(|life| life.driver.cluster()) else { return Ok(()) };
         let is_seen = |id: NodeId| cluster.distrusted().any(|refused| refused == id);
-        match cluster.peers().find(|&(id, state)| Some(id.get()) == self.blind && state.is_up() && !is_seen(id)) {
-            Some((id, _)) => broken(format!("{id:?} finds nothing, and {:?} has not noticed", leader.id)),
+        match cluster.peers().find(|&(id, state)| Some(id.get()) == self.plan.blind && state.is_up() && !is_seen(id)) {
+            Some((id, _)) => Err(format!("{id:?} finds nothing, and {:?} has not noticed", leader.id)),
             None => Ok(()),
         }
     }
 
     /// Whether enough blocks were found since everything was well.
     pub(super) fn must_find(&self, blocks: u64, expected: f64) -> Result<(), Violation> {
-        if !self.is_endless && expected > 16.0 && blocks == 0 {
-            return broken(format!("no block where {expected:.0} were to be expected"));
+        if !self.plan.is_endless && expected > 16.0 && blocks == 0 {
+            return Err(format!("no block where {expected:.0} were to be expected"));
         }
         Ok(())
     }

@@ -7,9 +7,10 @@ use fastrand::Rng;
 use crate::cluster::{ALL_TO_ALL, CANDIDATES};
 
 /// What the source gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Texts, which any session may submit.
+    #[default]
     Text,
     /// Blocks of our own: headers that only their maker's session can submit.
     Header,
@@ -18,7 +19,7 @@ pub(super) enum Kind {
 }
 
 /// The settings of a run. Everything follows from the seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Plan {
     pub(super) seed: u64,
     pub(super) nodes: u32,

@@ -10,8 +10,8 @@ use super::plan::{Kind, Plan};
 use super::world::World;
 use crate::cluster::{NodeId, probe};
 
-/// What a run came to.
-#[derive(Debug)]
+/// What a run came to, or many together.
+#[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) violation: Option<Violation>,
     /// Faults injected, by kind.
@@ -31,6 +31,19 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// Adds what another run came to.
+    pub(super) fn add(&mut self, other: &Self) {
+        other.faults.iter().for_each(|(&kind, count)| *self.faults.entry(kind).or_default() += count);
+        self.harmed.iter_mut().zip(other.harmed).for_each(|(sum, count)| *sum += count);
+        self.steps += other.steps;
+        self.hashes += other.hashes;
+        self.found += other.found;
+        self.blocks += other.blocks;
+        self.shares += other.shares;
+        self.distrusted += other.distrusted;
+        other.probes.iter().for_each(|(&probe, count)| *self.probes.entry(probe).or_default() += count);
+    }
+
     /// So little happened that the run says nothing.
     pub(super) fn is_void(&self) -> bool {
         self.faults.values().sum::<u64>() < 4 || self.steps < 100 || self.hashes < 1000
@@ -48,8 +61,7 @@ pub(super) fn run(seed: u64, trace: bool) -> Report {
     world.line(id, format_args!("{plan}"));
     let violation = phases(&mut world).err();
     if let Some(violation) = &violation {
-        let text = format!("!! {violation:?}");
-        world.line(id, format_args!("{text}"));
+        world.line(id, format_args!("!! {violation}"));
     }
     Report {
         violation,
@@ -89,10 +101,11 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     world.laws.busy_from(world.now, limit);
     let (start, blocks) = (world.now, world.source.blocks);
     world.run_until(start + beat * 8)?;
-    let hashes = rate(world, &core) as f64 * (beat * 8).as_secs_f64();
+    let rate: u64 = core.iter().map(|id| world.servers[id].rate).sum();
+    let hashes = rate as f64 * (beat * 8).as_secs_f64();
     world.laws.must_find(world.source.blocks - blocks, hashes / f64::from(world.plan.bits.min(60)).exp2())?;
-    world.laws.at_rest(world.now, beat, &world.source, &world.servers)?;
-    world.laws.shares_are_submitted(world.now, beat)?;
+    world.laws.at_rest(world.now, &world.source, &world.servers)?;
+    world.laws.shares_are_submitted(world.now)?;
     world.laws.blind_are_refused(&world.servers[&core[0]])?;
     if core.len() > 1 {
         hiccup(world, &core)?;
@@ -173,12 +186,7 @@ fn hand_over(world: &mut World, core: &[NodeId]) -> Result<(), Violation> {
         world.laws.busy_from(world.now, limit);
     }
     world.run_until(agreed + beat * 6)?;
-    world.laws.at_rest(world.now, beat, &world.source, &world.servers)
-}
-
-/// Nonces a second.
-fn rate(world: &World, ids: &[NodeId]) -> u64 {
-    ids.iter().map(|id| world.servers[id].rate).sum()
+    world.laws.at_rest(world.now, &world.source, &world.servers)
 }
 
 /// So long nobody is idle in a cluster that is well: a block's end, a message lost in a full report's time, the source.

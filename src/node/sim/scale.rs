@@ -6,8 +6,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::laws::Violation;
-use super::plan::{Kind, Plan};
-use super::world::{World, node};
+use super::plan::Plan;
+use super::world::World;
+use crate::cluster::tests::node;
 use crate::cluster::{ALL_TO_ALL, CANDIDATES, NodeId};
 
 const NODES: u32 = 400;
@@ -19,21 +20,15 @@ fn world() -> World {
         seed: 1,
         nodes: NODES,
         heartbeat: SECOND * 5,
-        kind: Kind::Text,
         bits: 64,
         latency: Duration::from_millis(2),
         source_latency: Duration::from_millis(20),
         poll: SECOND,
-        chaos: 0,
-        fault_every: SECOND,
         is_endless: true,
         core: NODES,
         all_to_all: ALL_TO_ALL,
         candidates: CANDIDATES,
-        has_store: false,
-        is_registered: false,
-        traitor: None,
-        blind: None,
+        ..Plan::default()
     };
     World::new(plan, Rng::with_seed(1), false)
 }

@@ -41,8 +41,6 @@ pub(super) struct Life {
     pub(super) run: Run,
     /// Pieces under scan, by their number.
     pub(super) pieces: BTreeMap<u64, Piece>,
-    /// Threads that have nothing to do.
-    pub(super) idle_threads: u32,
     /// Since when nothing is under scan.
     pub(super) idle_since: Option<Duration>,
     /// Whom its transport sends to and hears.
@@ -54,11 +52,10 @@ pub(super) struct Life {
 }
 
 /// What runs on a server.
-#[allow(clippy::large_enum_variant)] // one of each server
 pub(super) enum Process {
     None,
-    Node(Life),
-    Traitor(Traitor),
+    Node(Box<Life>),
+    Traitor(Box<Traitor>),
 }
 
 /// A server, whether anything runs on it or not.
@@ -82,6 +79,8 @@ pub(super) struct Server {
     /// What its store holds, if it has one.
     pub(super) disk: Option<Vec<Solution>>,
     pub(super) is_blind: bool,
+    /// The source does not answer it.
+    pub(super) is_cut_off: bool,
 }
 
 impl Server {
@@ -112,23 +111,13 @@ impl Server {
     /// When it is that late by this server's clock.
     pub(super) fn when(&self, base: Instant, at: Instant) -> Duration {
         let local = at.saturating_duration_since(base).saturating_sub(self.ahead);
-        (local * 1000).div_ceil_by(self.pace)
+        // Rounded up, so that a timer never fires before its time.
+        Duration::from_nanos(((local * 1000).as_nanos() as u64).div_ceil(self.pace))
     }
 
     /// How long a thread is at so many nonces.
     pub(super) fn time_for(&self, nonces: u64) -> Duration {
         let each = (self.rate / u64::from(self.threads)).max(1);
         Duration::from_secs_f64(nonces as f64 / each as f64)
-    }
-}
-
-trait DivCeil {
-    fn div_ceil_by(self, by: u64) -> Duration;
-}
-
-impl DivCeil for Duration {
-    /// Rounded up, so that a timer never fires before its time.
-    fn div_ceil_by(self, by: u64) -> Duration {
-        Duration::from_nanos((self.as_nanos() as u64).div_ceil(by))
     }
 }

@@ -40,12 +40,13 @@ pub(super) struct Source {
     /// Pools: how much harder shares are than at the beginning, in bits.
     harder: u32,
     pub(super) is_down: bool,
+    /// Of its answers to solutions one in eight is lost.
+    pub(super) is_flaky: bool,
     pub(super) latency: Duration,
     /// When the last block came.
     pub(super) since: Duration,
     pub(super) blocks: u64,
     pub(super) shares: u64,
-    pub(super) stale: u64,
     /// Every round there was.
     rounds: BTreeSet<RoundId>,
     pub(super) sessions: BTreeMap<Key, Session>,
@@ -53,6 +54,10 @@ pub(super) struct Source {
 
 fn zero_bits(bits: u32) -> Target {
     Target::from_zeros(bits.into(), ZeroUnit::Bits).unwrap()
+}
+
+fn text(round: RoundId, goal: Goal) -> Template {
+    Template { round, goal, puzzle: Blueprint::Text { hashing: Hashing::Double }, tag: 0 }
 }
 
 impl Source {
@@ -64,11 +69,11 @@ impl Source {
             bits: plan.bits,
             harder: 0,
             is_down: false,
+            is_flaky: true,
             latency: plan.source_latency,
             since: Duration::ZERO,
             blocks: 0,
             shares: 0,
-            stale: 0,
             rounds: BTreeSet::new(),
             sessions: BTreeMap::new(),
         };
@@ -120,8 +125,7 @@ impl Source {
         };
         let (puzzle, goal) = match self.kind {
             Kind::Text => {
-                let goal = Goal { block, report: block, search: Search::First };
-                return Template { round, goal, puzzle: Blueprint::Text { hashing: Hashing::Double }, tag: 0 };
+                return text(round, Goal { block, report: block, search: Search::First });
             }
             Kind::Header => (blueprint(Extranonce::Run, 0), Goal { block, report: block, search: Search::First }),
             Kind::Pool => {
@@ -130,7 +134,7 @@ impl Source {
             }
         };
         let same = |known: &&Template| (known.round, known.goal) == (round, goal);
-        match session.templates.iter().rev().take(1).find(same) {
+        match session.templates.last().filter(same) {
             Some(known) => known.clone(),
             None => {
                 let template = Template { round, goal, puzzle, tag: session.templates.len() as u64 };
@@ -144,15 +148,7 @@ impl Source {
     pub(super) fn submit(&mut self, now: Duration, key: Key, solution: &Solution) -> Result<Verdict, String> {
         let (job, value) = (&solution.job, solution.job.puzzle.value(solution.job.puzzle.digest(solution.nonce)));
         let (made, goal) = match self.kind {
-            Kind::Text => {
-                let template = Template {
-                    round: job.round,
-                    goal: job.goal,
-                    puzzle: Blueprint::Text { hashing: Hashing::Double },
-                    tag: 0,
-                };
-                (template.made(job) && self.had(job.round), zero_bits(self.bits))
-            }
+            Kind::Text => (text(job.round, job.goal).made(job) && self.had(job.round), zero_bits(self.bits)),
             _ => match self.sessions.get(&key).and_then(|session| session.templates.get(job.tag.template as usize)) {
                 Some(template) => (template.made(job), template.goal.report),
                 None => (false, Target::MAX),
@@ -162,7 +158,6 @@ impl Source {
             return Err(format!("{key:?} submits {solution:?}, which is none: made {made}"));
         }
         if job.round != self.round() {
-            self.stale += 1;
             return Ok(Verdict::Stale);
         }
         if value > zero_bits(self.bits) {

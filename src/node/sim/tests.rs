@@ -5,9 +5,11 @@ use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rayon::prelude::*;
+
 use super::faults::Fault;
 use super::run::{Report, run};
-use crate::cluster::probe::{self, Probe};
+use crate::cluster::probe::Probe;
 
 /// Seeds that an ordinary test run tries.
 const SEEDS: u64 = 1000;
@@ -16,75 +18,35 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
 }
 
-/// What happened in many runs.
-#[derive(Debug, Default)]
-struct Total {
-    seeds: u64,
-    faults: BTreeMap<&'static str, u64>,
-    harmed: [u64; 3],
-    steps: u64,
-    hashes: u64,
-    found: u64,
-    blocks: u64,
-    shares: u64,
-    distrusted: u64,
-    probes: probe::Counts,
-}
-
-impl Total {
-    fn add(&mut self, report: &Report) {
-        self.seeds += 1;
-        for (&kind, &count) in &report.faults {
-            *self.faults.entry(kind).or_default() += count;
-        }
-        self.harmed.iter_mut().zip(report.harmed).for_each(|(sum, count)| *sum += count);
-        self.steps += report.steps;
-        self.hashes += report.hashes;
-        self.found += report.found;
-        self.blocks += report.blocks;
-        self.shares += report.shares;
-        self.distrusted += report.distrusted;
-        report.probes.iter().for_each(|(&probe, count)| *self.probes.entry(probe).or_default() += count);
-    }
-}
-
 /// What is wrong with a seed's run, if anything is.
-fn try_seed(seed: u64, total: &Mutex<Total>) -> Option<String> {
+fn try_seed(seed: u64, total: &Mutex<Report>) -> Option<String> {
     let Ok(report) = catch_unwind(|| run(seed, false)) else { return Some("a panic".to_owned()) };
     total.lock().unwrap().add(&report);
     let void = || report.is_void().then(|| format!("too little happened: {:?}", report.faults));
-    report.violation.as_ref().map(|violation| format!("{violation:?}")).or_else(void)
+    report.violation.clone().or_else(void)
 }
 
 /// Tries `count` seeds from `first` on, on all cores; gives what happened in all of them, and the seeds that failed. `goes_on` decides
 /// after a failure whether further seeds are begun.
-fn try_seeds(first: u64, count: u64, goes_on: bool) -> (Total, BTreeMap<u64, String>) {
-    let next = AtomicU64::new(first);
+fn try_seeds(first: u64, count: u64, goes_on: bool) -> (Report, BTreeMap<u64, String>) {
     let end = AtomicU64::new(first + count);
     let failures = Mutex::new(BTreeMap::new());
-    let total = Mutex::new(Total::default());
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let problem = try_seed(seed, &total);
-                    if !goes_on {
-                        println!("seed {seed} is done"); // a sign of life
-                    }
-                    if let Some(problem) = problem {
-                        println!("seed {seed}: {problem}");
-                        failures.lock().unwrap().insert(seed, problem);
-                        if !goes_on {
-                            end.fetch_min(seed, Ordering::Relaxed);
-                        }
-                    }
-                }
-            });
+    let total = Mutex::new(Report::default());
+    // The bridge hands the seeds out in their order, so that no lower one is left when one has failed.
+    (first..first + count).par_bridge().for_each(|seed| {
+        if seed >= end.load(Ordering::Relaxed) {
+            return;
+        }
+        let problem = try_seed(seed, &total);
+        if !goes_on {
+            println!("seed {seed} is done"); // a sign of life
+        }
+        if let Some(problem) = problem {
+            println!("seed {seed}: {problem}");
+            failures.lock().unwrap().insert(seed, problem);
+            if !goes_on {
+                end.fetch_min(seed, Ordering::Relaxed);
+            }
         }
     });
     (total.into_inner().unwrap(), failures.into_inner().unwrap())
@@ -94,7 +56,7 @@ fn try_seeds(first: u64, count: u64, goes_on: bool) -> (Total, BTreeMap<u64, Str
 fn seeds_by_the_thousand_break_no_law() {
     let seeds = number("HEADFRAME_SIM_SEEDS").unwrap_or(SEEDS);
     let (total, failures) = try_seeds(1, seeds, true);
-    println!("{total:?}");
+    println!("{seeds} seeds: {total:?}");
     assert!(
         failures.is_empty(),
         "{} of {seeds} seeds failed; HEADFRAME_SIM_SEED=… cargo sim-replay shows one",
@@ -103,8 +65,7 @@ fn seeds_by_the_thousand_break_no_law() {
     if seeds < SEEDS {
         return; // cargo mutate, which has no time for more
     }
-    let never: Vec<_> = Fault::KINDS.iter().filter(|kind| !total.faults.contains_key(*kind)).collect();
-    assert!(never.is_empty(), "{never:?} never came: {:?}", total.faults);
+    assert_eq!(total.faults.len(), Fault::KINDS, "some never came: {:?}", total.faults);
     let never: Vec<_> = Probe::ALL.iter().filter(|probe| !total.probes.contains_key(probe)).collect();
     assert!(never.is_empty(), "branches that no seed has reached: {never:?}");
     assert!(total.blocks > SEEDS && total.shares > SEEDS && total.distrusted > 0, "{total:?}");

@@ -12,11 +12,12 @@ use super::laws::{Laws, Violation};
 use super::net::Net;
 use super::plan::Plan;
 use super::server::{BLIND, Life, Process, SMALL, Server};
-use super::source::Source;
+use super::source::{Key, Source};
 use super::traitor::Traitor;
+use crate::cluster::tests::node;
 use crate::cluster::{self, Message, NodeId};
 use crate::node::driver::{Action, Driver, Input, Now, Setup};
-use crate::node::feed::{Answer, Request, SessionId};
+use crate::node::feed::{Answer, Request};
 use crate::node::members::Members;
 use crate::scan::Scanner;
 use crate::scan::by_hand::Turn;
@@ -36,56 +37,26 @@ const DISK: u64 = 20_000;
 /// What happens at some time. Those that belong to a life of a process say which.
 #[derive(Debug)]
 pub(super) enum Event {
-    Deliver {
-        from: NodeId,
-        message: Message,
-    },
-    Wake {
-        life: u64,
-        number: u64,
-    },
+    /// A message arrives.
+    Deliver { from: NodeId, message: Message },
+    /// A timer goes off.
+    Wake { life: u64, number: u64 },
     /// A thread is done with a piece.
-    Piece {
-        life: u64,
-        number: u64,
-    },
+    Piece { life: u64, number: u64 },
     /// A session looks what its source wants.
-    Look {
-        life: u64,
-        session: SessionId,
-        is_poll: bool,
-    },
+    Look { key: Key, is_poll: bool },
     /// The source's answer has arrived.
-    Answer {
-        life: u64,
-        session: SessionId,
-        is_poll: bool,
-        asked: Duration,
-        template: Option<Template>,
-    },
+    Answer { key: Key, is_poll: bool, asked: Duration, template: Option<Template> },
     /// A solution arrives at the source.
-    HandIn {
-        life: u64,
-        session: SessionId,
-        ticket: u64,
-        solution: Solution,
-    },
-    Verdict {
-        life: u64,
-        solution: Solution,
-        answer: Answer,
-    },
-    Write {
-        life: u64,
-        solutions: Vec<Solution>,
-    },
-    Registry {
-        life: u64,
-    },
+    HandIn { key: Key, ticket: u64, solution: Solution },
+    /// What became of it is known to the node.
+    Verdict { life: u64, solution: Solution, answer: Answer },
+    /// The disk is written.
+    Write { life: u64, solutions: Vec<Solution> },
+    /// The registry is read.
+    Registry { life: u64 },
     /// The traitor speaks.
-    Speak {
-        life: u64,
-    },
+    Speak { life: u64 },
     /// A fault begins, or what follows from one.
     Fault(Fault),
 }
@@ -133,10 +104,6 @@ pub(super) struct World {
     pub(super) trace: Option<String>,
 }
 
-pub(super) fn node(id: u32) -> NodeId {
-    NodeId::try_from(id).unwrap()
-}
-
 fn member(id: NodeId) -> Member {
     Member { id, address: ([127, 0, 0, 1], id.get() as u16).into(), proves: true }
 }
@@ -159,6 +126,7 @@ impl World {
                 paused: None,
                 disk: plan.has_store.then(Vec::new),
                 is_blind: plan.blind == Some(id),
+                is_cut_off: false,
             }
         };
         let servers: BTreeMap<_, _> = (1..=plan.nodes).map(|id| (node(id), server(id))).collect();
@@ -215,11 +183,9 @@ impl World {
     fn happen(&mut self, id: NodeId, event: Event) -> Result<(), Violation> {
         match event {
             Event::Fault(fault) => return self.inject(id, fault),
-            Event::HandIn { life, session, ticket, solution } => {
-                return self.hand_in(id, life, session, ticket, solution);
-            }
-            Event::Look { life, session, is_poll } => {
-                self.look(id, life, session, is_poll);
+            Event::HandIn { key, ticket, solution } => return self.hand_in(key, ticket, solution),
+            Event::Look { key, is_poll } => {
+                self.look(key, is_poll);
                 return Ok(());
             }
             _ => {}
@@ -244,8 +210,8 @@ impl World {
                 self.act(id, None, Driver::handle_timeout)
             }
             Event::Piece { life, number } if is_current(life) => self.finish(id, number),
-            Event::Answer { life, session, is_poll, asked, template } if is_current(life) => {
-                self.answer(id, session, is_poll, asked, template)
+            Event::Answer { key, is_poll, asked, template } if is_current(key.1) => {
+                self.answer(key, is_poll, asked, template)
             }
             Event::Verdict { life, solution, answer } if is_current(life) => {
                 let is_final = matches!(&answer, Answer::Verdict { result: Ok(_), .. });
@@ -319,8 +285,9 @@ impl World {
     fn follow(&mut self, server: &mut Server, now: Now) {
         loop {
             self.carry_out(server);
+            let threads = server.threads as usize;
             let Some(life) = server.life_mut() else { return };
-            if life.idle_threads == 0 {
+            if life.pieces.len() == threads {
                 break;
             }
             match life.driver.scanner().take() {
@@ -333,7 +300,6 @@ impl World {
                     self.sequence += 1;
                     let (number, nonces) = (self.sequence, piece.len());
                     life.pieces.insert(number, piece);
-                    life.idle_threads -= 1;
                     let event = Event::Piece { life: server.lives, number };
                     self.schedule(server.time_for(nonces), server.id, event);
                 }
@@ -388,7 +354,7 @@ impl World {
                     self.line(id, format_args!("-- {:?}", told.event));
                     self.laws.told(id, &told.event);
                 }
-                Action::Status(_) => {}
+                Action::Status => {}
             }
         }
     }
@@ -397,7 +363,6 @@ impl World {
         let server = self.servers.get_mut(&id).unwrap();
         let Some(life) = server.life_mut() else { return Ok(()) };
         let Some(piece) = life.pieces.remove(&number) else { return Ok(()) };
-        life.idle_threads += 1;
         let (job, range, ticket) = (piece.job(), piece.range(), piece.ticket());
         let (before, is_honest) = (life.driver.scanner().hashes(), life.honest[&ticket]);
         let events = life.driver.scanner().finish(piece);
@@ -425,20 +390,27 @@ impl World {
         self.queue.retain(|Reverse(due)| !is_its(&due.event) || rng.bool());
     }
 
+    /// The faults of the first phase are over.
+    pub(super) fn drop_faults(&mut self) {
+        self.queue.retain(|Reverse(due)| !matches!(due.event, Event::Fault(_)));
+    }
+
     // ---- the source
 
     fn request(&mut self, id: NodeId, life: u64, request: Request) {
         match request {
             Request::Open(session) => {
-                let known = self.source.sessions.entry((id, life, session)).or_default();
+                let key = (id, life, session);
+                let known = self.source.sessions.entry(key).or_default();
                 (known.is_asked, known.polls) = (true, true);
-                self.schedule(Duration::ZERO, id, Event::Look { life, session, is_poll: true });
+                self.schedule(Duration::ZERO, id, Event::Look { key, is_poll: true });
             }
             Request::Ask(session) => {
-                if let Some(known) = self.source.sessions.get_mut(&(id, life, session)) {
+                let key = (id, life, session);
+                if let Some(known) = self.source.sessions.get_mut(&key) {
                     known.is_asked = true;
                     let is_poll = !std::mem::replace(&mut known.polls, true);
-                    self.schedule(Duration::ZERO, id, Event::Look { life, session, is_poll });
+                    self.schedule(Duration::ZERO, id, Event::Look { key, is_poll });
                 }
             }
             Request::Close(session) => {
@@ -448,7 +420,7 @@ impl World {
             }
             Request::Submit { session, ticket, solution } => {
                 let way = self.way_to_source();
-                self.schedule(way, id, Event::HandIn { life, session, ticket, solution });
+                self.schedule(way, id, Event::HandIn { key: (id, life, session), ticket, solution });
             }
         }
     }
@@ -458,29 +430,27 @@ impl World {
     }
 
     /// A session asks its source what it wants; the answer is as old as the question.
-    fn look(&mut self, id: NodeId, life: u64, session: SessionId, is_poll: bool) {
-        let key = (id, life, session);
-        let is_silent = self.source.is_down || self.laws.is_cut_off(id);
-        let is_alive = self.servers[&id].lives == life && self.servers[&id].life().is_some();
+    fn look(&mut self, key: Key, is_poll: bool) {
+        let server = &self.servers[&key.0];
+        let is_silent = self.source.is_down || server.is_cut_off;
+        let is_alive = server.lives == key.1 && server.life().is_some();
         let template = (!is_silent && is_alive).then(|| self.source.template(key));
         let way = self.way_to_source() + self.way_to_source();
         if is_alive {
-            self.schedule(way, id, Event::Answer { life, session, is_poll, asked: self.now, template });
+            self.schedule(way, key.0, Event::Answer { key, is_poll, asked: self.now, template });
         }
     }
 
     fn answer(
         &mut self,
-        id: NodeId,
-        session: SessionId,
+        key: Key,
         is_poll: bool,
         asked: Duration,
         template: Option<Template>,
     ) -> Result<(), Violation> {
-        let server = &self.servers[&id];
-        let (life, asked) = (server.lives, server.time(self.base, asked).instant);
-        let poll = self.plan.poll;
-        let Some(known) = self.source.sessions.get_mut(&(id, life, session)) else { return Ok(()) };
+        let (id, _, session) = key;
+        let asked = self.servers[&id].time(self.base, asked).instant;
+        let Some(known) = self.source.sessions.get_mut(&key) else { return Ok(()) };
         let result = match template {
             Some(template) if known.told.as_ref() == Some(&template) && !known.is_asked => None,
             Some(template) => {
@@ -492,7 +462,7 @@ impl World {
         if is_poll {
             known.polls = !matches!(result, Some(Err(_)));
             if known.polls {
-                self.schedule(poll, id, Event::Look { life, session, is_poll });
+                self.schedule(self.plan.poll, id, Event::Look { key, is_poll });
             }
         }
         match result {
@@ -504,28 +474,22 @@ impl World {
         }
     }
 
-    fn hand_in(
-        &mut self,
-        id: NodeId,
-        life: u64,
-        session: SessionId,
-        ticket: u64,
-        solution: Solution,
-    ) -> Result<(), Violation> {
+    fn hand_in(&mut self, key: Key, ticket: u64, solution: Solution) -> Result<(), Violation> {
+        let (id, life, _) = key;
         if self.servers[&id].lives != life {
             return Ok(()); // the process is gone, and its connection with it
         }
         let lost = || Err(SourceError { url: "sim".into(), problem: "no answer".into(), is_over: false });
-        let result = if self.source.is_down || self.laws.is_cut_off(id) {
+        let result = if self.source.is_down || self.servers[&id].is_cut_off {
             lost()
         } else {
-            let verdict = self.source.submit(self.now, (id, life, session), &solution).map_err(Violation)?;
+            let verdict = self.source.submit(self.now, key, &solution)?;
             self.line(
                 id,
                 format_args!("hands in {} of height {}: {verdict:?}", solution.nonce, solution.job.round.block.height),
             );
             // The answer may be lost, too.
-            if !self.laws.is_healed() && self.rng.u32(..8) == 0 { lost() } else { Ok(verdict) }
+            if self.source.is_flaky && self.rng.u32(..8) == 0 { lost() } else { Ok(verdict) }
         };
         let way = self.way_to_source() + if result.is_err() { self.plan.heartbeat / 10 } else { Duration::ZERO };
         self.schedule(way, id, Event::Verdict { life, solution, answer: Answer::Verdict { ticket, result } });
@@ -571,17 +535,15 @@ impl World {
             kept: server.disk.clone(),
             blocks: None,
         };
-        let life = Life {
+        server.process = Process::Node(Box::new(Life {
             driver: Driver::new(setup, now),
             run,
             pieces: BTreeMap::new(),
-            idle_threads: server.threads,
             idle_since: Some(self.now),
             peers: Default::default(),
             wake: (0, Duration::ZERO),
             honest: BTreeMap::new(),
-        };
-        server.process = Process::Node(life);
+        }));
         self.act(id, None, |driver, now| driver.start(now, member(id).address))
     }
 
@@ -614,7 +576,7 @@ impl World {
         let server = self.servers.get_mut(&id).unwrap();
         server.lives += 1;
         let life = server.lives;
-        server.process = Process::Traitor(Traitor::new(id, &mut self.rng));
+        server.process = Process::Traitor(Box::new(Traitor::new(id, &mut self.rng)));
         self.laws.betrayed(id);
         self.schedule(Duration::ZERO, id, Event::Speak { life });
     }

@@ -3,15 +3,12 @@
 use std::time::SystemTime;
 
 use super::*;
+use crate::cluster::tests::node as id;
 use crate::cluster::{Assign, Heartbeat, Reign, Report, Stamp};
 use crate::transport::identity::ClusterCa;
 use crate::work::Run;
 
 const PATIENCE: Duration = Duration::from_secs(10);
-
-fn id(id: u32) -> NodeId {
-    NodeId::try_from(id).unwrap()
-}
 
 const STAMP: Stamp = Stamp { run: Run(1), sent: 2 };
 
