@@ -31,8 +31,8 @@ const WRITTEN: Duration = Duration::from_secs(1);
 pub(super) struct Laws {
     plan: Plan,
     traitor: Option<NodeId>,
-    /// Whom the traitor has led, or somebody whom it has led.
-    misled: BTreeSet<NodeId>,
+    /// The rounds that the traitor has named: whoever hears it may search for them.
+    lies: BTreeSet<RoundId>,
     honest: BTreeSet<Run>,
     /// From then on everyone names this leader.
     agree: Option<(Duration, NodeId)>,
@@ -225,6 +225,18 @@ impl Laws {
         self.unwritten.remove(&id);
     }
 
+    /// The traitor says something.
+    pub(super) fn lied(&mut self, message: &Message) {
+        let current = match message {
+            Message::HeartbeatRequest(heartbeat)
+            | Message::HeartbeatReply(heartbeat, _)
+            | Message::Leave(heartbeat, _) => heartbeat.leads.as_ref().and_then(|leads| leads.current.as_ref()),
+            Message::Process(assign) | Message::ProcessInterrupt(assign) => assign.current.as_ref(),
+            _ => None,
+        };
+        self.lies.extend(current.map(Current::round));
+    }
+
     // ---- the laws themselves
 
     pub(super) fn before(&self, driver: &Driver) -> Before {
@@ -278,13 +290,9 @@ impl Laws {
         if kept.len() > MAX_KEPT || life.driver.scanner().progress().len() > MAX_LEASES + server.threads as usize {
             return Err(format!("{id:?} keeps {} blocks, more than {MAX_BLOCKS} of each", kept.len()));
         }
-        // What is searched is what the source has named, or what a traitor has, whose word counts for those whom it led.
-        let is_liar = |leader: NodeId| Some(leader) == self.traitor || self.misled.contains(&leader);
-        if before.leader.is_some_and(is_liar) || cluster.leader().is_some_and(is_liar) {
-            self.misled.insert(id);
-        }
+        // What is searched is what the source has named, or what the traitor has.
         if let Some(round) = cluster.round()
-            && !self.misled.contains(&id)
+            && !self.lies.contains(&round)
             && !source.had(round)
         {
             return Err(format!("{id:?} leads the search for {round:?}, which no source has named"));

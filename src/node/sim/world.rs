@@ -231,11 +231,18 @@ impl World {
                 let (ids, rng) = (self.ids(), &mut self.rng);
                 let Process::Traitor(traitor) = &mut self.servers.get_mut(&id).unwrap().process else { return Ok(()) };
                 let said = traitor.tick(rng, &ids);
-                said.into_iter().for_each(|(to, message)| self.send(id, to, message));
+                self.lie(id, said);
                 self.schedule(self.plan.heartbeat / 4, id, Event::Speak { life });
                 Ok(())
             }
             _ => Ok(()), // of an earlier life
+        }
+    }
+
+    fn lie(&mut self, id: NodeId, said: Vec<(NodeId, Message)>) {
+        for (to, message) in said {
+            self.laws.lied(&message);
+            self.send(id, to, message);
         }
     }
 
@@ -250,7 +257,7 @@ impl World {
             Process::None => Ok(()),
             Process::Traitor(traitor) => {
                 let said = traitor.hear(rng, from, &message);
-                said.into_iter().for_each(|(to, message)| self.send(id, to, message));
+                self.lie(id, said);
                 Ok(())
             }
             Process::Node(life) if life.peers.contains(&from) => {
