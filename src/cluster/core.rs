@@ -28,8 +28,6 @@ pub struct Cluster {
     pub(super) peers: Peers,
     /// Who leads, by this node's own count.
     pub(super) leader: Option<NodeId>,
-    /// Whether it leads itself though its leader answers, since that assigns nothing (rule 5).
-    leads_itself: bool,
     /// What had been sent when this node began to follow its leader or to lead: assignments must answer a later report.
     followed_from: u64,
     last_assigned: Instant,
@@ -77,7 +75,6 @@ impl Cluster {
             sent: 0,
             peers: Peers::new(config),
             leader: None,
-            leads_itself: false,
             followed_from: 0,
             last_assigned: now,
             reigns: 0,
@@ -211,7 +208,7 @@ impl Cluster {
         let Some((solution, leader)) = self.worker.solution(ticket, nonce) else { return };
         if !solution.is_block() {
             if self.own_shares.add(solution, leader) {
-                self.out.push_back(Output::SharesLost { count: 1 });
+                self.out.push_back(Output::ShareLost);
             }
             self.share_due.get_or_insert(now + self.config.share_delay());
             return;
@@ -330,15 +327,14 @@ impl Cluster {
         // Rule 5: a leader that answers and assigns nothing is as good as none.
         let is_idle = now.saturating_duration_since(self.last_assigned) > self.config.patience();
         let answers = self.leader.is_some_and(|leader| self.peers.state(leader) == PeerState::Alive);
-        if follows && !self.leads_itself && is_idle && answers {
+        if follows && !self.is_leading() && is_idle && answers {
             probe!(SelfLeadingBegins);
-            self.leads_itself = true;
             self.begin(now);
         }
         let has_little = self.worker.work() < self.config.beat_of(self.worker.speed).max(self.config.unit);
         self.judge(now);
         self.ask_if_idle();
-        if has_little || self.leads_itself {
+        if has_little || follows && self.is_leading() {
             self.send_report(now, Reason::Asks);
         }
     }
@@ -347,7 +343,7 @@ impl Cluster {
     pub(super) fn elect(&mut self, now: Instant) {
         let Some(leader) = self.peers.leader(now).filter(|&leader| Some(leader) != self.leader) else { return };
         self.leader = Some(leader);
-        (self.last_assigned, self.leads_itself) = (now, false);
+        self.last_assigned = now;
         self.step_down(now);
         self.followed_from = self.sent;
         if leader == self.config.id {
@@ -426,7 +422,7 @@ impl Cluster {
     /// The leader that this node follows has assigned something: it need not lead itself.
     pub(super) fn is_assigned(&mut self, now: Instant) {
         self.last_assigned = now;
-        if std::mem::take(&mut self.leads_itself) {
+        if self.is_leading() {
             probe!(SelfLeadingEnds);
             self.step_down(now);
         }

@@ -65,7 +65,7 @@ impl Cluster {
         if self.leader == Some(from) {
             self.learn(leads.current.as_ref());
             for block in leads.blocks.iter().take(MAX_BLOCKS) {
-                self.hear_block(now, from, block);
+                self.hear_block(now, from, block, block.id());
             }
         }
         // Rule 1: somebody thinks that all lower ids are gone.
@@ -99,8 +99,9 @@ impl Cluster {
     pub(super) fn take_in(&mut self, now: Instant, from: NodeId, report: &Report) {
         let mut named = Vec::new();
         for block in report.blocks.iter().take(MAX_BLOCKS) {
-            named.push(block.id());
-            if !self.hear_block(now, from, block) {
+            let id = block.id();
+            named.push(id);
+            if !self.hear_block(now, from, block, id) {
                 break; // whoever says something false has nothing more to say
             }
         }
@@ -138,7 +139,7 @@ impl Cluster {
                 Judgement::Unknown => {
                     probe!(ShareLost);
                     self.taken_shares.lose(from, id);
-                    self.out.push_back(Output::SharesLost { count: 1 });
+                    self.out.push_back(Output::ShareLost);
                 }
                 Judgement::False => {
                     probe!(ShareFalse);

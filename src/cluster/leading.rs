@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::message::{MAX_JOBS, MAX_LEASES};
+use super::message::{MAX_JOBS, MAX_LEASES, place};
 use super::probe::probe;
 use super::trust::Trust;
 use super::{Assign, Config, Current, Lease, NodeId, Reign, Report, Stamp};
@@ -200,11 +200,7 @@ impl Leading {
         }
         let (mut jobs, mut leases) = (Vec::<Job>::new(), Vec::new());
         for &Granted { number, job, range, bits, .. } in &worker.leases {
-            let place = jobs.iter().position(|known| *known == job).unwrap_or_else(|| {
-                jobs.push(job);
-                jobs.len() - 1
-            });
-            leases.push(Lease { number, job: place as u16, range, bits });
+            leases.push(Lease { number, job: place(&mut jobs, job), range, bits });
         }
         let (reign, sequence, report, current) = (self.reign, self.sequence, worker.report, self.current());
         let named = worker.named.clone();

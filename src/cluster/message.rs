@@ -170,3 +170,12 @@ pub struct Lease {
     /// What counts as a witness.
     pub bits: WitnessBits,
 }
+
+/// Where a message's jobs have this one; it is put at their end if they do not have it yet.
+pub(super) fn place(jobs: &mut Vec<Job>, job: Job) -> u16 {
+    let place = jobs.iter().rposition(|known| *known == job).unwrap_or_else(|| {
+        jobs.push(job);
+        jobs.len() - 1
+    });
+    place as u16
+}

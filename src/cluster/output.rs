@@ -68,9 +68,6 @@ pub enum Output {
         /// What.
         solution: Solution,
     },
-    /// Shares of this node that no leader can submit any more, or that there was no room for.
-    SharesLost {
-        /// How many.
-        count: u64,
-    },
+    /// A share that no session can submit any more, or of this node's own that there was no room for.
+    ShareLost,
 }

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::blocks::Finals;
-use super::message::{MAX_JOBS, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES};
+use super::message::{MAX_JOBS, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES, place};
 use super::probe::probe;
 use super::{NodeId, Reign, Report};
 use crate::work::{Solution, SolutionId};
@@ -71,15 +71,11 @@ impl OwnShares {
             if own.taken_by.is_some() {
                 probe!(ShareToAnother);
             }
-            let known = report.jobs.iter().rposition(|job| *job == own.solution.job);
-            if report.shares.len() == MAX_REPORTED_SHARES || known.is_none() && report.jobs.len() == MAX_JOBS {
-                continue;
+            let Solution { job, nonce } = own.solution;
+            let has_room = report.jobs.len() < MAX_JOBS || report.jobs.contains(&job);
+            if report.shares.len() < MAX_REPORTED_SHARES && has_room {
+                report.shares.push((place(&mut report.jobs, job), nonce));
             }
-            let place = known.unwrap_or_else(|| {
-                report.jobs.push(own.solution.job);
-                report.jobs.len() - 1
-            });
-            report.shares.push((place as u16, own.solution.nonce));
         }
     }
 

@@ -205,8 +205,7 @@ impl Cluster {
             }
             let round = solution.job.round;
             let is_current = self.offers.round() == Some(round);
-            let is_ours = is_made_here || super::is_text(&solution);
-            let measure = self.offers.measure(&solution.job, is_ours, |template| Some(template.goal.block));
+            let measure = self.measure(&solution.job, |template| Some(template.goal.block));
             match measure.judge(&solution) {
                 Judgement::False => {
                     probe!(BlockJudgedFalse);
@@ -254,8 +253,8 @@ impl Cluster {
     }
 
     /// Somebody tells of a block. False if it is none.
-    pub(super) fn hear_block(&mut self, now: Instant, from: NodeId, solution: &Solution) -> bool {
-        if self.blocks.knows(solution.id()) {
+    pub(super) fn hear_block(&mut self, now: Instant, from: NodeId, solution: &Solution, id: SolutionId) -> bool {
+        if self.blocks.knows(id) {
             return true;
         }
         let is_true = solution.verify().is_some() && solution.is_block();
@@ -263,7 +262,7 @@ impl Cluster {
             self.blocks.add(*solution, from, false, self.order(), now);
         } else {
             probe!(BlockFalse);
-            self.blocks.settle(solution.id(), from);
+            self.blocks.settle(id, from);
             self.out.push_back(Output::Refused { from, solution: *solution });
         }
         is_true
@@ -271,7 +270,10 @@ impl Cluster {
 
     /// What the shares of a job are judged by: our session's own template, if every solution counts in it.
     pub(super) fn measure_shares(&self, job: &Job) -> Measure {
-        let goal = |template: &Template| (!ends_with_first(template)).then_some(template.goal.report);
+        self.measure(job, |template| (!ends_with_first(template)).then_some(template.goal.report))
+    }
+
+    fn measure(&self, job: &Job, goal: fn(&Template) -> Option<Target>) -> Measure {
         self.offers.measure(job, self.knows_maker(job), goal)
     }
 

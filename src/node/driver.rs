@@ -374,7 +374,7 @@ impl Driver {
             Output::Refused { from, solution } => {
                 self.tell(now, Event::Refused { node, from, nonce: solution.nonce });
             }
-            Output::SharesLost { count } => self.shares.lost += count,
+            Output::ShareLost => self.shares.lost += 1,
         }
     }
 

@@ -72,7 +72,7 @@ fn a_finder_keeps_a_bounded_number_and_counts_what_it_loses() {
     for share in shares.by_ref().take(MAX_SHARES) {
         assert_eq!(find(&mut scene, &share), []);
     }
-    assert_eq!(find(&mut scene, &shares.next().unwrap()), [Output::SharesLost { count: 1 }]);
+    assert_eq!(find(&mut scene, &shares.next().unwrap()), [Output::ShareLost]);
     assert_eq!(scene.nodes[&node(2)].pending_shares(), MAX_SHARES);
     scene.pass(0.2);
     let (full, named) = told(&mut scene);
@@ -159,7 +159,7 @@ fn a_share_is_judged_by_the_template_of_its_job() {
     assert_eq!(scene.done(1), [Output::Refused { from: node(2), solution: false_share }], "it is in nobody's way");
     let forgotten = solutions(job(&pool(7), 1, 0), 0, false).next().unwrap();
     assert_eq!(tell(&mut scene, &[forgotten]), (vec![], vec![forgotten.id()]));
-    assert_eq!(scene.done(1), [Output::SharesLost { count: 1 }]);
+    assert_eq!(scene.done(1), [Output::ShareLost]);
     let anothers = solutions(job(&pool(1), 9, 0), 0, false).next().unwrap();
     assert_eq!(tell(&mut scene, &[anothers]), (vec![anothers.id()], vec![]));
     assert_eq!(scene.done(1), [submit(&anothers)], "this node's sessions say what becomes of it");
