@@ -263,6 +263,7 @@ impl World {
             self.send(from, to, message);
         }
         for id in self.ids() {
+            self.hurry(id);
             let server = self.servers.get_mut(&id).unwrap();
             (server.rate, server.is_cut_off) = (server.usual_rate, false);
             let is_traitor = matches!(server.process, Process::Traitor(_));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::plan::{Kind, Plan};
-use super::server::{Process, Server};
+use super::server::Server;
 use super::source::Source;
 use crate::cluster::{Current, MAX_BLOCKS, MAX_KEPT, MAX_LEASES, Message, NodeId, PeerState, Reign};
 use crate::node::Event;
@@ -382,7 +382,9 @@ impl Laws {
         if is_leading && is_led && is_well {
             return Err(format!("{id:?} leads itself, though {leader:?} leads"));
         }
-        let answers = leader.is_some_and(|leader| cluster.state(leader) == PeerState::Alive);
+        // A liar may assign the same again as another run.
+        let honest = leader.filter(|_| leader != self.traitor);
+        let answers = honest.is_some_and(|leader| cluster.state(leader) == PeerState::Alive);
         let since = self.waits.entry(id).or_insert(now);
         if (before.leader, before.held) != (leader, held) || is_leading || before.is_leading || !answers {
             *since = now;
@@ -419,16 +421,17 @@ impl Laws {
     ) -> Result<(), Violation> {
         let is_late = |since: Duration| now.saturating_sub(since) > self.plan.heartbeat * 4;
         for (solution, at) in self.found.values().filter(|(solution, _)| solution.job.round == source.round()) {
-            if is_late(source.since.max(*at)) && self.can_be_submitted(solution, servers) {
+            let is_known = servers.values().any(|server| server.holds(solution));
+            if is_late(source.since.max(*at)) && is_known && self.can_be_submitted(solution, servers) {
                 return Err(format!("{solution:?} is not submitted"));
             }
         }
         for server in servers.values() {
             let kept = server.life().map(|life| life.driver.cluster().kept()).unwrap_or_default();
             // What a traitor told of the current block may fill a report until that is found.
-            let hides = self.traitor.is_some() && self.plan.is_endless;
-            let old = kept.iter().filter(|_| !hides).find(|solution| solution.job.round != source.round());
-            if let Some(old) = old.filter(|_| is_late(source.since)) {
+            let is_old = |solution: &&Solution| solution.job.round != source.round();
+            let hides = self.traitor.is_some() && kept.iter().filter(|kept| !is_old(kept)).count() >= MAX_BLOCKS;
+            if let Some(old) = kept.iter().find(is_old).filter(|_| !hides && is_late(source.since)) {
                 return Err(format!("{:?} still offers {old:?}", server.id));
             }
         }
@@ -471,9 +474,6 @@ fn name(solution: &Solution) -> SolutionId {
 
 /// Whether an honest node or a disk has the block.
 fn has_holder(solution: &Solution, servers: &BTreeMap<NodeId, Server>) -> bool {
-    let holds = |server: &Server| match &server.process {
-        Process::Node(life) => life.driver.cluster().kept().contains(solution),
-        _ => false,
-    };
-    servers.values().any(|server| holds(server) || server.disk.as_ref().is_some_and(|disk| disk.contains(solution)))
+    let is_on_disk = |server: &Server| server.disk.as_ref().is_some_and(|disk| disk.contains(solution));
+    servers.values().any(|server| server.holds(solution) || is_on_disk(server))
 }

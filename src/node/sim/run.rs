@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use super::laws::Violation;
 use super::plan::{Kind, Plan};
+use super::server::Server;
 use super::world::World;
 use crate::cluster::{NodeId, probe};
 
@@ -100,18 +101,28 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     let limit = patience(world);
     world.laws.busy_from(world.now, limit);
     let (start, blocks) = (world.now, world.source.blocks);
+    let before = world.blind().map_or(0, Server::hashes);
     world.run_until(start + beat * 8)?;
     let rate: u64 = core.iter().map(|id| world.servers[id].rate).sum();
     let hashes = rate as f64 * (beat * 8).as_secs_f64();
     world.laws.must_find(world.source.blocks - blocks, hashes / f64::from(world.plan.bits.min(60)).exp2())?;
     world.laws.at_rest(world.now, &world.source, &world.servers)?;
     world.laws.shares_are_submitted(world.now)?;
-    world.laws.blind_are_refused(&world.servers[&core[0]])?;
+    if world.blind().is_some_and(|blind| can_be_judged(blind, blind.hashes() - before, beat * 8)) {
+        world.laws.blind_are_refused(&world.servers[&core[0]])?;
+    }
     if core.len() > 1 {
         hiccup(world, &core)?;
         hand_over(world, &core)?;
     }
     Ok(())
+}
+
+/// Whether a node that has hashed so many nonces in that time has shown enough: its pieces end before the rounds do, and its leases do not
+/// last longer than that.
+fn can_be_judged(server: &Server, hashed: u64, time: Duration) -> bool {
+    let leases = server.life().map(|life| life.driver.scanner().progress()).unwrap_or_default();
+    2 * hashed > server.usual_rate * time.as_secs() && leases.iter().all(|lease| lease.searched.len() < hashed)
 }
 
 /// What a cluster that is well bears without a change of leader: a leader that is slow, but not for as long as it takes to be down; a node
@@ -147,7 +158,8 @@ fn pause(world: &mut World, id: NodeId, least: f64, most: f64) -> Result<(), Vio
 fn hand_over(world: &mut World, core: &[NodeId]) -> Result<(), Violation> {
     let beat = world.plan.heartbeat;
     let (leader, next) = (core[0], core[1]);
-    if world.rng.bool() {
+    let echoes = world.rng.bool();
+    if echoes {
         // What it says last comes again, late.
         for other in world.ids() {
             world.net.link(leader, other).late_copies = Some(beat * 8);
@@ -182,7 +194,8 @@ fn hand_over(world: &mut World, core: &[NodeId]) -> Result<(), Violation> {
     let agreed = world.now + change_of_leader(world);
     world.laws.agree_from(agreed, leader);
     if world.plan.is_endless {
-        let limit = patience(world);
+        // Whoever has asked in vain, since it heard an echo, asks again with the next heartbeat.
+        let limit = patience(world) + if echoes { beat } else { Duration::ZERO };
         world.laws.busy_from(world.now, limit);
     }
     world.run_until(agreed + beat * 6)?;

@@ -98,6 +98,16 @@ impl Server {
         }
     }
 
+    /// Nonces that it has hashed in this life.
+    pub(super) fn hashes(&self) -> u64 {
+        self.life().map_or(0, |life| life.driver.scanner().hashes())
+    }
+
+    /// Whether a node runs here that has this block to submit.
+    pub(super) fn holds(&self, block: &Solution) -> bool {
+        self.life().is_some_and(|life| life.driver.cluster().kept().contains(block))
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.life().is_some() && self.paused.is_none()
     }

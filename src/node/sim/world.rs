@@ -157,6 +157,11 @@ impl World {
         self.servers.keys().copied().collect()
     }
 
+    /// The node that finds nothing, if there is one.
+    pub(super) fn blind(&self) -> Option<&Server> {
+        self.servers.values().find(|server| server.is_blind)
+    }
+
     pub(super) fn line(&mut self, id: NodeId, what: std::fmt::Arguments) {
         if let Some(trace) = &mut self.trace {
             writeln!(trace, "{:>11.6} {id:?} {what}", self.now.as_secs_f64()).unwrap();
@@ -400,6 +405,21 @@ impl World {
     /// The faults of the first phase are over.
     pub(super) fn drop_faults(&mut self) {
         self.queue.retain(|Reverse(due)| !matches!(due.event, Event::Fault(_)));
+    }
+
+    /// What a slow server has under way goes on at its usual rate.
+    pub(super) fn hurry(&mut self, id: NodeId) {
+        let Server { rate, usual_rate, .. } = self.servers[&id];
+        let (now, is_piece) = (self.now, |due: &Due| due.node == id && matches!(due.event, Event::Piece { .. }));
+        if rate < usual_rate {
+            let due = std::mem::take(&mut self.queue).into_iter().map(|Reverse(mut due)| {
+                if is_piece(&due) {
+                    due.at = now + due.at.saturating_sub(now).mul_f64(rate as f64 / usual_rate as f64);
+                }
+                Reverse(due)
+            });
+            self.queue = due.collect();
+        }
     }
 
     // ---- the source
