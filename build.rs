@@ -6,6 +6,7 @@ mod program;
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use program::allocate::{Machine, Operands, allocate};
 use program::print::avx2::Puzzle;
@@ -50,6 +51,7 @@ const AVX2: [Segmented; 4] = [
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    describe();
     println!("cargo::rerun-if-changed=src/kernel/program");
     println!("cargo::rerun-if-changed=src/kernel/constants.rs");
     if env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
@@ -72,6 +74,19 @@ fn main() {
         shapes += &print::rust::shape(name, puzzle.layout(), &puzzle.tables(), puzzle.constants());
     }
     write(&out, "avx2.rs", &shapes);
+}
+
+/// What the version names: the commit, if this is a checkout, and the target.
+fn describe() {
+    let commit = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let commit = commit.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    let commit = commit.and_then(|text| String::from_utf8(text).ok()).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=HEADFRAME_COMMIT={}", commit.trim());
+    println!("cargo::rustc-env=HEADFRAME_TARGET={}", env::var("TARGET").expect("cargo names the target"));
+    let grows_with_commits = Path::new(".git/logs/HEAD");
+    if grows_with_commits.exists() {
+        println!("cargo::rerun-if-changed={}", grows_with_commits.display());
+    }
 }
 
 fn write(directory: &str, name: &str, text: &str) {

@@ -30,10 +30,9 @@
 //! One level below, the caller chooses the kernel, the threads, the target and the nonces, and gets every solution:
 //! ```
 //! use std::num::NonZeroUsize;
-//! use std::time::Instant;
 //!
 //! use headframe::kernel;
-//! use headframe::scan::Solutions;
+//! use headframe::scan::{Solutions, thread_time};
 //! use headframe::work::{Hashing, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, ZeroUnit};
 //!
 //! let puzzle = Puzzle::Text(TextPuzzle {
@@ -43,8 +42,7 @@
 //! });
 //! let job = Job::new(puzzle, Target::from_zeros(3, ZeroUnit::Hex)?, Search::Every);
 //!
-//! let begin = Instant::now();
-//! let choice = kernel::choose(None, &|| begin.elapsed())?;
+//! let choice = kernel::choose(None, &thread_time)?;
 //! println!("{choice}");
 //! let solutions = Solutions::start(choice.kernel, NonZeroUsize::MIN, job, NonceRange::new(1, 10_000))?;
 //! assert_eq!(solutions.collect::<Vec<_>>(), [4750, 4902]);

@@ -8,10 +8,9 @@
 //!    calls use it from the start.
 
 use std::sync::{LazyLock, OnceLock};
-use std::time::Instant;
 
 use crate::kernel::{Kernel, KernelError, Prepared, SelfTestError, available, choose, self_test};
-use crate::scan::{ScanError, Solutions, Threads};
+use crate::scan::{ScanError, Solutions, Threads, thread_time};
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TargetError, TextPuzzle, Timestamp,
     ZeroUnit,
@@ -91,19 +90,25 @@ pub fn solve(job: Job, threads: impl Into<Threads>) -> Result<Option<u64>, Solve
 }
 
 fn lowest(job: Job, mut range: NonceRange, threads: Threads) -> Result<Option<u64>, SolveError> {
+    let found = first_nonces(job, &mut range)?;
+    if found.is_some() || range.is_empty() {
+        return Ok(found);
+    }
+    Ok(Solutions::start(fastest_kernel()?, threads, job, range)?.next())
+}
+
+/// The lowest solution among the first nonces of `range`, which the calling thread searches and takes off the range.
+pub(crate) fn first_nonces(job: Job, range: &mut NonceRange) -> Result<Option<u64>, KernelError> {
     let kernel = kernel_at_hand()?;
     let prepared = Prepared::new(kernel, job);
     let mut nonces = FIRST_NONCES;
-    while nonces <= kernel.batch() {
+    while nonces <= kernel.batch() && !range.is_empty() {
         if let Some(&nonce) = prepared.scan(range.take_front(nonces)).first() {
             return Ok(Some(nonce));
         }
-        if range.is_empty() {
-            return Ok(None);
-        }
         nonces *= 2;
     }
-    Ok(Solutions::start(fastest_kernel()?, threads, job, range)?.next())
+    Ok(None)
 }
 
 static FASTEST: OnceLock<Result<&'static dyn Kernel, KernelError>> = OnceLock::new();
@@ -123,13 +128,7 @@ fn kernel_at_hand() -> Result<&'static dyn Kernel, KernelError> {
 
 /// The fastest kernel. The first call measures the kernels.
 fn fastest_kernel() -> Result<&'static dyn Kernel, KernelError> {
-    // The clock is read here, because these calls are to need nothing from their caller.
-    #[allow(clippy::disallowed_methods)]
-    let choose = || {
-        let begin = Instant::now();
-        choose(None, &|| begin.elapsed()).map(|choice| choice.kernel)
-    };
-    FASTEST.get_or_init(choose).clone()
+    FASTEST.get_or_init(|| choose(None, &thread_time).map(|choice| choice.kernel)).clone()
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::hashing::ThreadCount;
 use crate::cluster::NodeId;
@@ -34,15 +36,32 @@ impl Cli {
         if words.get(1).is_none_or(is_up) {
             words.insert(1.min(words.len()), "up".into());
         }
-        Self::try_parse_from(words)
+        Self::from_arg_matches(&Self::definition().try_get_matches_from(words)?)
     }
+
+    /// The commands and their options, for parsing, completions and man pages. An empty variable of the environment counts as unset.
+    pub(super) fn definition() -> clap::Command {
+        let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
+        let unset = move |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+        Self::command().long_version(long_version()).mut_subcommands(move |command| command.mut_args(unset))
+    }
+}
+
+/// The version, what it was built from and for, and the kernels that this CPU has, fastest instructions first.
+fn long_version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let kernels: Vec<_> = crate::kernel::available().iter().map(|kernel| kernel.name()).collect();
+        let (version, commit, target) = (env!("CARGO_PKG_VERSION"), env!("HEADFRAME_COMMIT"), env!("HEADFRAME_TARGET"));
+        format!("{version}\ncommit {commit}\ntarget {target}\nkernels on this CPU: {}", kernels.join(", "))
+    });
+    &VERSION
 }
 
 const EXAMPLES: &str = "Examples:
   headframe                                  mine on an embedded block service until Ctrl-C
   headframe up --nodes 3 --blocks 5          three nodes, five blocks, then end
   headframe certs --nodes 2 --dir certs      certificates for a cluster of two boxes
-  headframe node --id 1 --source http://10.0.0.9:8480 --peer 2=10.0.0.2:7702
+  headframe node --id 1 --listen 10.0.0.1:7701 --source http://10.0.0.9:8480 --peer 2=10.0.0.2:7702
 
 Environment: HEADFRAME_<OPTION> for options that say so, HEADFRAME_RUN_DIR (registry of this machine's servers),
 HEADFRAME_LOG (error, warn, info, debug), NO_COLOR.
@@ -66,6 +85,26 @@ pub(super) enum Command {
     Bench(Bench),
     /// Show the servers registered on this machine
     Status(Status),
+    /// Write a shell's completions to standard output
+    Completions(Completions),
+    /// Write man pages into a folder
+    Man(Man),
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  headframe completions bash > ~/.local/share/bash-completion/completions/headframe")]
+pub(super) struct Completions {
+    /// Which shell
+    pub(super) shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:
+  headframe man ~/.local/share/man/man1")]
+pub(super) struct Man {
+    /// The folder, which is made if it is missing
+    pub(super) dir: PathBuf,
 }
 
 #[derive(Args, Debug)]
@@ -95,8 +134,8 @@ pub(super) struct Up {
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN")]
     pub(super) service_listen: Option<SocketAddr>,
     /// Mine on this block service, http://host:port, instead of an embedded one; repeatable, in order of preference
-    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
-    pub(super) sources: Vec<String>,
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE")]
+    pub(super) sources: Vec<List<String>>,
     /// Time between two heartbeats, like 5s or 500ms
     #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
     pub(super) heartbeat: Duration,
@@ -120,12 +159,12 @@ pub(super) struct Node {
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_LISTEN")]
     pub(super) listen: Option<SocketAddr>,
     /// Another server; repeatable [default: the servers registered on this machine]
-    #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", value_delimiter = ',')]
-    pub(super) peers: Vec<PeerAddress>,
+    #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS")]
+    pub(super) peers: Vec<List<PeerAddress>>,
     /// Where blocks come from: http://host:port, the block service; repeatable, in order of preference
     /// [default: http://127.0.0.1:8480]
-    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", value_delimiter = ',')]
-    pub(super) sources: Vec<String>,
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE")]
+    pub(super) sources: Vec<List<String>>,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
     #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS")]
     pub(super) certs: Option<PathBuf>,
@@ -238,8 +277,8 @@ pub(super) struct Grind {
   headframe bench --puzzle text --threads 1
   headframe bench --kernel portable --seconds 10 --json
 
-Kernels alternate in slices of about 2 ms. `best` is the 5th percentile of the slices: what the
-box does when nothing disturbs it. `x sha2` compares it with headers hashed by the sha2 crate on a
+Kernels alternate in slices of about 2 ms. `mean` is what was done by the wall clock. `best` is the
+5th percentile of the slices: what the box does when nothing disturbs it. `x sha2` compares it with headers hashed by the sha2 crate on a
 midstate, one after another, whatever the puzzle. `found` and `sum` are of some 260,000 nonces that
 each kernel has searched before: if they disagree on the solutions, nothing is measured.")]
 pub(super) struct Bench {
@@ -268,6 +307,7 @@ pub(super) struct Status {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Hashing")]
 pub(super) struct Hashing {
     /// How to hash; see `headframe bench` [default: the fastest]
     #[arg(long, value_name = "NAME", env = "HEADFRAME_KERNEL")]
@@ -281,6 +321,7 @@ pub(super) struct Hashing {
 }
 
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
 pub(super) struct Output {
     /// One JSON object per line
     #[arg(long)]
@@ -305,6 +346,24 @@ pub(super) enum BenchPuzzle {
     Rolled,
     /// The exercise's text
     Text,
+}
+
+/// Items with commas between them. Spaces around an item, and a comma after the last, mean nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct List<T>(pub(super) Vec<T>);
+
+impl<T: FromStr> FromStr for List<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+        Ok(Self(items.map(str::parse).collect::<Result<_, _>>()?))
+    }
+}
+
+/// The items of several lists.
+pub(super) fn items<T>(lists: Vec<List<T>>) -> Vec<T> {
+    lists.into_iter().flat_map(|List(items)| items).collect()
 }
 
 /// `ID=ADDR`.
@@ -343,7 +402,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_are_consistent() {

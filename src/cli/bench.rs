@@ -15,10 +15,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::args::{self, BenchPuzzle};
+use super::run::end_on_signal;
 use super::view::hash_rate;
-use super::{Outcome, print, usage};
+use super::{Outcome, print, tell, usage};
 use crate::kernel::{Kernel, Prepared, available, baseline, self_test};
-use crate::scan::Threads;
+use crate::scan::{Threads, thread_time};
 use crate::work::{
     Digest, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, Search, Target, TextPuzzle, Timestamp, ZeroUnit,
 };
@@ -27,6 +28,9 @@ use crate::work::{
 const BEST: f64 = 0.05;
 
 const SLICE: Duration = Duration::from_millis(2);
+
+/// The part of the CPUs that the threads get at least on a machine that does nothing else.
+const QUIET: f64 = 0.9;
 
 /// Zero bits of the target that is measured with: few hits, each of which the reference path checks.
 const ZERO_BITS: i64 = 24;
@@ -51,6 +55,8 @@ struct Report {
     hashes_per_second: f64,
     median_hashes_per_second: f64,
     best_hashes_per_second: f64,
+    /// The variant of the kernel that searches this puzzle.
+    variant: &'static str,
     /// Cycles at the best rate; `None` where the core's clock cannot be measured.
     cycles_per_hash: Option<f64>,
     /// The best rate as a multiple of the baseline's.
@@ -68,6 +74,7 @@ struct Sample {
 }
 
 pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
+    end_on_signal()?;
     let mut kernels = available();
     if args.kernel != "all" {
         let names = kernels.iter().map(|kernel| kernel.name()).collect::<Vec<_>>().join(", ");
@@ -86,7 +93,14 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
     }
     let cpus = Threads::default().count;
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));
-    let reports = measure(&kernels, sample, args.puzzle, threads, args.seconds);
+    let (reports, load) = measure(&kernels, sample, args.puzzle, threads, args.seconds);
+    if threads > cpus {
+        tell(format_args!("{threads} threads share {cpus} CPUs: median and best are those of {cpus} threads"));
+    }
+    if load < QUIET {
+        let percent = load * 100.0;
+        tell(format_args!("this machine is busy: the threads got {percent:.0} % of its CPUs; mean is what they did"));
+    }
     for report in &reports {
         match args.output.json {
             true => print(serde_json::to_string(report)?)?,
@@ -97,10 +111,11 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
 }
 
 fn row(report: &Report) -> String {
-    let Report { kernel, puzzle, threads, times_sha2, sample: Sample { found, checksum }, .. } = report;
+    let Report { kernel, puzzle, threads, variant, times_sha2, sample: Sample { found, checksum }, .. } = report;
     let cycles = report.cycles_per_hash.map_or(String::new(), |cycles| format!("  {cycles:>6.1} cycles/hash"));
     format!(
-        "{kernel:<10} {puzzle:<7} {threads:>3} threads  median {:>11}  best {:>11}{cycles}  {times_sha2:>5.2} x sha2  {found} found, sum {checksum}",
+        "{kernel:<10} {puzzle:<7} {threads:>3} threads  mean {:>11}  median {:>11}  best {:>11}{cycles}  {times_sha2:>5.2} x sha2  {found} found, sum {checksum}  {variant}",
+        hash_rate(report.hashes_per_second),
         hash_rate(report.median_hashes_per_second),
         hash_rate(report.best_hashes_per_second)
     )
@@ -157,18 +172,24 @@ fn sample(kernels: &[&'static dyn Kernel], puzzle: BenchPuzzle) -> anyhow::Resul
     Ok(samples[0])
 }
 
+/// A report of each kernel, and which part of the CPUs the threads got.
 fn measure(
     kernels: &[&'static dyn Kernel],
     sample: Sample,
     puzzle: BenchPuzzle,
     threads: NonZeroUsize,
     time: Duration,
-) -> Vec<Report> {
+) -> (Vec<Report>, f64) {
+    // A slice ends before another thread's turn comes, as a rule: the rates of more threads than CPUs do not add up.
+    let (cpus, begin) = (Threads::default().count, Instant::now());
+    let in_turn = threads.min(cpus).get() as f64 / threads.get() as f64;
     let threads_runs: Vec<_> = thread::scope(|scope| {
         let thread = |thread| scope.spawn(move || Runs::new(kernels, puzzle, thread).alternate(time));
         let handles: Vec<_> = (0..threads.get() as u64).map(thread).collect();
         handles.into_iter().map(|handle| handle.join().expect("a measuring thread never panics")).collect()
     });
+    let wall = begin.elapsed().as_secs_f64() * threads.min(cpus).get() as f64;
+    let load = threads_runs.iter().map(|runs| runs.time.as_secs_f64()).sum::<f64>() / wall;
     let mut clocks: Vec<_> = threads_runs.iter().flat_map(|runs: &Runs| runs.clocks.clone()).collect();
     let clock = (!clocks.is_empty()).then(|| percentile(&mut clocks, BEST));
     let baseline: f64 = threads_runs.iter().map(|runs| runs.baseline.percentile(BEST)).sum();
@@ -188,14 +209,15 @@ fn measure(
             hashes,
             seconds,
             hashes_per_second: hashes as f64 / seconds,
-            median_hashes_per_second: sum(|run| run.percentile(0.5)),
-            best_hashes_per_second: best,
+            median_hashes_per_second: sum(|run| run.percentile(0.5)) * in_turn,
+            best_hashes_per_second: best * in_turn,
+            variant: kernel.variant(&job(puzzle)),
             cycles_per_hash: clock.map(|hertz| hertz * threads.get() as f64 / best),
             times_sha2: best / baseline,
             sample,
         }
     };
-    kernels.iter().enumerate().map(report).collect()
+    (kernels.iter().enumerate().map(report).collect(), load)
 }
 
 /// What one thread measures.
@@ -204,6 +226,8 @@ struct Runs {
     baseline: Run,
     /// The core's clock in hertz, once after each round of slices.
     clocks: Vec<f64>,
+    /// The time that the thread spent on a CPU.
+    time: Duration,
 }
 
 impl Runs {
@@ -217,16 +241,17 @@ impl Runs {
         // Batches of 0.3 ms at the 12 MH/s of a Zen 5 core.
         let scan = move |nonces| baseline(&header, nonces);
         let baseline = Run::new(4096, Puzzle::Header(header).space(), thread, scan);
-        Self { kernels: kernels.iter().map(run).collect(), baseline, clocks: Vec::new() }
+        Self { kernels: kernels.iter().map(run).collect(), baseline, clocks: Vec::new(), time: Duration::ZERO }
     }
 
     /// Measures slices of all kernels in turn, for `time`.
     fn alternate(mut self, time: Duration) -> Self {
-        let end = Instant::now() + time;
+        let (begin, end) = (thread_time(), Instant::now() + time);
         loop {
             self.kernels.iter_mut().chain([&mut self.baseline]).for_each(Run::slice);
             self.clocks.extend(hertz());
             if Instant::now() >= end {
+                self.time = thread_time() - begin;
                 return self;
             }
         }

@@ -2,13 +2,14 @@
 
 use std::num::NonZeroUsize;
 use std::str::FromStr;
-use std::time::Instant;
 
 use serde::Deserialize;
 
 use super::{args, usage};
 use crate::kernel::{Choice, KernelError, choose, measuring_job};
-use crate::scan::{Threads, threads_worth};
+use crate::scan::{Solutions, Threads, thread_time, threads_worth};
+use crate::solve::{self, SolveError};
+use crate::work::{Job, NonceRange};
 
 /// The most threads: more than any box has CPUs. A slip of the finger should not bring the box down.
 const MOST: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
@@ -69,9 +70,7 @@ impl ThreadCount {
 
 /// The kernel and the threads that were asked for, or those that are fastest.
 pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)> {
-    let begin = now();
-    let clock = move || now().duration_since(begin);
-    let choice = choose(args.kernel.as_deref(), &clock).map_err(|error| match error {
+    let choice = choose(args.kernel.as_deref(), &thread_time).map_err(|error| match error {
         KernelError::Unknown { .. } => usage(error),
         KernelError::SelfTest(_) => error.into(),
     })?;
@@ -81,14 +80,22 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
     let cpus = Threads::default().count;
     let count = match args.threads {
         Some(threads) => threads.of(cpus),
-        None => threads_worth(choice.kernel, measuring_job(), cpus, &clock),
+        None => threads_worth(choice.kernel, measuring_job(), cpus, &thread_time),
     };
     Ok((choice, Threads { count, pin_from: args.affinity.unwrap_or(false).then_some(0) }))
 }
 
-#[allow(clippy::disallowed_methods)] // measuring is what the time is for
-fn now() -> Instant {
-    Instant::now()
+/// The lowest nonce of `range` that solves the job. Where the user names no kernel and one of the first nonces is it, as with an easy job,
+/// nothing is measured.
+pub(super) fn lowest(args: &args::Hashing, job: Job, mut range: NonceRange) -> anyhow::Result<Option<u64>> {
+    if args.kernel.is_none() {
+        let found = solve::first_nonces(job, &mut range).map_err(SolveError::from)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    let (choice, threads) = resolve(args)?;
+    Ok(Solutions::start(choice.kernel, threads, job, range)?.next())
 }
 
 #[cfg(test)]

@@ -1,26 +1,70 @@
 //! Messages for the operator, on standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 
-use super::view;
+use super::{usage, view};
 
-/// What is logged unless `HEADFRAME_LOG` says otherwise: warnings, and Headframe's own notices.
-const DEFAULT: &str = "warn,headframe=info";
+/// The levels, from the quietest to the loudest.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// Starts the log.
-pub(super) fn start() {
+///
+/// # Errors
+/// `HEADFRAME_LOG` is none of the words that are accepted.
+pub(super) fn start() -> anyhow::Result<()> {
     let asked = std::env::var("HEADFRAME_LOG").unwrap_or_default();
-    let filter = EnvFilter::try_new(if asked.is_empty() { DEFAULT } else { &asked }).unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "headframe: HEADFRAME_LOG: expected a level like warn or debug: {error}");
-        EnvFilter::new(DEFAULT)
-    });
     let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(EnvFilter::new(directives(&asked).map_err(usage)?))
         .with_target(false)
         .with_ansi(colour)
-        .with_writer(|| view::BesideLive)
+        .with_writer(|| view::BesidePicture)
         .init();
+    Ok(())
+}
+
+/// What `HEADFRAME_LOG` asks for, as the filter takes it. A level alone is Headframe's own; libraries tell no more than warnings unless they
+/// are named.
+fn directives(asked: &str) -> Result<String, String> {
+    let mut directives = vec!["warn".to_owned(), "headframe=info".to_owned()];
+    for item in asked.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let (target, level) = item.split_once('=').unwrap_or(("headframe", item));
+        let place = LEVELS.iter().position(|known| known.eq_ignore_ascii_case(level));
+        let is_quiet = matches!(place, Some(..2)) && !item.contains('=');
+        match place {
+            Some(_) if is_quiet => directives.push(level.to_owned()),
+            Some(_) => {}
+            None => {
+                let levels = LEVELS.join(", ");
+                return Err(format!(
+                    "HEADFRAME_LOG: expected one of {levels}, or LIBRARY=LEVEL for a library, got {item:?}"
+                ));
+            }
+        }
+        directives.push(format!("{target}={level}"));
+    }
+    Ok(directives.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_is_headframes_own() {
+        assert_eq!(directives("").unwrap(), "warn,headframe=info");
+        assert_eq!(directives("debug").unwrap(), "warn,headframe=info,headframe=debug");
+        assert_eq!(directives(" error ,").unwrap(), "warn,headframe=info,error,headframe=error");
+        assert_eq!(directives("warn,quinn=trace").unwrap(), "warn,headframe=info,headframe=warn,quinn=trace");
+    }
+
+    #[test]
+    fn other_words_are_refused_with_those_that_are_accepted() {
+        for wrong in ["wran", "headframe=loud", "2", "info;debug"] {
+            let error = directives(wrong).unwrap_err();
+            assert!(error.contains("off, error, warn, info, debug, trace") && error.contains(wrong), "{error}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod certs;
+mod describe;
 mod grind;
 mod hashing;
 mod log;
@@ -43,9 +44,8 @@ fn usage(problem: impl ToString) -> anyhow::Error {
 /// Runs the program on this process's arguments. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 searched everything and
 /// found nothing.
 pub fn main() -> ExitCode {
-    log::start();
     let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let result = match cli.command {
+    let result = log::start().and_then(|()| match cli.command {
         Command::Up(args) => up::run(args),
         Command::Node(args) => node::run(args),
         Command::Service(args) => service::run(&args),
@@ -54,16 +54,23 @@ pub fn main() -> ExitCode {
         Command::Grind(args) => grind::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Status(args) => status::run(&args),
-    };
+        Command::Completions(args) => describe::completions(&args),
+        Command::Man(args) => describe::man(&args),
+    });
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Nothing) => ExitCode::from(3),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS, // the reader has seen enough
         Err(error) => {
-            let _ = writeln!(io::stderr(), "headframe: {error:#}");
+            tell(format_args!("{error:#}"));
             ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
         }
     }
+}
+
+/// Writes a line for the user, beside the data.
+fn tell(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "headframe: {line}");
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

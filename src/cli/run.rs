@@ -43,14 +43,40 @@ pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
     let stopping = stop.clone();
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hang_up.recv() => {} // the terminal was closed
         }
         stopping.cancel();
     });
     Ok(stop)
+}
+
+/// Has the process end when it is asked to, for commands that leave nothing behind. The system does that by itself, but not to the first
+/// process of a container.
+pub(super) fn end_on_signal() -> anyhow::Result<()> {
+    const ENDED_BY_SIGNAL: i32 = 128;
+    let runtime = Builder::new_current_thread().enable_io().build().context("cannot listen for signals")?;
+    let mut signals = Vec::new();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let _guard = runtime.enter();
+        signals.push((kind, signal(kind).context("cannot listen for signals")?));
+    }
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut waiting = JoinSet::new();
+            for (kind, mut signal) in signals {
+                waiting.spawn(async move { signal.recv().await.map(|()| kind) });
+            }
+            if let Some(Ok(Some(kind))) = waiting.join_next().await {
+                std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
+            }
+        });
+    });
+    Ok(())
 }
 
 /// The block service at each URL.

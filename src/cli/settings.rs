@@ -13,6 +13,7 @@ use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
+use crate::service::check_pool_name;
 
 /// The default source.
 const SOURCE: &str = "http://127.0.0.1:8480";
@@ -45,7 +46,7 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     #[serde(default)]
-    source: Vec<String>,
+    source: Sources,
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
@@ -54,6 +55,27 @@ struct File {
     blocks: Option<NonZeroU64>,
     store: Option<PathBuf>,
     pool: Option<String>,
+}
+
+/// One source, or several in order of preference.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "OneOrMany")]
+struct Sources(Vec<String>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl From<OneOrMany> for Sources {
+    fn from(sources: OneOrMany) -> Self {
+        match sources {
+            OneOrMany::One(source) => Self(vec![source]),
+            OneOrMany::Many(sources) => Self(sources),
+        }
+    }
 }
 
 impl File {
@@ -79,8 +101,9 @@ impl NodeSettings {
         };
         let from_file = file.id.map(NodeId::try_from).transpose().map_err(in_file)?;
         let id = args.id.or(from_file).ok_or_else(|| usage("expected --id ID, this server's number from 1"))?;
-        let named = match args.peers.is_empty() {
-            false => args.peers,
+        let asked = args::items(args.peers);
+        let named = match asked.is_empty() {
+            false => asked,
             true => {
                 let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
                     Ok(PeerAddress { id: id.parse().map_err(in_file)?, address: address.clone() })
@@ -97,9 +120,27 @@ impl NodeSettings {
             }
             (None, None) => Duration::from_secs(5),
         };
-        let mut sources = if args.sources.is_empty() { file.source } else { args.sources };
+        let asked = args::items(args.sources);
+        let mut sources = if asked.is_empty() { file.source.0 } else { asked };
         if sources.is_empty() {
             sources.push(SOURCE.to_owned());
+        }
+        let pool = args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned());
+        check_pool_name(&pool).map_err(|error| usage(format_args!("--pool: {error}")))?;
+        if listen.ip().is_loopback()
+            && let Some((peer, address)) = peers.iter().find(|(_, address)| !address.ip().is_loopback())
+        {
+            return Err(usage(format_args!(
+                "peer {peer} at {address} cannot reach {listen}: name an address of this machine that it can reach, like --listen 0.0.0.0:{}",
+                listen.port()
+            )));
+        }
+        if let Some(own) =
+            peers.get(&id).filter(|own| **own != listen && listen.port() != 0 && !listen.ip().is_unspecified())
+        {
+            tracing::warn!(
+                "this node listens on {listen}, but its own entry among the peers is {own}: correct one of them"
+            );
         }
         Ok(Self {
             id,
@@ -115,7 +156,7 @@ impl NodeSettings {
             heartbeat,
             blocks: args.blocks.or(file.blocks.map(NonZeroU64::get)),
             store: args.store.or(file.store),
-            pool: args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned()),
+            pool,
         })
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
     result.map(|()| Outcome::Done)
 }
 
-async fn up(args: args::Up) -> anyhow::Result<()> {
+async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let stop = until_signal()?;
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
@@ -47,14 +47,15 @@ async fn up(args: args::Up) -> anyhow::Result<()> {
 
     let stop_service = CancellationToken::new();
     let mut embedded = None;
-    let urls = if args.sources.is_empty() {
+    let asked = args::items(std::mem::take(&mut args.sources));
+    let urls = if asked.is_empty() {
         let service = embedded_service(&args)?;
         let address = service.local_addr();
         embedded = Some(tokio::spawn(service.run(stop_service.clone())));
         view.show_service(address)?;
         vec![format!("http://{address}")]
     } else {
-        args.sources.clone()
+        asked
     };
 
     let shares = shares(threads, ids.len());

@@ -17,6 +17,9 @@ const TURN: Duration = Duration::from_micros(500);
 /// The first turns warm caches and clocks up; disturbances are shorter than all of them.
 const TURNS: usize = 5;
 
+/// Two kernels whose rates differ by less than this part cannot be told apart in so short a time.
+const NOISE: f64 = 0.03;
+
 /// Tells the time since some fixed moment.
 pub type Clock<'a> = &'a dyn Fn() -> Duration;
 
@@ -107,14 +110,26 @@ pub(crate) fn rate(kernel: &dyn Kernel, prepared: &Prepared, turn: Duration, clo
     }
 }
 
+impl Choice {
+    /// The kernel's name, or that of its variant that searches texts here.
+    fn variant(&self) -> &'static str {
+        self.kernel.variant(&measuring_job())
+    }
+}
+
 /// For the log and `headframe status`.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.named {
-            return write!(f, "{}, as asked for", self.kernel.name());
+            return write!(f, "{}, as asked for", self.variant());
         }
         let rates: Vec<_> = self.measured.iter().map(|(name, rate)| format!("{name} {:.1} MH/s", rate / 1e6)).collect();
-        write!(f, "{}, the fastest of: {} a thread", self.kernel.name(), rates.join(", "))?;
+        write!(f, "{}, the fastest of: {} a thread", self.variant(), rates.join(", "))?;
+        if let [(_, first), (other, second), ..] = self.measured[..]
+            && second > first * (1.0 - NOISE)
+        {
+            write!(f, "; {other} may be as fast, so little do they differ")?;
+        }
         self.refused.iter().try_for_each(|error| write!(f, "; left out: {error}"))
     }
 }

@@ -53,6 +53,11 @@ pub trait Kernel: Send + Sync {
     /// Works out once what does not change from nonce to nonce.
     fn prepare(&self, job: &Job) -> Box<dyn Candidates>;
 
+    /// The variant that searches such a job: the kernel itself, unless it is made of several.
+    fn variant(&self, _: &Job) -> &'static str {
+        self.name()
+    }
+
     /// The kernels of which this one takes the fastest for each kind of puzzle, if it is made of such.
     fn variants(&self) -> &[Box<dyn Kernel>] {
         &[]

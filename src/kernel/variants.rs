@@ -54,6 +54,10 @@ impl Kernel for Variants {
         self.fastest(&job.puzzle).prepare(job)
     }
 
+    fn variant(&self, job: &Job) -> &'static str {
+        self.fastest(&job.puzzle).name()
+    }
+
     fn variants(&self) -> &[Box<dyn Kernel>] {
         &self.variants
     }

@@ -20,8 +20,9 @@ use super::members::Members;
 use super::meter::Meter;
 use super::status::{ShareCounts, Status};
 use super::store::{Keeper, Written};
+use super::warnings::Warnings;
 use super::{Event, Outcome, ShareOutcome, TimedEvent};
-use crate::cluster::{self, Cluster, Message, NodeId, Output, Ticket};
+use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
 use crate::scan::{self, Scanner};
 use crate::source::Verdict;
 use crate::transport::Member;
@@ -29,6 +30,9 @@ use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
 
 /// How often progress and speed are handed to the rules: often enough for leases to have the right size soon after the start.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// When the speed is first reported, if a heartbeat is longer.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
 
 /// How often the status is renewed and the registry is read.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
@@ -117,6 +121,7 @@ pub(crate) struct Driver {
     threads: usize,
     sources: Vec<String>,
     blocks_wanted: Option<u64>,
+    warnings: Warnings,
     next_look: Instant,
     next_status: Instant,
     next_report: Instant,
@@ -148,9 +153,10 @@ impl Driver {
             threads,
             sources,
             blocks_wanted: blocks,
+            warnings: Warnings::default(),
             next_look: now.instant,
             next_status: now.instant,
-            next_report: now.instant + rules.heartbeat,
+            next_report: now.instant + rules.heartbeat.min(FIRST_REPORT),
             actions: VecDeque::new(),
         }
     }
@@ -235,9 +241,7 @@ impl Driver {
         }
         if self.next_report <= instant {
             self.next_report = instant + self.heartbeat;
-            let hashes = self.scanner.hashes();
-            let hashes_per_second = self.meter.report(instant, hashes);
-            self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second });
+            self.tell_rate(now);
             let again = self.keeper.as_mut().and_then(|keeper| keeper.retry(instant));
             self.actions.extend(again.map(Action::Write));
         }
@@ -254,6 +258,7 @@ impl Driver {
     /// Reports that the node has stopped. No event follows.
     pub(crate) fn end(&mut self, now: Now) {
         self.drain(now);
+        self.tell_rate(now);
         self.tell(now, Event::Stopped { node: self.id });
     }
 
@@ -341,7 +346,19 @@ impl Driver {
         if self.members.take_wish(now.instant) {
             self.actions.push_back(Action::ReadRegistry);
         }
+        self.warn(now);
         self.keep(now);
+    }
+
+    /// Tells the operator what to act on.
+    fn warn(&mut self, now: Now) {
+        let is_alone = self.cluster.is_leading() && !self.cluster.peers().any(|(_, state)| state.is_up());
+        let mut silent = if is_alone { self.members.all() } else { vec![] };
+        silent.retain(|member| member.id != self.id && self.cluster.state(member.id) == PeerState::Down);
+        let events = self.warnings.alone(self.id, &silent).into_iter().chain(self.warnings.due(self.id, now.instant));
+        for event in events.collect::<Vec<_>>() {
+            self.tell(now, event);
+        }
     }
 
     /// Orders a write of the blocks that would otherwise be lost with this node.
@@ -372,7 +389,8 @@ impl Driver {
             }
             Output::Distrusted { node: peer } => self.tell(now, Event::Distrusted { node, peer }),
             Output::Refused { from, solution } => {
-                self.tell(now, Event::Refused { node, from, nonce: solution.nonce });
+                tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
+                self.warnings.claimed(from, solution.nonce);
             }
             Output::ShareLost => self.shares.lost += 1,
         }
@@ -426,6 +444,12 @@ impl Driver {
             News::Unanswered { solution } => self.cluster.handle_unanswered(now.instant, &solution),
             News::Trouble(problem) => self.tell(now, Event::Source { node: self.id, problem }),
         }
+    }
+
+    fn tell_rate(&mut self, now: Now) {
+        let hashes = self.scanner.hashes();
+        let hashes_per_second = self.meter.report(now.instant, hashes);
+        self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second });
     }
 
     fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {

@@ -113,6 +113,20 @@ pub enum Event {
         from: NodeId,
         /// The nonce.
         nonce: u64,
+        /// How many such claims of that node this event stands for.
+        count: u64,
+    },
+    /// Something that an operator should act on; reported when it begins and when it ends.
+    Warning {
+        /// The node that reports this.
+        node: NodeId,
+        /// What is wrong, and what to do.
+        problem: String,
+        /// The other node that it concerns, if it concerns one.
+        peer: Option<NodeId>,
+        /// Whether it has ended.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        over: bool,
     },
     /// A source gives no answer, or an unusable one; reported when that begins, changes and ends.
     Source {

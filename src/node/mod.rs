@@ -24,6 +24,7 @@ mod run;
 mod sessions;
 mod status;
 mod store;
+mod warnings;
 
 #[cfg(test)]
 mod sim;

@@ -17,6 +17,7 @@
 
 #[cfg(test)]
 pub(crate) mod by_hand;
+mod clock;
 mod meter;
 mod queue;
 mod solutions;
@@ -26,6 +27,7 @@ mod worth;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+pub use clock::thread_time;
 pub use queue::Ticket;
 pub use solutions::Solutions;
 pub use worth::threads_worth;

@@ -32,6 +32,7 @@ use live::LiveChain;
 
 pub use chain::{Block, ChainError};
 pub use store::StoreError;
+pub use submission::check_pool_name;
 pub use zeros::Zeros;
 
 /// A block service's settings.

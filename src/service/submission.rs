@@ -80,6 +80,14 @@ fn nonce(field: Field) -> Result<u64, FieldError> {
     })
 }
 
+/// Whether the service takes blocks under this name.
+///
+/// # Errors
+/// The name is too long or has control characters; the text says what was expected.
+pub fn check_pool_name(name: &str) -> Result<(), String> {
+    pool("name", Ok(Some(name.to_owned()))).map(drop).map_err(|error| error.to_string())
+}
+
 fn pool(name: &'static str, field: Field) -> Result<String, FieldError> {
     let refused = |got| FieldError { field: name, expected: "at most 64 characters, none a control character", got };
     let text = field.map_err(refused)?.unwrap_or_default();

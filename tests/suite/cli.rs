@@ -15,12 +15,67 @@ use crate::process::{Ended, Site, start};
 #[test]
 fn every_command_explains_itself_with_examples() {
     let site = Site::new();
-    for command in ["", "up", "node", "service", "certs", "solve", "grind", "bench", "status"] {
+    for command in ["", "up", "node", "service", "certs", "solve", "grind", "bench", "status", "completions", "man"] {
         let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = site.run(&words);
         assert_eq!(help.code, Some(0), "{help:?}");
         assert!(help.out.contains("Example") && help.out.contains("  headframe "), "{help:?}");
     }
+}
+
+#[test]
+fn the_version_names_what_it_was_built_from_and_this_cpus_kernels() {
+    let version = Site::new().run(&["--version"]);
+    for told in [env!("CARGO_PKG_VERSION"), "commit ", "target ", "kernels on this CPU: ", "portable"] {
+        assert!(version.out.contains(told), "{version:?}");
+    }
+}
+
+#[test]
+fn completions_and_man_pages_know_every_command() {
+    let site = Site::new();
+    let script = site.run(&["completions", "bash"]);
+    assert!(script.code == Some(0) && script.out.contains("grind") && script.out.contains("--heartbeat"), "{script:?}");
+    let folder = site.path("man");
+    assert_eq!(site.run(&["man", folder.to_str().unwrap()]).code, Some(0));
+    let page = fs::read_to_string(folder.join("headframe-node.1")).unwrap();
+    assert!(page.contains("heartbeat"), "{page}");
+}
+
+#[test]
+fn an_empty_variable_is_unset_and_lists_may_have_spaces_and_a_last_comma() {
+    let site = Site::with_certs(2);
+    let [own, other] = site.free_addresses();
+    let mut command = site.command(&["node", "--blocks", "1"]);
+    for name in ["HEADFRAME_HEARTBEAT", "HEADFRAME_THREADS", "HEADFRAME_LOG", "HEADFRAME_STORE", "HEADFRAME_KERNEL"] {
+        command.env(name, "");
+    }
+    let (_service, source) = site.service(&["--zeros", "1"]);
+    command.env("HEADFRAME_ID", "1").env("HEADFRAME_LISTEN", own.to_string());
+    command.env("HEADFRAME_PEERS", format!(" 1={own} , 2={other},"));
+    command.env("HEADFRAME_SOURCE", format!("http://{source}, "));
+    let ended = start(command).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_the_cure() {
+    let site = Site::with_certs(2);
+    site.run(&["node", "--id", "1", "--peer", "2=192.0.2.1:7702"])
+        .refused(2, &["192.0.2.1:7702", "--listen 0.0.0.0:7701"]);
+    site.run(&["node", "--id", "1", "--pool", &"x".repeat(65)]).refused(2, &["--pool", "at most 64 characters"]);
+    site.run(&["node", "--id", "1", "--pool", "a\u{7}b"]).refused(2, &["--pool", "none a control character"]);
+    let mut command = site.command(&["status"]);
+    command.env("HEADFRAME_LOG", "wran");
+    start(command).end().refused(2, &["HEADFRAME_LOG", "off, error, warn, info, debug, trace", "wran"]);
+}
+
+#[test]
+fn whoever_finds_nothing_says_so() {
+    let site = Site::new();
+    let nothing = solve(&site, PREV, "1550766000000", 30, &["--end", "1000"]);
+    assert_eq!((nothing.code, nothing.out.as_str()), (Some(3), ""));
+    assert!(nothing.err.contains("no nonce from 1 to 1000 gives 30 leading zeros"), "{nothing:?}");
 }
 
 fn solve(site: &Site, prev: &str, timestamp: &str, zeros: u64, more: &[&str]) -> Ended {

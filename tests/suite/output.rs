@@ -41,6 +41,43 @@ fn a_reader_who_reads_no_more_keeps_the_program_neither_from_mining_nor_from_end
     drop(reader);
 }
 
+/// The device takes nothing, as a full disk does.
+#[test]
+fn output_that_a_full_disk_does_not_take_does_not_stop_mining() {
+    let site = Site::new();
+    let words = ["up", "--zeros", "1", "--blocks", "3", "--service-listen", "127.0.0.1:0"];
+    let mut command = site.command(&words);
+    command.stdout(std::fs::File::create("/dev/full").unwrap());
+    let ended = start(command).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.err.matches("No space left on device").count(), 1, "{ended:?}");
+}
+
+#[test]
+fn every_line_has_its_time_and_level_and_the_last_sums_up() {
+    let site = Site::new();
+    let ended = site.run(&["up", "--zeros", "1", "--blocks", "3", "--service-listen", "127.0.0.1:0"]);
+    for line in ended.out.lines() {
+        assert!(line.as_bytes()[10] == b'T' && ["  INFO ", "  WARN "].contains(&&line[24..31]), "{line}");
+    }
+    for told in ["node 1 leads", "node 2 follows node 1", "node 1: node 2 is alive", "node 2 has stopped"] {
+        assert!(ended.out.contains(told), "{told}: {ended:?}");
+    }
+    assert!(ended.out.lines().last().unwrap().contains("3 blocks"), "{ended:?}");
+}
+
+#[test]
+fn a_terminal_that_is_closed_gets_a_goodbye_and_tells_the_speed_soon() {
+    let site = Site::new();
+    let mut process = site.start(&["up", "--json", "--zeros", "9", "--service-listen", "127.0.0.1:0"]);
+    let rate = process.event("rate", |_| true);
+    let started = process.event("rate", |event| event["node"] != rate["node"]);
+    assert!(rate["hashes"].as_u64() > Some(0) && started["hashes"].as_u64() > Some(0), "{rate} {started}");
+    let ended = process.end_by(Signal::HUP);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(site.registered(), NOBODY);
+}
+
 #[test]
 fn a_log_that_nobody_reads_disturbs_nothing() {
     let site = Site::new();

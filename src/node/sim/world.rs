@@ -382,7 +382,8 @@ impl World {
         if !server.is_blind && is_honest {
             self.laws.hashed(id, &job, range.start, hashed)?;
         }
-        for event in &events {
+        // A liar's job may be an honest one of which something is twisted.
+        for event in events.iter().filter(|_| is_honest) {
             self.laws.found(self.now, id, &job, event, &self.source);
         }
         self.act(id, None, |driver, now| events.into_iter().for_each(|event| driver.handle(now, Input::Scan(event))))

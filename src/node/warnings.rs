@@ -1,0 +1,105 @@
+//! What an operator should act on: told once when it begins, and once when it ends.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::Event;
+use crate::cluster::NodeId;
+use crate::transport::Member;
+
+/// The shortest time between two events about one peer's false claims.
+const CLAIMS_EVERY: Duration = Duration::from_secs(1);
+
+/// The warnings of one node.
+#[derive(Debug, Default)]
+pub(super) struct Warnings {
+    /// The warning that this node leads alone, while it does.
+    alone: Option<String>,
+    /// The false claims of each peer that no event has told of.
+    claims: BTreeMap<NodeId, Claims>,
+}
+
+#[derive(Debug, Default)]
+struct Claims {
+    told: Option<Instant>,
+    count: u64,
+    nonce: u64,
+}
+
+impl Warnings {
+    /// This node leads alone, and these members do not answer; none if it does not lead, or somebody answers. Gives the event if that is
+    /// news.
+    pub(super) fn alone(&mut self, node: NodeId, silent: &[Member]) -> Option<Event> {
+        let event = |problem, over| Event::Warning { node, problem, peer: None, over };
+        if silent.is_empty() {
+            return self.alone.take().map(|problem| event(problem, true));
+        }
+        if self.alone.is_some() {
+            return None;
+        }
+        let list: Vec<_> = silent.iter().map(|member| format!("node {} at {}", member.id, member.address)).collect();
+        let problem = format!(
+            "leading alone: 0 of {} peers answer ({}); see whether they run, their addresses are right, and UDP packets of 1,200 bytes get through",
+            silent.len(),
+            list.join(", ")
+        );
+        self.alone = Some(problem.clone());
+        Some(event(problem, false))
+    }
+
+    /// `from` claims that a nonce is a solution, and it is not.
+    pub(super) fn claimed(&mut self, from: NodeId, nonce: u64) {
+        let claims = self.claims.entry(from).or_default();
+        (claims.count, claims.nonce) = (claims.count + 1, nonce);
+    }
+
+    /// The events about false claims that are due: one a second for each peer at most.
+    pub(super) fn due(&mut self, node: NodeId, now: Instant) -> Vec<Event> {
+        let is_due = |claims: &Claims| claims.told.is_none_or(|told| now >= told + CLAIMS_EVERY);
+        let due = self.claims.iter_mut().filter(|(_, claims)| claims.count > 0 && is_due(claims));
+        due.map(|(&from, claims)| {
+            claims.told = Some(now);
+            Event::Refused { node, from, nonce: claims.nonce, count: std::mem::take(&mut claims.count) }
+        })
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u32) -> NodeId {
+        NodeId::try_from(id).unwrap()
+    }
+
+    #[test]
+    fn who_leads_alone_is_told_so_once_with_the_addresses_and_once_that_it_is_over() {
+        let mut warnings = Warnings::default();
+        let silent = [2, 3].map(|id| Member::headframe(node(id), ([10, 0, 0, id as u8], 7700).into()));
+        let Some(Event::Warning { problem, over: false, .. }) = warnings.alone(node(1), &silent) else { panic!() };
+        assert!(
+            problem.contains("0 of 2 peers answer (node 2 at 10.0.0.2:7700, node 3 at 10.0.0.3:7700)"),
+            "{problem}"
+        );
+        assert_eq!(warnings.alone(node(1), &silent), None);
+        assert_eq!(
+            warnings.alone(node(1), &[]),
+            Some(Event::Warning { node: node(1), problem, peer: None, over: true })
+        );
+        assert_eq!(warnings.alone(node(1), &[]), None);
+    }
+
+    #[test]
+    fn false_claims_are_told_once_a_second_and_counted() {
+        let (mut warnings, now) = (Warnings::default(), tokio::time::Instant::now().into_std());
+        let refused = |nonce, count| Event::Refused { node: node(1), from: node(2), nonce, count };
+        warnings.claimed(node(2), 5);
+        assert_eq!(warnings.due(node(1), now), [refused(5, 1)]);
+        warnings.claimed(node(2), 6);
+        warnings.claimed(node(2), 7);
+        assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY / 2), []);
+        assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY), [refused(7, 2)]);
+        assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY * 3), []);
+    }
+}
