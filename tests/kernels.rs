@@ -156,7 +156,7 @@ fn where_the_number_of_digits_changes() {
 
 #[test]
 fn where_the_higher_digits_change() {
-    for first in [10_010_000, 12_350_000, 100_160_000, 999_990_000, 1_999_990_000u64] {
+    for first in [1_001_000, 1_234_000, 9_998_000, 10_010_000, 12_350_000, 100_160_000, 999_990_000, 1_999_990_000u64] {
         check(job(check_text(), 4), NonceRange::new(first - 50, first + 50));
         check(job(check_text(), 7), NonceRange::new(first - 5, first + 10_005));
     }

@@ -70,8 +70,8 @@ pub(super) struct Leading {
     leases: u64,
     /// What is searched.
     template: Option<Template>,
-    /// The current job, and its first nonce that is not handed out. None while a solution is being submitted.
-    job: Option<(Job, u64)>,
+    /// The current job, and those of its nonces that are handed out next. None while a solution is being submitted.
+    job: Option<(Job, NonceRange)>,
     workers: BTreeMap<NodeId, Worker>,
 }
 
@@ -97,7 +97,7 @@ impl Leading {
 
     /// From now on this is searched, with a new job. Leases of another round or goal end.
     pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
-        self.job = maker.make(&template, now).map(|job| (job, job.puzzle.begin()));
+        self.job = maker.make(&template, now).map(|job| (job, job.puzzle.first_nonces()));
         self.template = Some(template);
         self.workers.values_mut().for_each(|worker| worker.lost = (0, now));
     }
@@ -230,10 +230,14 @@ impl Leading {
         }
         let mut jobs = worker.leases.chunk_by(|a, b| a.job == b.job).count();
         while worker.leases.len() < MAX_LEASES && most.saturating_sub(held) >= unit {
-            let Some((job, cursor)) = &mut self.job else { return };
-            let rest = job.space().end.saturating_sub(*cursor);
-            if rest == 0 {
-                self.job = maker.make(&template, now).map(|job| (job, job.puzzle.begin()));
+            let Some((job, rest)) = &mut self.job else { return };
+            if rest.is_empty() {
+                let last = job.puzzle.last_nonces();
+                if rest.end == last.end || last.is_empty() {
+                    self.job = maker.make(&template, now).map(|job| (job, job.puzzle.first_nonces()));
+                } else {
+                    *rest = last;
+                }
                 continue;
             }
             if worker.leases.last().is_none_or(|last| last.job != *job) {
@@ -242,10 +246,9 @@ impl Leading {
             if jobs > MAX_JOBS {
                 return;
             }
-            let count = ((most - held) / unit * unit).min(rest);
-            let range = NonceRange::new(*cursor, *cursor + count);
-            let bits = WitnessBits::for_job(job, count);
-            (*cursor, held) = (range.end, held + count);
+            let range = rest.take_front((most - held) / unit * unit);
+            let bits = WitnessBits::for_job(job, range.len());
+            held += range.len();
             self.leases += 1;
             worker.leases.push(Granted { number: self.leases, sequence: self.sequence, job: *job, range, bits });
         }

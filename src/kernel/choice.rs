@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::self_test::measuring_job;
 use super::{Kernel, Prepared, SelfTestError, available, self_test};
-use crate::work::NonceRange;
 
 /// A turn: long enough for the clock, short enough that four kernels and five turns take some twenty milliseconds (a turn is one batch
 /// at least). As much again goes into the self-tests of all variants and the choice among them.
@@ -97,7 +96,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
 /// Nonces per second that `kernel` does on a job that it has prepared, in one turn of at least `turn`.
 pub(crate) fn rate(kernel: &dyn Kernel, prepared: &Prepared, turn: Duration, clock: Clock) -> f64 {
     let job = prepared.job();
-    let mut rest = NonceRange::new(job.puzzle.begin(), job.space().end);
+    let mut rest = job.puzzle.first_nonces();
     let (begin, mut hashes) = (clock(), 0);
     loop {
         let batch = rest.take_front(kernel.batch());

@@ -54,13 +54,19 @@ impl Puzzle {
         }
     }
 
-    /// The nonce with which a search that need not cover the whole space best begins. A text's nonces of eight and more digits, which are
-    /// nearly all, are hashed side by side; shorter ones are hashed one by one, at a quarter of the speed.
-    pub fn begin(&self) -> u64 {
+    /// The nonces with which a search best begins: those of a text that have eight digits or more. They are nearly all, and are hashed at
+    /// full speed; the shortest are hashed at a quarter of it.
+    pub fn first_nonces(&self) -> NonceRange {
+        let NonceRange { start, end } = self.space();
         match self {
-            Self::Text(_) => 10_000_000,
-            Self::Header(_) => self.space().start,
+            Self::Text(_) => NonceRange::new(10_000_000, end),
+            Self::Header(_) => NonceRange::new(start, end),
         }
+    }
+
+    /// The rest of the space, if there is any.
+    pub fn last_nonces(&self) -> NonceRange {
+        NonceRange::new(self.space().start, self.first_nonces().start)
     }
 
     /// Appends bytes that no other puzzle appends, for a job's name.
@@ -105,6 +111,16 @@ mod tests {
                 assert_eq!((1..).find(|&nonce| puzzle.check(nonce, target).is_some()), Some(first));
             }
         }
+    }
+
+    #[test]
+    fn first_and_last_nonces_are_the_space() {
+        let text = text(TIMESTAMP, Hashing::Double);
+        assert_eq!(text.first_nonces(), NonceRange::new(10_000_000, 2_000_000_001));
+        assert_eq!(text.last_nonces(), NonceRange::new(1, 10_000_000));
+        let header = header(0);
+        assert_eq!(header.first_nonces(), header.space());
+        assert!(header.last_nonces().is_empty());
     }
 
     #[test]

@@ -90,10 +90,11 @@ fn the_next_job_begins_where_one_is_used_up() {
     // Its leases are lost, and the next ones do not fill the room that it has.
     let next = scene.report(2, |report| report.held = None).unwrap();
     let most = (1 << 30) / 100 * 100;
-    let end = 2_000_000_001 - BEFORE;
-    let rest = end - (101 + most);
-    assert_eq!(ranges(Some(next.clone())), [(101 + most, end), (1, 1 + ((1 << 30) - rest) / 100 * 100)]);
-    assert_eq!(next.leases.iter().map(|lease| lease.job).collect::<Vec<_>>(), [0, 1]);
+    let (begin, end) = (BEFORE + 1, 2_000_000_001);
+    let rest = end - (begin + 100 + most);
+    let of_next = ((1 << 30) - rest - BEFORE) / 100 * 100;
+    let leases: Vec<_> = next.leases.iter().map(|lease| (lease.job, lease.range.start, lease.range.end)).collect();
+    assert_eq!(leases, [(0, end - rest, end), (0, 1, begin), (1, begin, begin + of_next)], "short nonces come last");
     assert_eq!(next.jobs[0], first.jobs[0]);
     assert_ne!(next.jobs[1], first.jobs[0]);
 }

@@ -1,8 +1,8 @@
-//! The text puzzle, double hash, nonces of 8 to 10 digits: all but 0.5 % of its space.
+//! The text puzzle, double hash, nonces of 7 to 10 digits: all but 0.05 % of its space.
 //!
-//! The lowest four digits differ from lane to lane. They stand in words 1 and 2 of the second block, whatever the number of
-//! digits, so one program serves them all: their ASCII digits come from a table of the 10,000 four-digit groups, one for each
-//! number of digits, which the whole process shares; everything else is worked out once for 10,000 nonces.
+//! The lowest four digits, or three of seven, differ from lane to lane. They stand in words 1 and 2 of the second block, whatever the
+//! number of digits, so one program serves them all: their ASCII digits come from a table of all groups of so many digits, one for each
+//! length of a nonce, which the whole process shares; everything else is worked out once for the row of nonces that differ in these digits.
 //!
 //! Shorter nonces, and single hashes, go the portable way.
 
@@ -15,8 +15,10 @@ use crate::kernel::Candidates;
 use crate::kernel::blocks::{text_block, text_midstate, words};
 use crate::work::{NonceRange, TextPuzzle};
 
-/// The nonces that one table serves.
-const ROW: u64 = 10_000;
+/// The nonces of so many digits that one table serves: those that differ in the last digits, but for the first four, which stand in word 0.
+const fn row(digits: usize) -> u64 {
+    if digits < 8 { 1_000 } else { 10_000 }
+}
 
 /// Tables that are made at once: 8 KB of them.
 const ROWS: usize = 16;
@@ -58,8 +60,11 @@ impl Candidates for Text {
 
 impl Text {
     fn scan_digits(&self, digits: usize, range: NonceRange, candidates: &mut Vec<u64>) {
-        let lanes = self.code.lanes() as u64;
+        let (lanes, row) = (self.code.lanes() as u64, row(digits));
         let vectors = self.digits.vectors(digits);
+        // The last batch of a row may have lanes too many. They repeat the row's first nonces, under names that the reference path refuses.
+        let batches_a_row = row.div_ceil(lanes);
+        let place = |nonce: u64| nonce / row * batches_a_row + nonce % row / lanes;
         let mut found = |batch, mask| {
             name_lanes(batch, mask, 1, |nonce| candidates.extend(range.contains(nonce).then_some(nonce)));
         };
@@ -67,20 +72,17 @@ impl Text {
         let midstate = text_midstate(&self.puzzle);
         let mut rest = range;
         while !rest.is_empty() {
-            let rows = rest.take_front(ROWS as u64 * ROW - rest.start % ROW);
-            let first = rows.start / ROW;
+            let rows = rest.take_front(ROWS as u64 * row - rest.start % row);
+            let mut begin = rows.start / row * row;
             let tables: Vec<_> =
-                (first..rows.end.div_ceil(ROW)).map(|row| self.table(digits, &midstate, row)).collect();
-            // Rows are whole vectors, so batches do not straddle them.
-            let mut nonce = rows.start - rows.start % lanes;
-            let (mut table, mut vectors_at) = (0, 2 * (nonce % ROW) as u32);
-            let batches = (rows.end - nonce).div_ceil(lanes);
+                (rows.start / row..rows.end.div_ceil(row)).map(|high| self.table(digits, &midstate, high)).collect();
+            let (mut table, mut at) = (0, rows.start % row / lanes);
+            let batches = place(rows.end - 1) - place(rows.start) + 1;
             let next = || {
-                let batch = Batch { table, vectors: vectors_at, word: 0, nonce };
-                nonce += lanes;
-                vectors_at += 2 * lanes as u32;
-                if vectors_at == 2 * ROW as u32 {
-                    (table, vectors_at) = (table + 1, 0);
+                let batch = Batch { table, vectors: (2 * lanes * at) as u32, word: 0, nonce: begin + lanes * at };
+                at += 1;
+                if at == batches_a_row {
+                    (table, at, begin) = (table + 1, 0, begin + row);
                 }
                 batch
             };
@@ -89,11 +91,11 @@ impl Text {
         }
     }
 
-    /// The table for the nonces that begin with the digits of `row`.
-    fn table(&self, digits: usize, midstate: &[u32; 8], row: u64) -> Table {
+    /// The table for the row of nonces that begin with the digits of `high`.
+    fn table(&self, digits: usize, midstate: &[u32; 8], mut high: u64) -> Table {
         let mut block = text_block(&self.puzzle, digits);
-        let mut high = row;
-        for byte in block[..digits - 4].iter_mut().rev() {
+        let low = row(digits).ilog10() as usize;
+        for byte in block[..digits - low].iter_mut().rev() {
             *byte = b'0' + (high % 10) as u8;
             high /= 10;
         }
@@ -105,15 +107,15 @@ impl Text {
     }
 }
 
-/// The ASCII digits of the four-digit groups as they stand in words 1 and 2: a vector of each word for each batch of groups.
+/// The ASCII digits of the lowest digits as they stand in words 1 and 2: a vector of each word for each batch of a row.
 pub(crate) struct Digits {
     lanes: usize,
     tables: [OnceLock<Vectors>; Self::MOST - Self::FEWEST + 1],
 }
 
 impl Digits {
-    /// Nonces of fewer digits have their lowest four elsewhere.
-    const FEWEST: usize = 8;
+    /// Of shorter nonces too few digits stand in words 1 and 2.
+    const FEWEST: usize = 7;
     /// As many as the text puzzle's nonces have.
     const MOST: usize = 10;
 
@@ -125,11 +127,12 @@ impl Digits {
     /// The vectors for nonces of so many digits.
     fn vectors(&self, digits: usize) -> &Vectors {
         self.tables[digits - Self::FEWEST].get_or_init(|| {
-            Vectors::from_fn(2 * ROW as usize, |place| {
+            let row = row(digits) as usize;
+            Vectors::from_fn(2 * row.next_multiple_of(self.lanes), |place| {
                 let (vector, lane) = (place / self.lanes, place % self.lanes);
-                let group = vector / 2 * self.lanes + lane;
+                let (group, low) = ((vector / 2 * self.lanes + lane) % row, row.ilog10() as usize);
                 // The digits begin in word 1, and end in word 2 if there are more than eight.
-                let ascii = format!("{group:04}").bytes().fold(0, |word, digit| word << 8 | u64::from(digit));
+                let ascii = format!("{group:0low$}").bytes().fold(0, |word, digit| word << 8 | u64::from(digit));
                 let both = ascii << (64 - 8 * (digits - 4));
                 if vector % 2 == 0 { (both >> 32) as u32 } else { both as u32 }
             })

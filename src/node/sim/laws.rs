@@ -128,6 +128,10 @@ impl Laws {
             if self.ending.get(&id).is_some_and(|&(_, ending)| ending == round) {
                 self.broken = Some(format!("{id:?} leases of {round:?} while it submits its solution"));
             }
+            let puzzle = &assign.jobs[usize::from(lease.job)].puzzle;
+            // A text's shortest nonces come after the others.
+            let is_last = puzzle.last_nonces().covers(&lease.range);
+            let begin = lease.range.start + if is_last { puzzle.space().end } else { 0 };
             let job = assign.jobs[usize::from(lease.job)].id();
             let (owner, cursor) = self.jobs.entry(job).or_insert((assign.reign, 0));
             if *owner != assign.reign {
@@ -135,10 +139,10 @@ impl Laws {
                 self.broken = Some(text);
             }
             let (known_job, end) = *self.leases.entry((assign.reign, lease.number)).or_insert_with(|| {
-                if lease.range.start < *cursor {
+                if begin < *cursor {
                     self.broken = Some(format!("{id:?} leases {lease:?} of {job:?} twice, to {cursor}"));
                 }
-                *cursor = lease.range.end;
+                *cursor = begin + lease.range.len();
                 (job, lease.range.end)
             });
             if (known_job, end) != (job, lease.range.end) {
