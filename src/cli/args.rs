@@ -374,13 +374,25 @@ pub(super) struct PeerAddress {
     pub(super) address: String,
 }
 
+impl PeerAddress {
+    /// A peer at `host:port`.
+    pub(super) fn new(id: NodeId, address: &str) -> Result<Self, String> {
+        let is_address =
+            |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
+        if !address.rsplit_once(':').is_some_and(is_address) {
+            return Err(format!("expected an address like 10.0.0.2:7702 or host.example:7702, got {address:?}"));
+        }
+        Ok(Self { id, address: address.to_owned() })
+    }
+}
+
 impl FromStr for PeerAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (id, address) = text.split_once('=').ok_or("expected ID=ADDR, like 2=10.0.0.2:7702")?;
         let id = id.parse().map_err(|error: crate::cluster::NodeIdError| error.to_string())?;
-        Ok(Self { id, address: address.to_owned() })
+        Self::new(id, address)
     }
 }
 

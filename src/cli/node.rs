@@ -33,7 +33,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let registration = registry.register(id, transport.local_address(), since_1970().as_secs())?;
     let config = Config {
         id,
-        peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Fixed(peers) },
+        peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Named(peers) },
         heartbeat,
         kernel,
         threads,

@@ -26,8 +26,8 @@ const FIRST_PORT: u32 = 7700;
 pub(super) struct NodeSettings {
     pub(super) id: NodeId,
     pub(super) listen: SocketAddr,
-    /// If empty, the servers are those registered on this machine.
-    pub(super) peers: BTreeMap<NodeId, SocketAddr>,
+    /// The other servers, each `host:port`. If empty, they are those registered on this machine.
+    pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
     pub(super) certs: PathBuf,
     pub(super) hashing: args::Hashing,
@@ -95,24 +95,26 @@ impl NodeSettings {
     /// unknown setting.
     pub(super) fn resolve(args: args::Node) -> anyhow::Result<Self> {
         let file = args.config.as_deref().map(File::read).transpose()?.unwrap_or_default();
-        let in_file = |error: NodeIdError| {
+        let in_file = |error: String| {
             let path = args.config.as_deref().unwrap_or(Path::new("")).display();
             usage(format_args!("{path}: {error}"))
         };
-        let from_file = file.id.map(NodeId::try_from).transpose().map_err(in_file)?;
+        let from_file = file.id.map(NodeId::try_from).transpose().map_err(|error| in_file(error.to_string()))?;
         let id = args.id.or(from_file).ok_or_else(|| usage("expected --id ID, this server's number from 1"))?;
         let asked = args::items(args.peers);
         let named = match asked.is_empty() {
             false => asked,
             true => {
                 let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
-                    Ok(PeerAddress { id: id.parse().map_err(in_file)?, address: address.clone() })
+                    let id = id.parse().map_err(|error: NodeIdError| in_file(error.to_string()))?;
+                    PeerAddress::new(id, address).map_err(in_file)
                 };
                 file.peers.iter().map(peer).collect::<anyhow::Result<_>>()?
             }
         };
         let peers = peers(named)?;
-        let listen = args.listen.or(file.listen).or(peers.get(&id).copied()).unwrap_or(default_listen(id));
+        let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
+        let listen = args.listen.or(file.listen).or(own).unwrap_or(default_listen(id));
         let heartbeat = match (args.heartbeat, file.heartbeat) {
             (Some(heartbeat), _) => heartbeat,
             (None, Some(text)) => {
@@ -127,21 +129,7 @@ impl NodeSettings {
         }
         let pool = args.pool.or(file.pool).unwrap_or_else(|| "headframe".to_owned());
         check_pool_name(&pool).map_err(|error| usage(format_args!("--pool: {error}")))?;
-        if listen.ip().is_loopback()
-            && let Some((peer, address)) = peers.iter().find(|(_, address)| !address.ip().is_loopback())
-        {
-            return Err(usage(format_args!(
-                "peer {peer} at {address} cannot reach {listen}: name an address of this machine that it can reach, like --listen 0.0.0.0:{}",
-                listen.port()
-            )));
-        }
-        if let Some(own) =
-            peers.get(&id).filter(|own| **own != listen && listen.port() != 0 && !listen.ip().is_unspecified())
-        {
-            tracing::warn!(
-                "this node listens on {listen}, but its own entry among the peers is {own}: correct one of them"
-            );
-        }
+        check_listen(id, listen, &peers)?;
         Ok(Self {
             id,
             listen,
@@ -161,20 +149,43 @@ impl NodeSettings {
     }
 }
 
-/// Looks every address up.
-fn peers(named: Vec<PeerAddress>) -> anyhow::Result<BTreeMap<NodeId, SocketAddr>> {
+/// The peers by their ids.
+fn peers(named: Vec<PeerAddress>) -> anyhow::Result<BTreeMap<NodeId, String>> {
     let mut peers = BTreeMap::new();
     for PeerAddress { id, address } in named {
-        let found = address.to_socket_addrs().map_err(|error| {
-            usage(format_args!("peer {id}: expected an address like 10.0.0.2:7702, got {address:?}: {error}"))
-        })?;
-        let first = found.into_iter().next();
-        let first = first.ok_or_else(|| usage(format_args!("peer {id}: {address:?} has no address")))?;
-        if peers.insert(id, first).is_some() {
+        if peers.insert(id, address).is_some() {
             return Err(usage(format_args!("peer {id} is named twice; every server has an id of its own")));
         }
     }
     Ok(peers)
+}
+
+/// The address where this node listens, by its own entry among the peers.
+fn look_up(id: NodeId, own: &str) -> anyhow::Result<SocketAddr> {
+    let found = own.to_socket_addrs().map_err(|error| {
+        usage(format_args!("peer {id}, this node itself: expected an address like 10.0.0.2:7702, got {own:?}: {error}"))
+    })?;
+    found.into_iter().next().ok_or_else(|| usage(format_args!("peer {id}, this node itself: {own:?} has no address")))
+}
+
+/// Refuses addresses among which this node could reach nobody, and warns of one that contradicts another.
+fn check_listen(id: NodeId, listen: SocketAddr, peers: &BTreeMap<NodeId, String>) -> anyhow::Result<()> {
+    // A name may mean any address.
+    let known = peers.iter().filter_map(|(id, address)| Some((*id, address.parse::<SocketAddr>().ok()?)));
+    for (peer, address) in known {
+        if listen.ip().is_loopback() && !address.ip().is_loopback() && peer != id {
+            let port = listen.port();
+            return Err(usage(format_args!(
+                "peer {peer} at {address} cannot reach {listen}: name an address of this machine that it can reach, like --listen 0.0.0.0:{port}"
+            )));
+        }
+        if peer == id && address != listen && listen.port() != 0 && !listen.ip().is_unspecified() {
+            tracing::warn!(
+                "this node listens on {listen}, but its own entry among the peers is {address}: correct one of them"
+            );
+        }
+    }
+    Ok(())
 }
 
 fn default_listen(id: NodeId) -> SocketAddr {
@@ -232,10 +243,12 @@ mod tests {
     fn what_cannot_be_is_said() {
         let (_file, unknown) = config("id = 1\ncolour = 'red'");
         let (_file, zero) = config("id = 0");
+        let (_file, nowhere) = config("id = 1\npeers = { 2 = 'nowhere' }");
         for (words, told) in [
             (vec![], "expected --id"),
             (vec!["--id", "1", "--peer", "2=127.0.0.1:1", "--peer", "2=127.0.0.1:2"], "peer 2 is named twice"),
-            (vec!["--id", "1", "--peer", "2=nowhere"], "expected an address like"),
+            (vec!["--id", "1", "--peer", "1=name.invalid:1"], "expected an address like"),
+            (vec!["--config", &nowhere], "expected an address like"),
             (vec!["--config", "/nonexistent/headframe.toml"], "/nonexistent/headframe.toml"),
             (vec!["--config", &unknown], "colour"),
             (vec!["--config", &zero], "expected a node id from 1"),

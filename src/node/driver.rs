@@ -236,7 +236,7 @@ impl Driver {
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
-            self.members.want();
+            self.members.want(self.cluster.peers().any(|(_, state)| state.is_away()));
             self.actions.push_back(Action::Status);
         }
         if self.next_report <= instant {

@@ -9,12 +9,20 @@ use crate::transport::Member;
 /// The shortest time between two reads of the registry, for when many servers are back at once.
 const READ_EVERY: Duration = Duration::from_millis(100);
 
+/// Where the list comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Fixed,
+    /// Names, which are looked up again while somebody is missing.
+    Names,
+    Registry,
+}
+
 /// The list of servers.
 #[derive(Debug)]
 pub(crate) struct Members {
     servers: BTreeMap<NodeId, Member>,
-    /// Whether the list comes from the registry.
-    is_registered: bool,
+    source: Source,
     read: Option<Instant>,
     wanted: bool,
 }
@@ -23,12 +31,17 @@ impl Members {
     /// A list that does not change.
     pub(crate) fn fixed(servers: impl IntoIterator<Item = Member>) -> Self {
         let servers = servers.into_iter().map(|member| (member.id, member)).collect();
-        Self { servers, is_registered: false, read: None, wanted: false }
+        Self { servers, source: Source::Fixed, read: None, wanted: false }
     }
 
     /// The servers that are registered on this machine.
     pub(crate) fn registered() -> Self {
-        Self { servers: BTreeMap::new(), is_registered: true, read: None, wanted: true }
+        Self { servers: BTreeMap::new(), source: Source::Registry, read: None, wanted: true }
+    }
+
+    /// Servers by their names, whose addresses come at once and again when wanted.
+    pub(crate) fn named() -> Self {
+        Self { source: Source::Names, wanted: false, ..Self::registered() }
     }
 
     /// All servers.
@@ -41,15 +54,15 @@ impl Members {
         self.wanted |= !is_up;
     }
 
-    /// Asks for the registry to be read as soon as it may.
-    pub(crate) fn want(&mut self) {
-        self.wanted = true;
+    /// Time has passed: asks for the list to be read as soon as it may, which names need only if somebody is missing.
+    pub(crate) fn want(&mut self, is_anybody_missing: bool) {
+        self.wanted |= self.source == Source::Registry || is_anybody_missing;
     }
 
-    /// Whether the registry is to be read now. If so, the caller has to read it.
+    /// Whether the list is to be read now. If so, the caller has to read it.
     pub(crate) fn take_wish(&mut self, now: Instant) -> bool {
         let may = self.read.is_none_or(|read| now >= read + READ_EVERY);
-        let wish = self.is_registered && self.wanted && may;
+        let wish = self.source != Source::Fixed && self.wanted && may;
         if wish {
             (self.read, self.wanted) = (Some(now), false);
         }
@@ -96,7 +109,12 @@ mod tests {
         assert!(!members.take_wish(now + READ_EVERY / 2));
         assert!(members.take_wish(now + READ_EVERY));
         let mut fixed = Members::fixed([member(1, 1)]);
-        fixed.want();
+        fixed.want(true);
         assert!(!fixed.take_wish(now));
+        let mut named = Members::named();
+        named.want(false);
+        assert!(!named.take_wish(now), "everybody is there");
+        named.want(true);
+        assert!(named.take_wish(now));
     }
 }

@@ -18,6 +18,7 @@ mod event_queue;
 pub(crate) mod feed;
 pub(crate) mod members;
 mod meter;
+mod names;
 mod registrar;
 mod registry;
 mod run;
@@ -51,6 +52,8 @@ use crate::transport::Transport;
 pub enum Peers {
     /// These servers; this node may be among them.
     Fixed(BTreeMap<NodeId, SocketAddr>),
+    /// These servers, each `host:port`, which is looked up at the start and again while a server is missing.
+    Named(BTreeMap<NodeId, String>),
     /// Whoever is registered on this machine.
     Registered(Registry),
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{Action, Driver, Input, Now, Setup};
 use super::event_queue::EventQueue;
 use super::members::Members;
+use super::names::Names;
 use super::sessions::Sessions;
 use super::store::Store;
 use super::{Config, Peers, Status, TimedEvent, registrar};
@@ -38,10 +39,18 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
     let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
+    let (read, mut reads) = mpsc::channel(1);
+    let (list, mut servers) = mpsc::channel(1);
     let (registry, members) = match config.peers {
         Peers::Fixed(servers) => {
             let servers = servers.into_iter().map(|(id, address)| Member::headframe(id, address));
             (None, Members::fixed(servers))
+        }
+        Peers::Named(names) => {
+            let names = Names::new(names, config.transport.local_address());
+            let wishes = std::mem::replace(&mut reads, mpsc::channel(1).1);
+            tokio::spawn(names.run(wishes, list.clone()));
+            (None, Members::named())
         }
         Peers::Registered(registry) => {
             let mut members = Members::registered();
@@ -52,8 +61,6 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         }
     };
     let (status, statuses) = watch::channel(None);
-    let (read, reads) = mpsc::channel(1);
-    let (list, mut servers) = mpsc::channel(1);
     let registrar = tokio::spawn(registrar::run(config.registration, registry, statuses, reads, list));
 
     let start = now();

@@ -59,6 +59,15 @@ fn an_empty_variable_is_unset_and_lists_may_have_spaces_and_a_last_comma() {
 }
 
 #[test]
+fn an_unknown_name_is_told_and_mining_goes_on() {
+    let site = Site::with_certs(2);
+    let (_service, source) = site.service(&["--zeros", "1"]);
+    let ended = site.node(1, source, &["--peer", "2=name.invalid:7702", "--blocks", "2"]).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.err.matches("node 2: name.invalid:7702 has no address").count(), 1, "{ended:?}");
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_the_cure() {
     let site = Site::with_certs(2);
     site.run(&["node", "--id", "1", "--peer", "2=192.0.2.1:7702"])
