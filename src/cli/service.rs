@@ -11,9 +11,13 @@ use anyhow::Context;
 const INTERVAL: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
-    let zeros = zeros(args.zeros, args.interval);
+    let config = ServiceConfig {
+        store: args.store.clone(),
+        max_connections: args.max_connections,
+        ..ServiceConfig::new(args.listen, zeros(args.zeros, args.interval))
+    };
     runtime()?.block_on(async {
-        let service = bind(ServiceConfig { listen: args.listen, store: args.store.clone(), zeros })?;
+        let service = bind(config)?;
         let stop = until_signal()?;
         print(format_args!("block service at http://{}", service.local_addr()))?;
         service.run(stop).await;

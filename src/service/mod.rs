@@ -1,8 +1,8 @@
 //! The block web service that ships with Headframe: a chain of text-puzzle blocks, kept on disk, spoken to over HTTP.
 //!
 //! ```text
-//! accept -> http, legacy -> submission -> live -> chain, zeros      what is accepted, and what the next block needs
-//! (limits)  (hosts, body)   (field rules)      -> store             where it is kept
+//! accept, places -> http, legacy -> submission -> live -> chain, zeros      what is accepted, and what the next block needs
+//! (limits)          (hosts, body)   (field rules)      -> store             where it is kept
 //! ```
 //!
 //! Nothing here reads the time of day: a clock is handed to [`Service::bind`]. Everything that a client can grow has a limit written next
@@ -15,12 +15,14 @@ mod hosts;
 mod http;
 mod legacy;
 mod live;
+mod places;
 mod store;
 mod submission;
 mod zeros;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -34,6 +36,9 @@ pub use chain::{Block, ChainError};
 pub use store::StoreError;
 pub use zeros::Zeros;
 
+/// The most connections at the same time, unless the settings say otherwise.
+const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
 /// A block service's settings.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
@@ -43,6 +48,15 @@ pub struct ServiceConfig {
     pub store: Option<PathBuf>,
     /// How many zeros the next block needs.
     pub zeros: Zeros,
+    /// The most connections that are served at the same time.
+    pub max_connections: NonZeroUsize,
+}
+
+impl ServiceConfig {
+    /// A service without a file, for 64 connections.
+    pub fn new(listen: SocketAddr, zeros: Zeros) -> Self {
+        Self { listen, store: None, zeros, max_connections: MAX_CONNECTIONS }
+    }
 }
 
 /// Why a block service cannot start.
@@ -71,6 +85,7 @@ pub enum ServiceError {
 pub struct Service {
     listener: TcpListener,
     address: SocketAddr,
+    max_connections: NonZeroUsize,
     chain: Arc<LiveChain>,
 }
 
@@ -91,7 +106,7 @@ impl Service {
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let chain = LiveChain::open(config.store.as_deref(), config.zeros, clock)?;
-        Ok(Self { listener, address, chain: Arc::new(chain) })
+        Ok(Self { listener, address, max_connections: config.max_connections, chain: Arc::new(chain) })
     }
 
     /// The address that it listens on, with the port that was taken.
@@ -104,7 +119,7 @@ impl Service {
     pub async fn run(self, cancel: CancellationToken) {
         let router = http::router(Arc::clone(&self.chain), hosts::Hosts::of(self.address.ip()));
         match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => accept::serve(listener, router, cancel).await,
+            Ok(listener) => accept::serve(listener, router, self.max_connections, cancel).await,
             Err(error) => tracing::error!(address = %self.address, %error, "the runtime does not take the listener"),
         }
     }

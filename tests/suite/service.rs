@@ -31,10 +31,14 @@ struct Running {
 
 impl Running {
     fn start(zeros: Zeros, store: Option<&Path>) -> Self {
+        Self::with(config(zeros, store))
+    }
+
+    fn with(config: ServiceConfig) -> Self {
         let clock = Arc::new(AtomicU64::new(1_795_342_329));
         let hand = Arc::clone(&clock);
         let time = move || UNIX_EPOCH + Duration::from_secs(hand.load(Ordering::SeqCst));
-        let service = bind(config(zeros, store), time);
+        let service = bind(config, time);
         let address = service.local_addr();
         let cancel = CancellationToken::new();
         let task = tokio::spawn(service.run(cancel.clone()));
@@ -62,7 +66,7 @@ impl Running {
 }
 
 fn config(zeros: Zeros, store: Option<&Path>) -> ServiceConfig {
-    ServiceConfig { listen: "127.0.0.1:0".parse().unwrap(), store: store.map(Path::to_owned), zeros }
+    ServiceConfig { store: store.map(Path::to_owned), ..ServiceConfig::new("127.0.0.1:0".parse().unwrap(), zeros) }
 }
 
 /// A service on a store that another one has just closed. A process which some other test is starting at that moment has the file
@@ -361,6 +365,41 @@ async fn slow_and_idle_clients_do_not_keep_the_others_out() {
     let mut rest = Vec::new();
     let cut = tokio::time::timeout(PATIENCE, slow[0].read_to_end(&mut rest)).await;
     assert!(cut.is_ok(), "the slow client was not cut off");
+    service.stop().await;
+}
+
+/// A client that would like to keep its connection, and has an answer.
+async fn linger(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}") {
+        assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "no answer: {answer:?}");
+    }
+    stream
+}
+
+#[tokio::test]
+async fn more_lingering_clients_than_places_are_all_answered() {
+    let max_connections = 3.try_into().unwrap();
+    let service = Running::with(ServiceConfig { max_connections, ..config(Zeros::Fixed(1), None) });
+    // If each place were kept until it is idle for 5 s, this would take more than a minute.
+    let together: Vec<_> = (0..50).map(|_| tokio::spawn(linger(service.address))).collect();
+    let all = async {
+        for client in together {
+            drop(client.await.unwrap());
+        }
+        let mut lingering = Vec::new();
+        for _ in 0..50 {
+            lingering.push(linger(service.address).await);
+        }
+        lingering
+    };
+    let mut lingering = tokio::time::timeout(PATIENCE, all).await.expect("an answer for all");
+    // Nobody waits any more, so the last one keeps its connection.
+    let last = lingering.last_mut().unwrap();
+    last.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_ne!(last.read(&mut [0; 1]).await.unwrap(), 0);
     service.stop().await;
 }
 
