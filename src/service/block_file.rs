@@ -80,15 +80,17 @@ impl BlockFile {
     fn check(&mut self) -> Result<Option<Block>, StoreError> {
         let mut newest: Option<Block> = None;
         loop {
-            let from = newest.as_ref().map_or(0, |newest| newest.height + 1);
+            let Some(from) = newest.as_ref().map_or(Some(0), |newest| newest.height.checked_add(1)) else {
+                return Ok(newest);
+            };
             let chunk = self.range(from, u64::MAX, CHUNK)?;
             if chunk.is_empty() {
                 return Ok(newest);
             }
             for block in chunk {
                 let below = newest.as_ref().map_or_else(genesis, Block::id);
-                let broken =
-                    |problem| StoreError::Broken { path: self.path.clone(), height: below.height + 1, problem };
+                let height = below.height.saturating_add(1);
+                let broken = |problem| StoreError::Broken { path: self.path.clone(), height, problem };
                 block.check_follows(below).map_err(broken)?;
                 newest = Some(block);
             }
