@@ -1,8 +1,9 @@
 //! The block web service that ships with Headframe: a chain of text-puzzle blocks, kept on disk, spoken to over HTTP.
 //!
 //! ```text
-//! accept, places -> http, legacy -> submission -> live -> chain, zeros      what is accepted, and what the next block needs
-//! (limits)          (hosts, body)   (field rules)      -> store             where it is kept
+//! accept, places -> http, legacy -> submission -> live -> chain, zeros           what is accepted, and what the next block needs
+//! (limits)          (hosts, body)   (field rules)      -> store                  where it is kept
+//!                                                         -> block_file, last_block
 //! ```
 //!
 //! Nothing here reads the time of day: a clock is handed to [`Service::bind`]. Everything that a client can grow has a limit written next
@@ -13,6 +14,7 @@ mod block_file;
 mod chain;
 mod hosts;
 mod http;
+mod last_block;
 mod legacy;
 mod live;
 mod places;

@@ -104,7 +104,8 @@ fn hash(submission: &Value) -> String {
     puzzle.digest(submission["nonce"].as_u64().unwrap()).to_string()
 }
 
-fn solve(block: &Value, pool: &str) -> Value {
+/// A submission of the block after `block`.
+pub(crate) fn solve(block: &Value, pool: &str) -> Value {
     json!({"prev": block["hash"], "timestamp": TIMESTAMP, "nonce": search(block, true), "pool": pool})
 }
 
@@ -312,6 +313,27 @@ async fn other_hosts_are_refused() {
         assert_eq!(answer.status, status, "{head}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
     }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_told_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, elsewhere) = (folder.path().join("chain.redb"), folder.path().join("elsewhere"));
+    let service = Running::start(Zeros::Fixed(1), Some(&store));
+    assert_eq!(get(service.address, "/readyz").await.0, 200);
+    std::fs::rename(&store, &elsewhere).unwrap();
+    let submission = solve(&service.block().await, "");
+    for _ in 0..2 {
+        let (status, answer) = get(service.address, "/readyz").await;
+        assert_eq!(status, 503);
+        assert!(answer["error"].as_str().unwrap().contains("chain.redb"), "{answer}");
+        assert_eq!(post_json(service.address, "/api/v1/block", &submission).await.0, 503);
+    }
+    assert!(!store.exists());
+    std::fs::rename(&elsewhere, &store).unwrap();
+    assert_eq!(get(service.address, "/readyz").await.0, 200);
+    assert_eq!(post_json(service.address, "/api/v1/block", &submission).await.0, 200);
     service.stop().await;
 }
 
