@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::places::{Place, Places};
+use super::refusals::{Reason, Refusals};
 
 /// The longest time until a request's head is complete. It ends idle connections, too.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -28,18 +29,32 @@ const GRACE: Duration = Duration::from_millis(500);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves `router` on at most `most` connections at the same time until `cancel`, and returns within [`GRACE`] after it.
-pub(super) async fn serve(listener: TcpListener, router: Router, most: NonZeroUsize, cancel: CancellationToken) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    most: NonZeroUsize,
+    refusals: &Refusals,
+    cancel: CancellationToken,
+) {
     let mut places = Places::new(most, cancel.clone());
     let (crowd, _) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let mut is_failing = false;
     loop {
         tokio::select! {
             () = cancel.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => drop(places.arrive(from.ip(), stream)),
+                Ok((stream, from)) => {
+                    is_failing = false;
+                    if places.arrive(from.ip(), stream).is_some() {
+                        refusals.note(Reason("too many connections"));
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
+                    if !std::mem::replace(&mut is_failing, true) {
+                        tracing::warn!(%error, "connections are not accepted");
+                    }
                     sleep(ACCEPT_PAUSE).await;
                 }
             },

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 
-use super::http::{Refusal, media_type, read};
+use super::http::{Refusal, media_type, read, refusal};
 use super::live::{LiveChain, Outcome};
 use super::submission;
 
@@ -35,10 +35,10 @@ pub(super) async fn submit(
     let status = match submission::from_form(&fields) {
         Err(_) => "incomplete",
         Ok(submission) => match chain.submit(submission).await? {
-            Outcome::Accepted { .. } => "success",
+            Outcome::Accepted { .. } => return Ok(Json(json!({"status": "success"})).into_response()),
             // Without a previous hash nothing is stale; another block that came first makes this one wrong.
             Outcome::Wrong | Outcome::Stale => "wrong",
         },
     };
-    Ok(Json(json!({"status": status})).into_response())
+    Ok(refusal(StatusCode::OK, status, json!({"status": status})))
 }

@@ -20,6 +20,7 @@ use crate::work::BlockId;
 pub(super) struct LiveChain {
     published: RwLock<Published>,
     store: Arc<Mutex<Store>>,
+    log_blocks: bool,
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -66,10 +67,11 @@ impl LiveChain {
     pub(super) fn open(
         store: Option<&Path>,
         zeros: Zeros,
+        log_blocks: bool,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Result<Self, ServiceError> {
         let (store, newest) = Store::open(store)?;
-        Ok(Self::new(store, newest, zeros, clock))
+        Ok(Self { log_blocks, ..Self::new(store, newest, zeros, clock) })
     }
 
     fn new(
@@ -80,7 +82,7 @@ impl LiveChain {
     ) -> Self {
         let difficulty = Difficulty::new(zeros, newest.as_ref(), milliseconds(clock()));
         let published = RwLock::new(Published { newest, difficulty, failure: None });
-        Self { published, store: Arc::new(Mutex::new(store)), clock: Box::new(clock) }
+        Self { published, store: Arc::new(Mutex::new(store)), log_blocks: true, clock: Box::new(clock) }
     }
 
     /// The block to build on, and the zeros that the next one needs.
@@ -169,6 +171,10 @@ impl LiveChain {
     fn publish(&self, block: Block) -> Outcome {
         self.recover();
         let (now, tip) = (self.now(), block.id());
+        if self.log_blocks {
+            let Block { height, hash, zeros, nonce, pool, .. } = &block;
+            tracing::info!(height, %hash, zeros, nonce, pool, "block accepted");
+        }
         self.write(|published| {
             published.difficulty.accept(&block);
             published.newest = Some(block);
@@ -264,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_block_is_kept_even_if_nobody_waits_for_the_answer() {
-        let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), || UNIX_EPOCH).unwrap());
+        let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), true, || UNIX_EPOCH).unwrap());
         let block = mined(1).remove(0);
         let mut submitted = Box::pin(chain.submit(submission(&block)));
         std::future::poll_fn(|cx| std::task::Poll::Ready(submitted.as_mut().poll(cx).is_ready())).await;

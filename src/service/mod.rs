@@ -3,7 +3,7 @@
 //! ```text
 //! accept, places -> http, legacy -> submission -> live -> chain, zeros           what is accepted, and what the next block needs
 //! (limits)          (hosts, body)   (field rules)      -> store                  where it is kept
-//!                                                         -> block_file, last_block
+//!     -> refusals       -> refusals                       -> block_file, last_block
 //! ```
 //!
 //! Nothing here reads the time of day: a clock is handed to [`Service::bind`]. Everything that a client can grow has a limit written next
@@ -18,6 +18,7 @@ mod last_block;
 mod legacy;
 mod live;
 mod places;
+mod refusals;
 mod store;
 mod submission;
 mod zeros;
@@ -27,12 +28,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::work::TargetError;
+use hosts::Hosts;
 use live::LiveChain;
+use refusals::Refusals;
 
 pub use chain::{Block, ChainError};
 pub use store::StoreError;
@@ -40,6 +43,9 @@ pub use zeros::Zeros;
 
 /// The most connections at the same time, unless the settings say otherwise.
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
+/// How often refusals are logged.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// A block service's settings.
 #[derive(Clone, Debug)]
@@ -52,12 +58,14 @@ pub struct ServiceConfig {
     pub zeros: Zeros,
     /// The most connections that are served at the same time.
     pub max_connections: NonZeroUsize,
+    /// Whether each accepted block is logged. Where nodes in the same process tell of their blocks, that would be twice.
+    pub log_blocks: bool,
 }
 
 impl ServiceConfig {
-    /// A service without a file, for 64 connections.
+    /// A service without a file, for 64 connections, that logs its blocks.
     pub fn new(listen: SocketAddr, zeros: Zeros) -> Self {
-        Self { listen, store: None, zeros, max_connections: MAX_CONNECTIONS }
+        Self { listen, store: None, zeros, max_connections: MAX_CONNECTIONS, log_blocks: true }
     }
 }
 
@@ -69,7 +77,7 @@ pub enum ServiceError {
     Zeros(#[from] TargetError),
     /// The interval to adapt to is too short.
     #[error("expected an interval of at least one millisecond between blocks, got {0:?}")]
-    Interval(std::time::Duration),
+    Interval(Duration),
     /// The address is in use, is not this machine's, or is not allowed.
     #[error("cannot listen on {address}: {reason}; choose another address, or stop what listens there")]
     Listen {
@@ -107,7 +115,7 @@ impl Service {
         let listener = TcpListener::bind(config.listen).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let chain = LiveChain::open(config.store.as_deref(), config.zeros, clock)?;
+        let chain = LiveChain::open(config.store.as_deref(), config.zeros, config.log_blocks, clock)?;
         Ok(Self { listener, address, max_connections: config.max_connections, chain: Arc::new(chain) })
     }
 
@@ -119,10 +127,22 @@ impl Service {
     /// Answers until `cancel`, then lets requests under way finish and ends within a second. Needs a tokio runtime with
     /// time and I/O.
     pub async fn run(self, cancel: CancellationToken) {
-        let router = http::router(Arc::clone(&self.chain), hosts::Hosts::of(self.address.ip()));
+        let refusals = Arc::new(Refusals::default());
+        let router = http::router(Arc::clone(&self.chain), Hosts::of(self.address.ip()), Arc::clone(&refusals));
+        let log = async {
+            loop {
+                tokio::time::sleep(LOG_PAUSE).await;
+                refusals.log();
+            }
+        };
         match tokio::net::TcpListener::from_std(self.listener) {
-            Ok(listener) => accept::serve(listener, router, self.max_connections, cancel).await,
+            Ok(listener) => tokio::select! {
+                () = accept::serve(listener, router, self.max_connections, &refusals, cancel) => {}
+                () = log => {}
+            },
             Err(error) => tracing::error!(address = %self.address, %error, "the runtime does not take the listener"),
         }
+        refusals.log();
+        tracing::info!(height = self.chain.next().0.height, "the block service has stopped");
     }
 }

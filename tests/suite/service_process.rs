@@ -1,8 +1,8 @@
-//! The block service as its operators have it: what a kill or a full disk leaves behind.
+//! The block service as its operators have it: what it logs, and what a kill or a full disk leaves behind.
 
 use std::net::SocketAddr;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::process::web::ask;
 use crate::process::{Process, Signal, Site, start};
@@ -23,6 +23,34 @@ fn next(service: SocketAddr) -> Value {
 
 fn submit(service: SocketAddr, submission: &Value) -> Value {
     ask(service, "POST", "/api/v1/block", &submission.to_string()).expect("a verdict")
+}
+
+#[test]
+fn blocks_refusals_and_the_end_are_logged() {
+    let site = Site::new();
+    let (service, address) = service(&site, &["--store", "chain"]);
+    let submission = solve(&next(address), "somebody");
+    assert_eq!(submit(address, &submission)["status"], "success");
+    for _ in 0..50 {
+        assert_eq!(submit(address, &submission)["status"], "stale");
+    }
+    assert_eq!(submit(address, &json!({}))["status"], "incomplete");
+    assert_eq!(ask(address, "GET", "/submit.php", "").unwrap()["status"], "incomplete");
+    assert!(ask(address, "GET", "/no/such/page", "").is_some());
+    let ended = service.end_by(Signal::TERM);
+    assert_eq!(ended.code, Some(0));
+    for told in [
+        "the chain was opened store=chain height=0 repaired=false",
+        "block accepted height=1",
+        "pool=\"somebody\"",
+        "refused reason=\"incomplete\" count=2",
+        "refused reason=\"Not Found\" count=1",
+        "the block service has stopped height=1",
+    ] {
+        assert!(ended.err.contains(told), "{told}: {}", ended.err);
+    }
+    // On a slow machine they may be logged in several lines, but not in fifty.
+    assert!(ended.err.matches("reason=\"stale\"").count() < 10, "{}", ended.err);
 }
 
 #[test]
