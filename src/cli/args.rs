@@ -173,6 +173,9 @@ pub(super) struct Service {
     /// The most connections that are served at the same time; more wait
     #[arg(long, value_name = "N", default_value = "64", env = "HEADFRAME_MAX_CONNECTIONS")]
     pub(super) max_connections: NonZeroUsize,
+    /// Answer to this name, too, as behind a proxy; repeatable [default: localhost and IP addresses only]
+    #[arg(long = "allow-host", value_name = "NAME", env = "HEADFRAME_ALLOW_HOST", value_delimiter = ',')]
+    pub(super) allowed_hosts: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -14,6 +14,7 @@ pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
     let config = ServiceConfig {
         store: args.store.clone(),
         max_connections: args.max_connections,
+        allowed_hosts: args.allowed_hosts.clone(),
         ..ServiceConfig::new(args.listen, zeros(args.zeros, args.interval))
     };
     runtime()?.block_on(async {
@@ -37,7 +38,7 @@ pub(super) fn zeros(fixed: Option<i64>, interval: Option<Duration>) -> Zeros {
 pub(super) fn bind(config: ServiceConfig) -> anyhow::Result<Service> {
     Service::bind(config, now)
         .map_err(|error| match error {
-            ServiceError::Zeros(_) | ServiceError::Interval(_) => usage(error),
+            ServiceError::Zeros(_) | ServiceError::Interval(_) | ServiceError::Host(_) => usage(error),
             other => other.into(),
         })
         .context("block service")

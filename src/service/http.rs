@@ -114,6 +114,8 @@ async fn ready(State(chain): State<Arc<LiveChain>>) -> Result<Response, Refusal>
 pub(super) enum Refusal {
     #[error("{0}")]
     Field(FieldError),
+    #[error("expected a request from a program or from this service's own pages, got one from a page of another site")]
+    CrossSite,
     #[error("expected a body of at most 65536 bytes, got more")]
     BodyTooLarge,
     #[error("the body broke off")]
@@ -126,6 +128,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
             Self::Field(_) | Self::BodyCut => StatusCode::BAD_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Chain(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -153,6 +156,13 @@ pub(super) async fn read(mut body: Body) -> Result<Bytes, Refusal> {
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Refuses what a page of another site makes a browser send. Browsers say so themselves: `none` means that the user has typed the address,
+/// and programs do not send this header.
+pub(super) fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    if sites.all(|site| site == "none" || site == "same-origin") { Ok(()) } else { Err(Refusal::CrossSite) }
 }
 
 fn incomplete(error: &FieldError) -> Response {

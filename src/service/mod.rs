@@ -38,6 +38,7 @@ use live::LiveChain;
 use refusals::Refusals;
 
 pub use chain::{Block, ChainError};
+pub use hosts::HostNameError;
 pub use store::StoreError;
 pub use zeros::Zeros;
 
@@ -58,6 +59,8 @@ pub struct ServiceConfig {
     pub zeros: Zeros,
     /// The most connections that are served at the same time.
     pub max_connections: NonZeroUsize,
+    /// Names or addresses by which the service is known behind a proxy; a request may name them as its host, with any port.
+    pub allowed_hosts: Vec<String>,
     /// Whether each accepted block is logged. Where nodes in the same process tell of their blocks, that would be twice.
     pub log_blocks: bool,
 }
@@ -65,7 +68,8 @@ pub struct ServiceConfig {
 impl ServiceConfig {
     /// A service without a file, for 64 connections, that logs its blocks.
     pub fn new(listen: SocketAddr, zeros: Zeros) -> Self {
-        Self { listen, store: None, zeros, max_connections: MAX_CONNECTIONS, log_blocks: true }
+        let (store, max_connections, allowed_hosts) = (None, MAX_CONNECTIONS, Vec::new());
+        Self { listen, store, zeros, max_connections, allowed_hosts, log_blocks: true }
     }
 }
 
@@ -78,6 +82,9 @@ pub enum ServiceError {
     /// The interval to adapt to is too short.
     #[error("expected an interval of at least one millisecond between blocks, got {0:?}")]
     Interval(Duration),
+    /// A host that is to be allowed is no host.
+    #[error(transparent)]
+    Host(#[from] HostNameError),
     /// The address is in use, is not this machine's, or is not allowed.
     #[error("cannot listen on {address}: {reason}; choose another address, or stop what listens there")]
     Listen {
@@ -96,6 +103,7 @@ pub struct Service {
     listener: TcpListener,
     address: SocketAddr,
     max_connections: NonZeroUsize,
+    hosts: Hosts,
     chain: Arc<LiveChain>,
 }
 
@@ -105,7 +113,8 @@ impl Service {
     /// `clock` gives the time of day: blocks are stamped with it, and the zeros adapt by it.
     ///
     /// # Errors
-    /// The zeros or the interval are impossible, the address cannot be listened on, or the store cannot be used or holds no whole chain.
+    /// The zeros or the interval are impossible, an allowed host is no host, the address cannot be listened on, or the store cannot be used or
+    /// holds no whole chain.
     pub fn bind(
         config: ServiceConfig,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
@@ -115,8 +124,9 @@ impl Service {
         let listener = TcpListener::bind(config.listen).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
+        let hosts = Hosts::new(address.ip(), config.allowed_hosts)?;
         let chain = LiveChain::open(config.store.as_deref(), config.zeros, config.log_blocks, clock)?;
-        Ok(Self { listener, address, max_connections: config.max_connections, chain: Arc::new(chain) })
+        Ok(Self { listener, address, max_connections: config.max_connections, hosts, chain: Arc::new(chain) })
     }
 
     /// The address that it listens on, with the port that was taken.
@@ -128,7 +138,7 @@ impl Service {
     /// time and I/O.
     pub async fn run(self, cancel: CancellationToken) {
         let refusals = Arc::new(Refusals::default());
-        let router = http::router(Arc::clone(&self.chain), Hosts::of(self.address.ip()), Arc::clone(&refusals));
+        let router = http::router(Arc::clone(&self.chain), self.hosts, Arc::clone(&refusals));
         let log = async {
             loop {
                 tokio::time::sleep(LOG_PAUSE).await;

@@ -32,6 +32,7 @@ fn wrong_usage_is_refused_with_2_and_named() {
         ("node --id 1 --kernel abacus".into(), "no kernel \"abacus\" on this CPU; there are: "),
         ("service --zeros 3 --interval 3".into(), "cannot be used with"),
         ("service --max-connections 0".into(), "'--max-connections <N>'"),
+        ("service --allow-host mine.example:80".into(), "without scheme and port, got \"mine.example:80\""),
         ("service --interval 0".into(), "expected seconds from"),
         ("certs".into(), "--nodes"),
         ("certs --add 0".into(), "expected a node id"),

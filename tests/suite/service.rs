@@ -317,6 +317,40 @@ async fn other_hosts_are_refused() {
 }
 
 #[tokio::test]
+async fn allowed_hosts_are_answered() {
+    let allowed_hosts = vec!["mine.example".into()];
+    let service = Running::with(ServiceConfig { allowed_hosts, ..config(Zeros::Fixed(1), None) });
+    for (host, status) in [("Mine.Example", 200), ("mine.example:443", 200), ("localhost", 200), ("evil.example", 403)]
+    {
+        let request = format!("GET /livez HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert_eq!(exchange(service.address, request.as_bytes()).await.status, status, "{host}");
+    }
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_cannot_submit() {
+    let service = Running::start(Zeros::Fixed(0), None);
+    let asked = async |method: &str, site: &str| {
+        let head = format!("{method} /submit.php?timestamp={TIMESTAMP}&nonce=1 HTTP/1.1\r\nHost: localhost\r\n");
+        let request = format!("{head}{site}Connection: close\r\nContent-Length: 0\r\n\r\n");
+        exchange(service.address, request.as_bytes()).await.status
+    };
+    for method in ["GET", "POST"] {
+        for site in ["cross-site", "same-site", "anything"] {
+            assert_eq!(asked(method, &format!("Sec-Fetch-Site: {site}\r\n")).await, 403, "{method} {site}");
+        }
+        assert_eq!(asked(method, "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n").await, 403);
+    }
+    assert_eq!(service.block().await["height"], 0);
+    for site in ["", "Sec-Fetch-Site: none\r\n", "Sec-Fetch-Site: same-origin\r\n"] {
+        assert_eq!(asked("GET", site).await, 200, "{site}");
+    }
+    assert_eq!(service.block().await["height"], 3);
+    service.stop().await;
+}
+
+#[tokio::test]
 async fn a_store_that_is_gone_is_told_until_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (store, elsewhere) = (folder.path().join("chain.redb"), folder.path().join("elsewhere"));
