@@ -140,7 +140,7 @@ pub(super) fn switches(blocks: u64, zeros: i64) {
 
 async fn mine(blocks: u64, zeros: i64) -> (Moments, BTreeMap<NodeId, Moments>) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = ServiceConfig { listen: any, store: None, zeros: Zeros::Fixed(zeros) };
+    let config = ServiceConfig::new(any, Zeros::Fixed(zeros));
     let service = Service::bind(config, SystemTime::now).expect("a service");
     let (url, stop_service) = (format!("http://{}", service.local_addr()), CancellationToken::new());
     let service = tokio::spawn(service.run(stop_service.clone()));

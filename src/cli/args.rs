@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::LazyLock;
@@ -208,6 +209,12 @@ pub(super) struct Service {
     /// Adapt the zeros to one block every SECONDS [default: 3]
     #[arg(long, value_name = "SECONDS", env = "HEADFRAME_INTERVAL", value_parser = seconds)]
     pub(super) interval: Option<Duration>,
+    /// The most connections that are served at the same time; more wait
+    #[arg(long, value_name = "N", default_value = "64", env = "HEADFRAME_MAX_CONNECTIONS")]
+    pub(super) max_connections: NonZeroUsize,
+    /// Answer to this name, too, as behind a proxy; repeatable [default: localhost and IP addresses only]
+    #[arg(long = "allow-host", value_name = "NAME", env = "HEADFRAME_ALLOW_HOST", value_delimiter = ',')]
+    pub(super) allowed_hosts: Vec<String>,
 }
 
 #[derive(Args, Debug)]

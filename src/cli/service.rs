@@ -11,9 +11,14 @@ use anyhow::Context;
 const INTERVAL: Duration = Duration::from_secs(3);
 
 pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
-    let zeros = zeros(args.zeros, args.interval);
+    let config = ServiceConfig {
+        store: args.store.clone(),
+        max_connections: args.max_connections,
+        allowed_hosts: args.allowed_hosts.clone(),
+        ..ServiceConfig::new(args.listen, zeros(args.zeros, args.interval))
+    };
     runtime()?.block_on(async {
-        let service = bind(ServiceConfig { listen: args.listen, store: args.store.clone(), zeros })?;
+        let service = bind(config)?;
         let stop = until_signal()?;
         print(format_args!("block service at http://{}", service.local_addr()))?;
         service.run(stop).await;
@@ -33,7 +38,7 @@ pub(super) fn zeros(fixed: Option<i64>, interval: Option<Duration>) -> Zeros {
 pub(super) fn bind(config: ServiceConfig) -> anyhow::Result<Service> {
     Service::bind(config, now)
         .map_err(|error| match error {
-            ServiceError::Zeros(_) | ServiceError::Interval(_) => usage(error),
+            ServiceError::Zeros(_) | ServiceError::Interval(_) | ServiceError::Host(_) => usage(error),
             other => other.into(),
         })
         .context("block service")

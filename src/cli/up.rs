@@ -103,7 +103,11 @@ fn transports(args: &args::Up, ids: &[NodeId]) -> anyhow::Result<Vec<Arc<dyn Tra
 fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     let bind = |listen| {
         let zeros = service::zeros(args.zeros, None);
-        service::bind(ServiceConfig { listen, store: args.store.clone(), zeros })
+        service::bind(ServiceConfig {
+            store: args.store.clone(),
+            log_blocks: false,
+            ..ServiceConfig::new(listen, zeros)
+        })
     };
     let is_taken = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ServiceError::Listen { reason, .. }) if reason.kind() == io::ErrorKind::AddrInUse);
     match args.service_listen {

@@ -1,22 +1,27 @@
 //! The chain's file: a redb database with one table from height to block, a block being its JSON.
 //!
-//! A block is written in one transaction that is synced before it returns, so that `kill -9` and power cuts leave either
-//! the whole block or none of it. redb's handle is dead after the first failed read or write, so it is then dropped and
-//! the file opened anew at the next use: a disk that was full for a while costs refused blocks, not the service.
+//! A block is written in one transaction that is synced before it returns, so that `kill -9` and power cuts leave either the whole block or
+//! none of it. Against damage, the newest block is kept in [`last_block`](super::last_block), too.
+//!
+//! redb's handle is dead after the first failed read or write, so it is then dropped and the file opened anew at the next use: a disk that
+//! was full for a while costs refused blocks, not the service.
 //!
 //! Whether a write that failed reached the disk is unknown. The service answers that the block was not accepted, and the next block of that
 //! height overwrites it, since the height is the key. Only if the process ends before that may the file hold the block, which is a valid
 //! one.
 
-use std::fs::File;
+use std::fs::{self, File, Metadata};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use redb::backends::FileBackend;
 use redb::{
     Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableHandle,
 };
 
 use super::chain::{Block, genesis};
+use super::last_block::LastBlock;
 use super::store::StoreError;
 
 const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks");
@@ -29,33 +34,72 @@ const CHUNK: usize = 1000;
 /// A chain on disk.
 pub(super) struct BlockFile {
     path: PathBuf,
+    /// Which file it is, whatever file has the path by now.
+    id: FileId,
+    last: LastBlock,
     open: Opener,
     /// `None` after a failure.
     database: Option<Database>,
 }
 
-/// Opens the file. It is a parameter so that tests can make disks that fill up.
-type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send>;
+/// Makes a database of an open file. It is a parameter so that tests can make disks that fill up.
+type Opener = Box<dyn Fn(File) -> Result<Database, DatabaseError> + Send>;
+
+/// A file's device and inode.
+type FileId = (u64, u64);
 
 impl BlockFile {
     /// Opens the file, or creates it, and checks its chain. Gives the newest block, too.
     pub(super) fn open(path: &Path) -> Result<(Self, Option<Block>), StoreError> {
-        let created = !path.exists();
-        let opened = Self::open_with(path, Box::new(open_database))?;
-        if created {
-            // The file's name has to be on disk as well. A file system that cannot sync a folder does not need that.
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let _ = File::open(folder).and_then(|folder| folder.sync_all());
-        }
-        Ok(opened)
+        Self::open_with(path, Box::new(open_database))
     }
 
     fn open_with(path: &Path, open: Opener) -> Result<(Self, Option<Block>), StoreError> {
-        let database = open(path).map_err(|error| opening(path, error))?;
-        let mut file = Self { path: path.to_owned(), open, database: Some(database) };
+        match fs::metadata(path) {
+            Ok(found) if !found.is_file() => Err(unusable(path)(io::Error::other("it is no regular file"))),
+            Ok(found) if found.len() == 0 => Err(StoreError::Empty { path: path.to_owned() }),
+            Ok(_) => Self::read(path, existing(path).map_err(unusable(path))?, open),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path, open),
+            Err(error) => Err(unusable(path)(error)),
+        }
+    }
+
+    fn create(path: &Path, open: Opener) -> Result<(Self, Option<Block>), StoreError> {
+        let file = File::options().read(true).write(true).create_new(true).open(path).map_err(unusable(path))?;
+        Self::read(path, file, open).inspect_err(|_| {
+            // Half a store could not be opened the next time.
+            let _ = fs::remove_file(path);
+        })
+    }
+
+    fn read(path: &Path, file: File, open: Opener) -> Result<(Self, Option<Block>), StoreError> {
+        let id = identity(&file.metadata().map_err(unusable(path))?);
+        let database = open(file).map_err(|error| opening(path, error))?;
+        let beside = LastBlock::path_beside(path);
+        let last = LastBlock::open(beside.clone()).map_err(unusable(&beside))?;
+        let mut file = Self { path: path.to_owned(), id, last, open, database: Some(database) };
         file.claim()?;
-        let tip = file.check()?;
+        let found = file.check()?;
+        let lost = file.lost(found.as_ref())?;
+        // The files' names have to be on disk as well. A file system that cannot sync a folder does not need that.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        let (repaired, tip) = (lost.is_some(), lost.or(found));
+        let height = tip.as_ref().map_or(0, |tip| tip.height);
+        tracing::info!(store = %path.display(), height, repaired, "the chain was opened");
         Ok((file, tip))
+    }
+
+    /// The accepted block that the database has lost, which is then put back.
+    fn lost(&mut self, tip: Option<&Block>) -> Result<Option<Block>, StoreError> {
+        let last = self.last.read().map_err(unusable(&LastBlock::path_beside(&self.path)))?;
+        let tip = tip.map_or_else(genesis, Block::id);
+        let Some(last) = last.filter(|last| last.height > tip.height) else { return Ok(None) };
+        if last.check_follows(tip).is_err() {
+            return Err(StoreError::Lost { path: self.path.clone(), height: tip.height, last: last.height });
+        }
+        self.put(&last)?;
+        Ok(Some(last))
     }
 
     /// Makes the table, unless the database belongs to another program.
@@ -80,15 +124,17 @@ impl BlockFile {
     fn check(&mut self) -> Result<Option<Block>, StoreError> {
         let mut newest: Option<Block> = None;
         loop {
-            let from = newest.as_ref().map_or(0, |newest| newest.height + 1);
+            let Some(from) = newest.as_ref().map_or(Some(0), |newest| newest.height.checked_add(1)) else {
+                return Ok(newest);
+            };
             let chunk = self.range(from, u64::MAX, CHUNK)?;
             if chunk.is_empty() {
                 return Ok(newest);
             }
             for block in chunk {
                 let below = newest.as_ref().map_or_else(genesis, Block::id);
-                let broken =
-                    |problem| StoreError::Broken { path: self.path.clone(), height: below.height + 1, problem };
+                let height = below.height.saturating_add(1);
+                let broken = |problem| StoreError::Broken { path: self.path.clone(), height, problem };
                 block.check_follows(below).map_err(broken)?;
                 newest = Some(block);
             }
@@ -108,7 +154,7 @@ impl BlockFile {
                 blocks.insert(block.height, json.as_slice())?;
                 found
             };
-            // The file may have been replaced while it was closed after a failure. Never build on another chain.
+            // The file may have been written by others while it was closed after a failure. Never build on another chain.
             if below > 0 && found.as_deref().and_then(parse).is_none_or(|found| found.hash != block.prev) {
                 transaction.abort()?;
                 return Ok(false);
@@ -116,7 +162,10 @@ impl BlockFile {
             transaction.commit()?;
             Ok(true)
         })?;
-        if found { Ok(()) } else { Err(self.failed(format!("it no longer holds block {below}"))) }
+        if !found {
+            return Err(self.failed(format!("it no longer holds block {below}")));
+        }
+        self.last.write(block).map_err(|error| self.failed(error.to_string()))
     }
 
     /// See [`Store::range`](super::store::Store::range).
@@ -138,11 +187,19 @@ impl BlockFile {
         rows.into_iter().map(block).collect()
     }
 
-    /// Works on the database, opening it first if an earlier failure closed it.
+    /// Works on the database, opening it first if an earlier failure closed it. A file that is gone from its path would be written in
+    /// vain, so that is a failure, too.
     fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let found = fs::metadata(&self.path).map_err(|error| self.failed(error.to_string()))?;
+        if identity(&found) != self.id {
+            return Err(self.failed("another file has its name; put the chain's file back or start anew".into()));
+        }
         let database = match self.database.take() {
             Some(database) => database,
-            None => (self.open)(&self.path).map_err(|error| self.failed(error.to_string()))?,
+            None => {
+                let file = existing(&self.path).map_err(|error| self.failed(error.to_string()))?;
+                (self.open)(file).map_err(|error| self.failed(error.to_string()))?
+            }
         };
         let result = work(&database).map_err(|error| self.failed(error.to_string()))?;
         self.database = Some(database);
@@ -168,21 +225,37 @@ fn parse(json: &[u8]) -> Option<Block> {
     serde_json::from_slice(json).ok()
 }
 
+fn existing(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(path)
+}
+
+fn identity(file: &Metadata) -> FileId {
+    (file.dev(), file.ino())
+}
+
 /// Opens the database with redb's check of every page. Without it redb trusts a file that was altered, and may then panic.
-fn open_database(path: &Path) -> Result<Database, DatabaseError> {
+fn open_database(file: File) -> Result<Database, DatabaseError> {
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    builder.create(path)
+    builder.create_with_backend(FileBackend::new(file)?)
+}
+
+fn unusable(path: &Path) -> impl Fn(io::Error) -> StoreError {
+    |error| StoreError::Unusable { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn opening(path: &Path, error: DatabaseError) -> StoreError {
-    let path = path.to_owned();
     match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::Locked { path },
-        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
-            StoreError::Unusable { path, reason: error.to_string() }
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+            StoreError::Locked { path: path.to_owned() }
         }
-        other => StoreError::NotAChain { path, found: format!("something else or a damaged file ({other})") },
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            unusable(path)(error)
+        }
+        other => StoreError::NotAChain {
+            path: path.to_owned(),
+            found: format!("something else or a damaged file ({other})"),
+        },
     }
 }
 
@@ -193,7 +266,6 @@ pub(super) mod full_disk {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use redb::StorageBackend;
-    use redb::backends::FileBackend;
 
     use super::*;
 
@@ -231,15 +303,14 @@ pub(super) mod full_disk {
         }
     }
 
-    /// A new chain on such a disk.
-    pub(in crate::service) fn open(path: &Path, full: &Arc<AtomicBool>) -> BlockFile {
+    /// A chain on such a disk.
+    pub(in crate::service) fn open(path: &Path, full: &Arc<AtomicBool>) -> Result<BlockFile, StoreError> {
         let switch = Arc::clone(full);
-        let opener = move |path: &Path| {
-            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+        let opener = move |file: File| {
             let disk = Disk(FileBackend::new(file)?, Arc::clone(&switch));
             Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(disk)
         };
-        BlockFile::open_with(path, Box::new(opener)).expect("an empty disk").0
+        BlockFile::open_with(path, Box::new(opener)).map(|(file, _)| file)
     }
 }
 
@@ -251,9 +322,17 @@ mod tests {
     use super::*;
     use crate::service::chain::{ChainError, mined};
 
+    /// redb's header: its magic number, the sizes, and the two newest commits.
+    const HEADER: usize = 320;
+
+    fn database(path: &Path) -> Database {
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap();
+        open_database(file).unwrap()
+    }
+
     /// Writes rows as they are, whether or not they make a chain.
     fn write_rows(path: &Path, rows: &[(u64, Vec<u8>)]) {
-        let database = open_database(path).unwrap();
+        let database = database(path);
         let transaction = database.begin_write().unwrap();
         for (height, json) in rows {
             transaction.open_table(BLOCKS).unwrap().insert(height, json.as_slice()).unwrap();
@@ -287,7 +366,7 @@ mod tests {
     fn a_full_disk_refuses_blocks_until_there_is_room() {
         let (_folder, path) = temporary();
         let full = Arc::new(AtomicBool::new(false));
-        let mut file = full_disk::open(&path, &full);
+        let mut file = full_disk::open(&path, &full).unwrap();
         let blocks = mined(3);
         file.put(&blocks[0]).unwrap();
         full.store(true, Ordering::SeqCst);
@@ -302,6 +381,101 @@ mod tests {
         let (mut file, tip) = BlockFile::open(&path).unwrap();
         assert_eq!(tip.as_ref(), blocks.last());
         assert_eq!(file.range(1, 3, 10).unwrap(), blocks);
+    }
+
+    #[test]
+    fn a_first_start_without_room_leaves_no_file() {
+        let (_folder, path) = temporary();
+        let full = Arc::new(AtomicBool::new(true));
+        assert!(full_disk::open(&path, &full).is_err());
+        assert!(!path.exists());
+        full.store(false, Ordering::SeqCst);
+        assert!(full_disk::open(&path, &full).is_ok());
+    }
+
+    #[test]
+    fn no_damaged_byte_costs_the_newest_block() {
+        let (folder, path) = temporary();
+        let blocks = mined(3);
+        let (mut file, _) = BlockFile::open(&path).unwrap();
+        blocks.iter().for_each(|block| file.put(block).unwrap());
+        // What a process that is killed now leaves behind.
+        let bytes = fs::read(&path).unwrap();
+        let (damaged, last) = (folder.path().join("damaged"), LastBlock::path_beside(&path));
+        let open = |at: usize| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0xff;
+            fs::write(&damaged, bytes).unwrap();
+            BlockFile::open(&damaged)
+        };
+        let newest = blocks[2].hash.to_string();
+        let texts = (HEADER..bytes.len()).filter(|&at| bytes[at..].starts_with(newest.as_bytes()));
+        let (mut whole, mut mended) = (0, 0);
+        for at in (0..HEADER).step_by(7).chain(texts) {
+            let beside = LastBlock::path_beside(&damaged);
+            let _ = fs::remove_file(&beside);
+            let without = open(at).map(|(_, tip)| tip);
+            fs::copy(&last, &beside).unwrap();
+            match open(at) {
+                Ok((_, tip)) => {
+                    assert_eq!(tip.as_ref(), blocks.last(), "byte {at}");
+                    *if without.unwrap() == tip { &mut whole } else { &mut mended } += 1;
+                }
+                // A file that redb refuses is refused, and the operator knows.
+                Err(error) => assert!(without.is_err(), "byte {at}: {error}"),
+            }
+        }
+        assert!(whole > 0 && mended > 0, "{whole} times nothing was lost, {mended} times it was mended");
+    }
+
+    #[test]
+    fn a_chain_that_ends_blocks_before_the_newest_is_refused() {
+        let (_folder, path) = temporary();
+        let blocks = mined(3);
+        let (mut file, _) = BlockFile::open(&path).unwrap();
+        file.put(&blocks[0]).unwrap();
+        let older = fs::read(&path).unwrap();
+        blocks[1..].iter().for_each(|block| file.put(block).unwrap());
+        drop(file);
+        fs::write(&path, older).unwrap();
+        let Err(error) = BlockFile::open(&path) else { panic!("opened a chain that has lost blocks") };
+        assert!(matches!(error, StoreError::Lost { height: 1, last: 3, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_gone_or_replaced_is_not_written() {
+        let (folder, path) = temporary();
+        let elsewhere = folder.path().join("elsewhere");
+        let blocks = mined(2);
+        let (mut file, _) = BlockFile::open(&path).unwrap();
+        file.put(&blocks[0]).unwrap();
+        fs::rename(&path, &elsewhere).unwrap();
+        assert!(matches!(file.put(&blocks[1]), Err(StoreError::Failed { .. })));
+        assert!(!path.exists());
+        fs::copy(&elsewhere, &path).unwrap();
+        let error = file.put(&blocks[1]).unwrap_err();
+        assert!(error.to_string().contains("another file has its name"), "{error}");
+        fs::rename(&elsewhere, &path).unwrap();
+        file.put(&blocks[1]).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_and_opened_never() {
+        let (folder, path) = temporary();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for path in [path.as_path(), folder.path(), Path::new("/dev/null"), Path::new("/dev/zero")] {
+            let Err(error) = BlockFile::open(path) else { panic!("opened {path:?}") };
+            assert!(error.to_string().contains("it is no regular file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_file_is_no_new_chain() {
+        let (_folder, path) = temporary();
+        fs::write(&path, "").unwrap();
+        let Err(error) = BlockFile::open(&path) else { panic!("opened an empty file") };
+        assert!(matches!(error, StoreError::Empty { .. }) && error.to_string().contains("remove it"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
     #[test]
@@ -351,7 +525,7 @@ mod tests {
     #[test]
     fn somebody_elses_database_is_left_alone() {
         let (_folder, path) = temporary();
-        let database = open_database(&path).unwrap();
+        let database = database(&path);
         let transaction = database.begin_write().unwrap();
         transaction.open_table(TableDefinition::<u64, u64>::new("accounts")).unwrap();
         transaction.commit().unwrap();

@@ -51,6 +51,9 @@ pub(super) enum Judgement {
 /// Why a block does not follow the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
+    /// The one before has the greatest height that there is.
+    #[error("expected no block above the greatest height, {}", u64::MAX)]
+    End,
     /// A block is missing, or there is one too many.
     #[error("expected height {expected}, found {found}")]
     Height {
@@ -93,13 +96,15 @@ pub(super) fn genesis() -> BlockId {
 /// Judges a submission for the block after `tip`, which needs `zeros`; `now` is in milliseconds since 1970.
 pub(super) fn judge(tip: BlockId, zeros: u32, submission: &Submission, now: u64) -> Judgement {
     let &Submission { prev, timestamp, nonce, ref pool } = submission;
+    // After the greatest height the chain has ended, which takes longer than anybody will wait.
+    let Some(height) = tip.height.checked_add(1) else { return Judgement::Stale };
     if prev.is_some_and(|prev| prev != tip.hash) {
         return Judgement::Stale;
     }
     let solved = target(zeros).ok().and_then(|target| puzzle(tip.hash, timestamp).check(nonce, target));
     match solved {
         Some(hash) if TEXT_NONCES.contains(nonce) => Judgement::Success(Block {
-            height: tip.height + 1,
+            height,
             prev: tip.hash,
             hash,
             nonce,
@@ -120,7 +125,7 @@ impl Block {
 
     /// Checks that it is a valid block which follows `before`.
     pub(super) fn check_follows(&self, before: BlockId) -> Result<(), ChainError> {
-        let expected = before.height + 1;
+        let expected = before.height.checked_add(1).ok_or(ChainError::End)?;
         if self.height != expected {
             return Err(ChainError::Height { expected, found: self.height });
         }
@@ -210,6 +215,18 @@ mod tests {
         assert_eq!(judge(tip(), 4, &submission(Some(tip().hash), 4750), 0), Judgement::Wrong);
         assert_eq!(judge(tip(), 3, &submission(None, 4751), 0), Judgement::Wrong);
         assert_eq!(judge(tip(), 3, &submission(Some(genesis().hash), 4750), 0), Judgement::Stale);
+    }
+
+    #[test]
+    fn the_greatest_height_is_the_last() {
+        let almost = BlockId { height: u64::MAX - 1, ..tip() };
+        let Judgement::Success(last) = judge(almost, 0, &submission(None, 1), 0) else { panic!("not accepted") };
+        assert_eq!((last.height, last.check_follows(almost)), (u64::MAX, Ok(())));
+        assert_eq!(judge(last.id(), 0, &submission(None, 1), 0), Judgement::Stale);
+        for height in [0, 1, u64::MAX] {
+            let above = Block { height, ..last.clone() };
+            assert_eq!(above.check_follows(last.id()), Err(ChainError::End));
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Which `Host` a request may name. A web page can make a browser talk to this machine under a name of the page's own choice (DNS
-//! rebinding). So names are refused, except `localhost`.
+//! rebinding). So names are refused, except `localhost` and those that the operator allows.
 
 use std::net::IpAddr;
 
@@ -7,8 +7,10 @@ use axum::http::uri::Authority;
 use axum::http::{Request, Version, header};
 
 /// The hosts that a service answers to, with any port.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Hosts {
+    /// More hosts, as the operator has written them.
+    names: Vec<String>,
     /// Whether other machines can reach the service. They may then name any IP address: behind a router, the address that they use is not
     /// known here, and an IP address cannot be rebound.
     any_address: bool,
@@ -21,18 +23,32 @@ pub(super) enum HostError {
     Count(usize),
     #[error("expected a Host header like 127.0.0.1:8480")]
     Malformed,
-    #[error("expected localhost or an IP address that this service listens on as the Host, got another one")]
+    #[error(
+        "expected localhost, an IP address that this service listens on, or an allowed name as the Host, got another one"
+    )]
     Refused,
 }
 
+/// Names that are allowed have to be hosts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a host to allow like mine.example, without scheme and port, got {0:?}")]
+pub struct HostNameError(String);
+
 impl Hosts {
-    /// The hosts of a service that listens on `address`.
-    pub(super) fn of(address: IpAddr) -> Self {
-        Self { any_address: !address.is_loopback() }
+    /// The hosts of a service that listens on `address`, and that others know by `names`.
+    ///
+    /// # Errors
+    /// The first of `names` that is no host.
+    pub(super) fn new(address: IpAddr, names: Vec<String>) -> Result<Self, HostNameError> {
+        let is_host = |name: &String| name.parse().is_ok_and(|authority: Authority| authority.host() == name);
+        match names.iter().find(|name| !is_host(name)) {
+            Some(other) => Err(HostNameError(other.clone())),
+            None => Ok(Self { names, any_address: !address.is_loopback() }),
+        }
     }
 
     /// Checks the `Host` header, and the host in the request line if there is one.
-    pub(super) fn check<B>(self, request: &Request<B>) -> Result<(), HostError> {
+    pub(super) fn check<B>(&self, request: &Request<B>) -> Result<(), HostError> {
         if let Some(authority) = request.uri().authority() {
             self.check_authority(authority)?;
         }
@@ -49,7 +65,7 @@ impl Hosts {
         }
     }
 
-    fn check_authority(self, authority: &Authority) -> Result<(), HostError> {
+    fn check_authority(&self, authority: &Authority) -> Result<(), HostError> {
         if authority.as_str().contains('@') {
             return Err(HostError::Malformed);
         }
@@ -59,7 +75,8 @@ impl Hosts {
             Ok(address) => self.any_address || address.is_loopback(),
             Err(_) => host.eq_ignore_ascii_case("localhost"),
         };
-        if allowed { Ok(()) } else { Err(HostError::Refused) }
+        let named = self.names.iter().any(|name| host.eq_ignore_ascii_case(name));
+        if allowed || named { Ok(()) } else { Err(HostError::Refused) }
     }
 }
 
@@ -69,7 +86,31 @@ mod tests {
 
     fn check(listen: &str, host: &str) -> Result<(), HostError> {
         let request = Request::builder().uri("/").header(header::HOST, host).body(()).unwrap();
-        Hosts::of(listen.parse().unwrap()).check(&request)
+        Hosts::new(listen.parse().unwrap(), vec![]).unwrap().check(&request)
+    }
+
+    #[test]
+    fn names_that_are_allowed() {
+        let hosts = |names: &[&str]| {
+            Hosts::new([127, 0, 0, 1].into(), names.iter().map(|&name| name.into()).collect::<Vec<_>>())
+        };
+        let allowed = hosts(&["mine.example", "192.0.2.7", "[2001:db8::7]"]).unwrap();
+        for (host, expected) in [
+            ("mine.example", Ok(())),
+            ("MINE.example:8480", Ok(())),
+            ("192.0.2.7:80", Ok(())),
+            ("[2001:db8::7]:80", Ok(())),
+            ("localhost", Ok(())),
+            ("other.mine.example", Err(HostError::Refused)),
+            ("mine.example.evil.example", Err(HostError::Refused)),
+            ("192.0.2.8", Err(HostError::Refused)),
+        ] {
+            let request = Request::builder().uri("/").header(header::HOST, host).body(()).unwrap();
+            assert_eq!(allowed.check(&request), expected, "{host}");
+        }
+        for name in ["", "mine.example:80", "http://mine.example", "mine.example/", "a@mine.example", "a b"] {
+            assert_eq!(hosts(&["mine.example", name]).unwrap_err(), HostNameError(name.into()));
+        }
     }
 
     #[test]
@@ -108,7 +149,7 @@ mod tests {
 
     #[test]
     fn one_host_is_expected_and_the_request_line_counts_too() {
-        let hosts = Hosts::of("127.0.0.1".parse().unwrap());
+        let hosts = Hosts::new("127.0.0.1".parse().unwrap(), vec![]).unwrap();
         let none = Request::builder().uri("/").body(()).unwrap();
         assert_eq!(hosts.check(&none), Err(HostError::Count(0)));
         let old = Request::builder().version(Version::HTTP_10).uri("/").body(()).unwrap();

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use http_body_util::BodyExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::hosts::{HostError, Hosts};
 use super::legacy;
 use super::live::{LiveChain, LiveError, Outcome};
+use super::refusals::{Reason, Refusals};
 use super::submission::{self, FieldError, shown};
 
 /// The longest time from a request's head to its answer, a slow body included.
@@ -28,7 +29,8 @@ const DISCARDED_BYTES: usize = 16 << 20;
 const LIMIT: (usize, usize) = (100, 1000);
 
 /// Every page of the service, behind the checks that they share.
-pub(super) fn router(chain: Arc<LiveChain>, hosts: Hosts) -> Router {
+pub(super) fn router(chain: Arc<LiveChain>, hosts: Hosts, refusals: Arc<Refusals>) -> Router {
+    let guard = Arc::new((hosts, refusals));
     Router::new()
         .route("/api/v1/block", get(block).post(submit))
         .route("/api/v1/chain", get(blocks))
@@ -39,11 +41,13 @@ pub(super) fn router(chain: Arc<LiveChain>, hosts: Hosts) -> Router {
         .fallback(async || problem(StatusCode::NOT_FOUND, "no such page"))
         .method_not_allowed_fallback(async || problem(StatusCode::METHOD_NOT_ALLOWED, "this page has no such method"))
         .with_state(chain)
-        .layer(middleware::from_fn(move |request, next| guarded(hosts, request, next)))
+        .layer(middleware::from_fn_with_state(guard, guarded))
 }
 
-/// Checks the host, bounds the time, and sets the headers that keep a browser from treating an answer as anything but JSON.
-async fn guarded(hosts: Hosts, request: Request, next: Next) -> Response {
+/// Checks the host, bounds the time, counts refusals, and sets the headers that keep a browser from treating an answer as anything but
+/// JSON.
+async fn guarded(State(guard): State<Arc<(Hosts, Arc<Refusals>)>>, request: Request, next: Next) -> Response {
+    let (hosts, refusals) = &*guard;
     let mut response = match hosts.check(&request) {
         Ok(()) => tokio::time::timeout(REQUEST_TIME, next.run(request))
             .await
@@ -51,6 +55,9 @@ async fn guarded(hosts: Hosts, request: Request, next: Next) -> Response {
         Err(error @ HostError::Refused) => problem(StatusCode::FORBIDDEN, error),
         Err(error) => problem(StatusCode::BAD_REQUEST, error),
     };
+    if let Some(&reason) = response.extensions().get::<Reason>() {
+        refusals.note(reason);
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
@@ -79,8 +86,8 @@ async fn submit(State(chain): State<Arc<LiveChain>>, headers: HeaderMap, body: B
         Outcome::Accepted { tip, zeros } => {
             Json(json!({"status": "success", "height": tip.height, "hash": tip.hash, "zeros": zeros})).into_response()
         }
-        Outcome::Stale => (StatusCode::CONFLICT, Json(json!({"status": "stale"}))).into_response(),
-        Outcome::Wrong => (StatusCode::UNPROCESSABLE_ENTITY, Json(json!({"status": "wrong"}))).into_response(),
+        Outcome::Stale => refusal(StatusCode::CONFLICT, "stale", json!({"status": "stale"})),
+        Outcome::Wrong => refusal(StatusCode::UNPROCESSABLE_ENTITY, "wrong", json!({"status": "wrong"})),
     })
 }
 
@@ -107,6 +114,8 @@ async fn ready(State(chain): State<Arc<LiveChain>>) -> Result<Response, Refusal>
 pub(super) enum Refusal {
     #[error("{0}")]
     Field(FieldError),
+    #[error("expected a request from a program or from this service's own pages, got one from a page of another site")]
+    CrossSite,
     #[error("expected a body of at most 65536 bytes, got more")]
     BodyTooLarge,
     #[error("the body broke off")]
@@ -119,6 +128,7 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let status = match self {
             Self::Field(_) | Self::BodyCut => StatusCode::BAD_REQUEST,
+            Self::CrossSite => StatusCode::FORBIDDEN,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Chain(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -148,10 +158,24 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+/// Refuses what a page of another site makes a browser send. Browsers say so themselves: `none` means that the user has typed the address,
+/// and programs do not send this header.
+pub(super) fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut sites = headers.get_all("sec-fetch-site").iter();
+    if sites.all(|site| site == "none" || site == "same-origin") { Ok(()) } else { Err(Refusal::CrossSite) }
+}
+
 fn incomplete(error: &FieldError) -> Response {
-    (StatusCode::BAD_REQUEST, Json(json!({"status": "incomplete", "error": error.to_string()}))).into_response()
+    let json = json!({"status": "incomplete", "error": error.to_string()});
+    refusal(StatusCode::BAD_REQUEST, "incomplete", json)
 }
 
 fn problem(status: StatusCode, error: impl ToString) -> Response {
-    (status, Json(json!({"error": error.to_string()}))).into_response()
+    let reason = status.canonical_reason().unwrap_or("another problem");
+    refusal(status, reason, json!({"error": error.to_string()}))
+}
+
+/// An answer that refuses, with the reason to be counted.
+pub(super) fn refusal(status: StatusCode, reason: &'static str, json: Value) -> Response {
+    (status, Extension(Reason(reason)), Json(json)).into_response()
 }

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Json, Response};
 use serde_json::json;
 
-use super::http::{Refusal, media_type, read};
+use super::http::{Refusal, check_site, media_type, read, refusal};
 use super::live::{LiveChain, Outcome};
 use super::submission;
 
@@ -19,13 +19,14 @@ pub(super) async fn request(State(chain): State<Arc<LiveChain>>) -> Response {
 }
 
 /// Takes a solution for the newest block, its fields in the query or in a form. The answer is 200 whatever the status, unless the store
-/// fails or the body cannot be read.
+/// fails, the body cannot be read, or a page of another site sends it.
 pub(super) async fn submit(
     State(chain): State<Arc<LiveChain>>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    check_site(&headers)?; // any page can make a browser ask for another page, or send a form
     let mut fields: Vec<(String, String)> =
         form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     let body = read(body).await?;
@@ -35,10 +36,10 @@ pub(super) async fn submit(
     let status = match submission::from_form(&fields) {
         Err(_) => "incomplete",
         Ok(submission) => match chain.submit(submission).await? {
-            Outcome::Accepted { .. } => "success",
+            Outcome::Accepted { .. } => return Ok(Json(json!({"status": "success"})).into_response()),
             // Without a previous hash nothing is stale; another block that came first makes this one wrong.
             Outcome::Wrong | Outcome::Stale => "wrong",
         },
     };
-    Ok(Json(json!({"status": status})).into_response())
+    Ok(refusal(StatusCode::OK, status, json!({"status": status})))
 }

@@ -20,6 +20,7 @@ use crate::work::BlockId;
 pub(super) struct LiveChain {
     published: RwLock<Published>,
     store: Arc<Mutex<Store>>,
+    log_blocks: bool,
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -66,10 +67,11 @@ impl LiveChain {
     pub(super) fn open(
         store: Option<&Path>,
         zeros: Zeros,
+        log_blocks: bool,
         clock: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Result<Self, ServiceError> {
         let (store, newest) = Store::open(store)?;
-        Ok(Self::new(store, newest, zeros, clock))
+        Ok(Self { log_blocks, ..Self::new(store, newest, zeros, clock) })
     }
 
     fn new(
@@ -80,7 +82,7 @@ impl LiveChain {
     ) -> Self {
         let difficulty = Difficulty::new(zeros, newest.as_ref(), milliseconds(clock()));
         let published = RwLock::new(Published { newest, difficulty, failure: None });
-        Self { published, store: Arc::new(Mutex::new(store)), clock: Box::new(clock) }
+        Self { published, store: Arc::new(Mutex::new(store)), log_blocks: true, clock: Box::new(clock) }
     }
 
     /// The block to build on, and the zeros that the next one needs.
@@ -124,13 +126,15 @@ impl LiveChain {
 
     /// Succeeds when blocks can be accepted, and else says why not. After a failure it tries, by writing the newest block again.
     pub(super) async fn ready(self: &Arc<Self>) -> Result<(), LiveError> {
-        let Some(newest) = self.read(|published| published.failure.is_some().then(|| published.newest.clone())) else {
-            return Ok(());
-        };
-        self.with_store(move |store| match &newest {
-            Some(block) => store.put(block),
-            // There is nothing to write yet, so a read has to do.
-            None => store.range(0, u64::MAX, 1).map(drop),
+        let chain = Arc::clone(self);
+        self.with_store(move |store| {
+            match chain.read(|published| published.newest.clone().filter(|_| published.failure.is_some())) {
+                Some(newest) => store.put(&newest)?,
+                // Either nothing failed, or there is nothing to write yet: a read has to do.
+                None => drop(store.range(0, u64::MAX, 1)?),
+            }
+            chain.recover();
+            Ok(())
         })
         .await
     }
@@ -144,11 +148,9 @@ impl LiveChain {
         let chain = Arc::clone(self);
         let work = move || {
             let worked = work(&mut store);
-            let failure = worked.as_ref().err().map(ToString::to_string);
-            if let Some(failure) = &failure {
-                tracing::error!(%failure, "the block store failed");
+            if let Err(failure) = &worked {
+                chain.fail(failure.to_string());
             }
-            chain.write(|published| published.failure = failure);
             worked
         };
         // Waking another thread may take milliseconds on a busy box, and a store in memory needs none.
@@ -167,12 +169,32 @@ impl LiveChain {
 
     /// Makes an accepted block the one to build on.
     fn publish(&self, block: Block) -> Outcome {
+        self.recover();
         let (now, tip) = (self.now(), block.id());
+        if self.log_blocks {
+            let Block { height, hash, zeros, nonce, pool, .. } = &block;
+            tracing::info!(height, %hash, zeros, nonce, pool, "block accepted");
+        }
         self.write(|published| {
             published.difficulty.accept(&block);
             published.newest = Some(block);
             Outcome::Accepted { tip, zeros: published.difficulty.required(now) }
         })
+    }
+
+    /// Remembers why the store failed, and tells it unless it was told already.
+    fn fail(&self, failure: String) {
+        let before = self.write(|published| published.failure.replace(failure.clone()));
+        if before.as_ref() != Some(&failure) {
+            tracing::error!(%failure, "the block store failed");
+        }
+    }
+
+    /// The store takes blocks.
+    fn recover(&self) {
+        if self.write(|published| published.failure.take()).is_some() {
+            tracing::info!("the block store works again");
+        }
     }
 
     fn now(&self) -> u64 {
@@ -212,7 +234,7 @@ mod tests {
     async fn a_full_disk_costs_no_more_than_the_blocks_it_had_no_room_for() {
         let folder = tempfile::tempdir().unwrap();
         let full = Arc::new(AtomicBool::new(false));
-        let file = full_disk::open(&folder.path().join("chain.redb"), &full);
+        let file = full_disk::open(&folder.path().join("chain.redb"), &full).unwrap();
         let chain = Arc::new(LiveChain::new(Store::File(file), None, Zeros::Fixed(1), || UNIX_EPOCH));
         let blocks = mined(3);
         let accepted = async |block| matches!(chain.submit(submission(block)).await, Ok(Outcome::Accepted { .. }));
@@ -222,8 +244,8 @@ mod tests {
         for _ in 0..2 {
             let error = chain.submit(submission(&blocks[1])).await.unwrap_err();
             assert!(error.to_string().contains("chain.redb"), "{error}");
-            assert!(chain.ready().await.is_err());
             assert_eq!(chain.next(), (blocks[0].id(), 1));
+            assert!(chain.ready().await.is_err());
         }
         full.store(false, Ordering::SeqCst);
         assert!(chain.ready().await.is_ok());
@@ -248,7 +270,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_block_is_kept_even_if_nobody_waits_for_the_answer() {
-        let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), || UNIX_EPOCH).unwrap());
+        let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), true, || UNIX_EPOCH).unwrap());
         let block = mined(1).remove(0);
         let mut submitted = Box::pin(chain.submit(submission(&block)));
         std::future::poll_fn(|cx| std::task::Poll::Ready(submitted.as_mut().poll(cx).is_ready())).await;

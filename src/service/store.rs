@@ -33,6 +33,15 @@ pub enum StoreError {
         /// The system's reason.
         reason: String,
     },
+    /// The file has no content. It may have been a chain that was lost, so a new one is not begun in it.
+    #[error(
+        "expected a chain of blocks in {}, found an empty file; restore it from a copy, or remove it to begin a new chain",
+        path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file holds something else, or is damaged.
     #[error("expected a chain of blocks in {}, found {found}; name another file, or restore it from a copy", path.display())]
     NotAChain {
@@ -50,6 +59,19 @@ pub enum StoreError {
         height: u64,
         /// Why it does not follow.
         problem: ChainError,
+    },
+    /// Accepted blocks are missing at the chain's end.
+    #[error(
+        "the chain in {path} ends at height {height}, but block {last} was accepted; restore a newer copy, or remove {path}.last to go \
+         on without the lost blocks", path = path.display()
+    )]
+    Lost {
+        /// The file.
+        path: PathBuf,
+        /// The height of the newest block in it; 0 if it has none.
+        height: u64,
+        /// The height of the newest block that was accepted.
+        last: u64,
     },
     /// Reading or writing failed; the disk may be full.
     #[error("the store {} failed: {reason}; nothing was changed, give it room or repair it and try again", path.display())]

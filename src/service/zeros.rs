@@ -17,8 +17,9 @@ const MOST: u32 = 64;
 /// How many gaps between blocks the hash rate is estimated from: so many that chance moves the estimate by about a third (one zero is a
 /// factor of 16), so few that a machine that comes or goes shows soon.
 const WINDOW: usize = 8;
-/// After this many intervals without a block the next one needs one zero less, and after each further as many another one less. One zero is
-/// a factor of 16, so a cluster that has lost all but a sixteenth of its power then finds a block in about the wanted interval.
+/// After this many intervals without a block the next one needs one zero less. One zero is a factor of 16, so a cluster that has lost all
+/// but a sixteenth of its power then finds a block in about the wanted interval. It is one zero at most, and a longer gap counts as this
+/// many intervals, because a clock that was set forward looks like a long wait.
 const PATIENCE: u64 = 16;
 
 /// How the number of leading zero digits is chosen.
@@ -84,8 +85,7 @@ impl Difficulty {
                 // Before the restart the service asked for one zero less than the tip's at the least, or for one less again if there was
                 // time to ease.
                 let waited = now.saturating_sub(tip.map_or(now, |tip| tip.accepted_at));
-                let least = eased(next.saturating_sub(1), waited, interval_ms).max(next.saturating_sub(2));
-                (Policy::Adapt { interval_ms }, next, Some(least.max(FEWEST)))
+                (Policy::Adapt { interval_ms }, next, Some(eased(next.saturating_sub(1), waited, interval_ms)))
             }
         };
         Self { policy, since: now, in_run: false, next, promised, recent: VecDeque::with_capacity(WINDOW) }
@@ -114,7 +114,7 @@ impl Difficulty {
             if self.recent.len() == WINDOW {
                 self.recent.pop_front();
             }
-            let ms = block.accepted_at.saturating_sub(self.since);
+            let ms = block.accepted_at.saturating_sub(self.since).min(interval_ms.saturating_mul(PATIENCE));
             self.recent.push_back(Gap { hashes: hashes_for(block.zeros), ms });
         }
         self.since = block.accepted_at;
@@ -144,8 +144,8 @@ fn following(last: u32, recent: &[Gap], interval_ms: u64) -> u32 {
 
 /// What is left of `zeros` after `waited` milliseconds without a block, so that a lost machine does not stall the chain.
 fn eased(zeros: u32, waited: u64, interval_ms: u64) -> u32 {
-    let steps = waited / interval_ms.saturating_mul(PATIENCE);
-    zeros.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX)).max(FEWEST)
+    let step = u32::from(waited >= interval_ms.saturating_mul(PATIENCE));
+    zeros.saturating_sub(step).max(FEWEST)
 }
 
 #[cfg(test)]
@@ -256,14 +256,32 @@ mod tests {
     }
 
     #[test]
-    fn waiting_eases_a_zero_for_each_sixteen_intervals() {
+    fn waiting_sixteen_intervals_eases_one_zero() {
         let mut difficulty = adapting(10);
         let (now, zeros) = run(&mut difficulty, 0, 2.7e7, 20);
         let patience = 160 * SECOND;
         assert_eq!(difficulty.required(now + patience - 1), zeros);
-        assert_eq!(difficulty.required(now + patience), zeros - 1);
-        assert_eq!(difficulty.required(now + 3 * patience), zeros - 3);
-        assert_eq!(difficulty.required(now + 1000 * patience), FEWEST);
+        for waited in [patience, 3 * patience, u64::MAX - now] {
+            assert_eq!(difficulty.required(now + waited), zeros - 1);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_changes_little_and_not_for_long() {
+        const DAY: i64 = 86_400_000;
+        for step in [DAY, -DAY, 1000 * DAY, -1000 * DAY] {
+            let mut difficulty = adapting(3);
+            let (now, zeros) = run(&mut difficulty, 2000 * DAY as u64, 5.6e6, 20);
+            assert_eq!(zeros, 6);
+            let now = now.saturating_add_signed(step);
+            assert!((5..=6).contains(&difficulty.required(now)));
+            // The next block is found at once.
+            accept(&mut difficulty, now + 18);
+            for _ in 0..20 {
+                let (_, zeros) = run(&mut difficulty, now + 18, 5.6e6, 1);
+                assert!((5..=7).contains(&zeros), "{zeros} zeros after a step of {step} ms");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod mine;
 mod output;
 mod refusals;
 mod service;
+mod service_process;
 mod source_web;
 mod sources;
 mod store;

@@ -31,6 +31,8 @@ fn wrong_usage_is_refused_with_2_and_named() {
         ("node --id 1 --source ftp://127.0.0.1".into(), "ftp"),
         ("node --id 1 --kernel abacus".into(), "no kernel \"abacus\" on this CPU; there are: "),
         ("service --zeros 3 --interval 3".into(), "cannot be used with"),
+        ("service --max-connections 0".into(), "'--max-connections <N>'"),
+        ("service --allow-host mine.example:80".into(), "without scheme and port, got \"mine.example:80\""),
         ("service --interval 0".into(), "expected seconds from"),
         ("certs".into(), "--nodes"),
         ("certs --add 0".into(), "expected a node id"),
@@ -139,7 +141,7 @@ fn a_store_that_is_none_is_refused_and_kept() {
     let site = Site::new();
     fs::write(site.path("letter.txt"), "dear reader").unwrap();
     for (store, told) in
-        [("letter.txt", "expected a chain of blocks in letter.txt"), (".", "directory"), ("no/chain", "no/chain")]
+        [("letter.txt", "expected a chain of blocks in letter.txt"), (".", "no regular file"), ("no/chain", "no/chain")]
     {
         for words in [["service", "--listen", "127.0.0.1:0"], ["up", "--service-listen", "127.0.0.1:0"]] {
             site.run(&[&words[..], &["--store", store]].concat()).refused(1, &[told, "expected"]);

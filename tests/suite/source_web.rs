@@ -56,7 +56,7 @@ fn now() -> Instant {
 }
 
 fn service() -> (SocketAddr, CancellationToken) {
-    let config = ServiceConfig { listen: "127.0.0.1:0".parse().unwrap(), store: None, zeros: Zeros::Fixed(1) };
+    let config = ServiceConfig::new("127.0.0.1:0".parse().unwrap(), Zeros::Fixed(1));
     let service = Service::bind(config, || UNIX_EPOCH).unwrap();
     let (address, cancel) = (service.local_addr(), CancellationToken::new());
     tokio::spawn(service.run(cancel.clone()));
