@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::run::{now, runtime, until_signal};
-use super::{Outcome, args, print, usage};
+use super::{Outcome, args, print, tell, usage};
 use crate::service::{Service, ServiceConfig, ServiceError, Zeros};
 use anyhow::Context;
 
@@ -20,7 +20,9 @@ pub(super) fn run(args: &args::Service) -> anyhow::Result<Outcome> {
     runtime()?.block_on(async {
         let service = bind(config)?;
         let stop = until_signal()?;
-        print(format_args!("block service at http://{}", service.local_addr()))?;
+        if let Err(problem) = print(format_args!("block service at http://{}", service.local_addr())) {
+            tell(format_args!("{problem:#}")); // whoever asks the service needs no line of it
+        }
         service.run(stop).await;
         Ok(Outcome::Done)
     })

@@ -376,14 +376,22 @@ impl Driver {
             Output::Send { to, message } => self.actions.push_back(Action::Send(to, message)),
             Output::Scan { ticket, job, range, bits } => self.scan(now, ticket, job, range, bits),
             Output::Stop { ticket } => {
+                tracing::debug!("node {node}: stops a search, whose lease has ended");
                 self.stopping.insert(ticket);
                 self.scanner.stop(ticket);
             }
             Output::Ask => self.feed.ask(),
             Output::Submit { .. } if self.is_done() => {} // whoever leads next submits it
-            Output::Submit { solution, found_by } => self.feed.submit(solution, found_by),
-            Output::Peer { peer, state } => self.tell(now, Event::Peer { node, peer, state }),
+            Output::Submit { solution, found_by } => {
+                tracing::debug!("node {node}: submits nonce {} of node {found_by}", solution.nonce);
+                self.feed.submit(solution, found_by);
+            }
+            Output::Peer { peer, state } => {
+                tracing::debug!("node {node}: node {peer} is {}", state.name());
+                self.tell(now, Event::Peer { node, peer, state });
+            }
             Output::Leader { leader } => {
+                tracing::debug!("node {node}: node {leader} has the lowest id of those that answer, and leads");
                 self.epoch += 1;
                 self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
             }
@@ -411,6 +419,7 @@ impl Driver {
                 },
             );
         }
+        tracing::debug!("node {}: searches {range} for block {}", self.id, job.round.block.height.saturating_add(1));
         self.scanner.push(ticket, job, range, Some(bits));
         self.meter.note(now.instant, self.scanner.hashes(), true);
     }
