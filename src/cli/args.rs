@@ -86,6 +86,13 @@ pub(super) enum Command {
     Bench(Bench),
     /// Show the servers registered on this machine
     Status(Status),
+    /// Try a node's settings: its files, addresses, peers and sources
+    #[command(after_help = "Example:
+  headframe check --config /etc/headframe.toml
+
+Takes the options of `headframe node`. Each line is a setting, or a finding: `ok` or `FAULT`. Exit code 0 when the node would run
+well, 1 when there are faults, 2 when the settings are wrong.")]
+    Check(Node),
     /// Write a shell's completions to standard output
     Completions(Completions),
     /// Write man pages into a folder

@@ -1,5 +1,6 @@
 //! How this box hashes: which kernel, on how many threads.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 
@@ -53,6 +54,15 @@ impl FromStr for ThreadCount {
         let wrong =
             || format!("expected threads as a number from 1 to {MOST} or as 1% to 100% of all CPUs, got {text:?}");
         count.ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for ThreadCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(count) => write!(f, "{count}"),
+            Self::PerCent(share) => write!(f, "{share}%"),
+        }
     }
 }
 

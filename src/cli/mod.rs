@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod certs;
+mod check;
 mod describe;
 mod grind;
 mod hashing;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Command::Grind(args) => grind::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Check(args) => check::run(args),
         Command::Completions(args) => describe::completions(&args),
         Command::Man(args) => describe::man(&args),
     });

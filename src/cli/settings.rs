@@ -149,6 +149,29 @@ impl NodeSettings {
     }
 }
 
+impl NodeSettings {
+    /// The settings as a config file would have them. There are no secrets among them: a source's password is not part of its URL.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let texts = |texts: &[String]| texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ");
+        let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id} = {address:?}")).collect();
+        let mut lines = vec![
+            format!("id = {}", self.id),
+            format!("listen = \"{}\"", self.listen),
+            format!("peers = {{ {} }}", peers.join(", ")),
+            format!("source = [{}]", texts(&self.sources)),
+            format!("certs = {:?}", self.certs),
+            format!("heartbeat = \"{}\"", humantime::format_duration(self.heartbeat)),
+            format!("pool = {:?}", self.pool),
+        ];
+        lines.extend(self.store.as_ref().map(|store| format!("store = {store:?}")));
+        lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
+        lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {kernel:?}")));
+        lines.extend(self.hashing.threads.map(|threads| format!("threads = \"{threads}\"")));
+        lines.extend(self.hashing.affinity.map(|affinity| format!("affinity = {affinity}")));
+        lines
+    }
+}
+
 /// The peers by their ids.
 fn peers(named: Vec<PeerAddress>) -> anyhow::Result<BTreeMap<NodeId, String>> {
     let mut peers = BTreeMap::new();

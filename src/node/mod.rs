@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
+pub use names::address_of;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
 pub use status::{ShareCounts, Status};

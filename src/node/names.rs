@@ -44,7 +44,7 @@ impl Names {
         let (mut waiting, mut members) = (JoinSet::new(), Vec::new());
         for (&id, name) in &self.names {
             let (name, local) = (name.clone(), self.local);
-            waiting.spawn(async move { (id, address(&name, local).await) });
+            waiting.spawn(async move { (id, address_of(&name, local).await) });
         }
         while let Some(Ok((id, found))) = waiting.join_next().await {
             match found {
@@ -66,8 +66,11 @@ impl Names {
     }
 }
 
-/// The first address behind the name that a socket at `local` reaches.
-async fn address(name: &str, local: SocketAddr) -> Result<SocketAddr, String> {
+/// The first address behind the name, `host:port`, that a socket at `local` reaches.
+///
+/// # Errors
+/// The name has no such address; the text says what it has.
+pub async fn address_of(name: &str, local: SocketAddr) -> Result<SocketAddr, String> {
     let found = lookup_host(name).await.map_err(|problem| format!("{name} has no address: {problem}"))?;
     let found: Vec<_> = found.collect();
     let reached = found.iter().find(|address| address.is_ipv4() == local.is_ipv4());

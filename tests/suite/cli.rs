@@ -15,7 +15,9 @@ use crate::process::{Ended, Site, start};
 #[test]
 fn every_command_explains_itself_with_examples() {
     let site = Site::new();
-    for command in ["", "up", "node", "service", "certs", "solve", "grind", "bench", "status", "completions", "man"] {
+    for command in
+        ["", "up", "node", "service", "certs", "solve", "grind", "bench", "status", "check", "completions", "man"]
+    {
         let words: Vec<_> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let help = site.run(&words);
         assert_eq!(help.code, Some(0), "{help:?}");
@@ -65,6 +67,28 @@ fn an_unknown_name_is_told_and_mining_goes_on() {
     let ended = site.node(1, source, &["--peer", "2=name.invalid:7702", "--blocks", "2"]).end();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(ended.err.matches("node 2: name.invalid:7702 has no address").count(), 1, "{ended:?}");
+}
+
+#[test]
+fn a_check_tries_everything_once() {
+    let site = Site::with_certs(3);
+    let (_service, source) = site.service(&["--zeros", "1"]);
+    let [own, other, nobody] = site.free_addresses();
+    let peers = [format!("1={own}"), format!("2={other}"), format!("3={nobody}")].join(",");
+    let mut running = site.node(2, source, &["--listen", &other.to_string(), "--peer", &peers]);
+    running.event("leader", |_| true);
+    let source = format!("http://{source}");
+    let check = |peers: &str, source: &str| site.run(&["check", "--id", "1", "--peer", peers, "--source", source]);
+    let good = check(&format!("1={own},2={other}"), &source);
+    assert_eq!(good.code, Some(0), "{good:?}");
+    for told in ["id = 1", "ok     certificates", &format!("ok     peer 2 at {other}: answers"), "wants block"] {
+        assert!(good.out.contains(told), "{told}: {good:?}");
+    }
+    let bad = check(&peers, "http://127.0.0.1:1");
+    bad.refused(1, &["2 faults"]);
+    for told in [&format!("FAULT  peer 3 at {nobody}"), "FAULT  source http://127.0.0.1:1"] {
+        assert!(bad.out.contains(told), "{told}: {bad:?}");
+    }
 }
 
 #[test]

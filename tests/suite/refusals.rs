@@ -65,7 +65,10 @@ fn wrong_config_files_are_refused_with_2_and_named() {
         ("id = 1\nblocks = 0", "line 2"),
         ("id = 1\nheartbeat = 'soon'", "expected a time like 5s"),
         ("id = 1\npeers = { 0 = '127.0.0.1:1' }", "expected a node id from 1"),
-        ("id = 1\npeers = { 2 = 'nowhere' }", "expected an address like 10.0.0.2:7702 or host.example:7702, got \"nowhere\""),
+        (
+            "id = 1\npeers = { 2 = 'nowhere' }",
+            "expected an address like 10.0.0.2:7702 or host.example:7702, got \"nowhere\"",
+        ),
     ] {
         fs::write(site.path("node.toml"), text).unwrap();
         site.run(&["node", "--config", "node.toml"]).refused(2, &[told]);

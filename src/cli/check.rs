@@ -1,0 +1,134 @@
+//! `headframe check`: whether a node would run well with its settings, found out by trying everything once.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::run::{now, runtime, since_1970, sources};
+use super::settings::NodeSettings;
+use super::{Outcome, args, print};
+use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
+use crate::node::{Registry, Store, address_of};
+use crate::source::BlockSource;
+use crate::transport::identity::Identity;
+use crate::transport::quic::QuicTransport;
+use crate::transport::{Member, Transport};
+use crate::work::Run;
+
+/// How long a peer or a source may take to answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
+    let settings = NodeSettings::resolve(args)?;
+    for line in settings.lines() {
+        print(line)?;
+    }
+    let runtime = runtime()?;
+    let faults = runtime.block_on(check(&settings));
+    runtime.shutdown_background();
+    match faults? {
+        0 => Ok(Outcome::Done),
+        1 => anyhow::bail!("1 fault: this node would not run well"),
+        faults => anyhow::bail!("{faults} faults: this node would not run well"),
+    }
+}
+
+/// What was found, a line each.
+#[derive(Default)]
+struct Findings {
+    faults: usize,
+}
+
+impl Findings {
+    fn note(&mut self, what: impl Display, found: Result<impl Display, impl Display>) -> anyhow::Result<()> {
+        match found {
+            Ok(good) => print(format_args!("ok     {what}: {good}")),
+            Err(problem) => {
+                self.faults += 1;
+                print(format_args!("FAULT  {what}: {problem}"))
+            }
+        }
+    }
+}
+
+/// Tries everything, and gives the number of faults.
+async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
+    let mut findings = Findings::default();
+    let registry = Registry::open();
+    findings.note("registry of this machine", registry.as_ref().map(|_| "can be used"))?;
+    if let Some(store) = settings.store.as_deref().filter(|path| path.exists()) {
+        let opened = Store::open(store).map(|_| "can be used");
+        findings.note(format_args!("store {}", store.display()), opened)?;
+    }
+    let identity = Identity::load(&settings.certs, settings.id, now());
+    let what = format!("certificates in {}", settings.certs.display());
+    findings.note(what, identity.as_ref().map(|_| format!("good for node {}", settings.id)))?;
+    if let Ok(identity) = identity {
+        let transport = QuicTransport::bind(&identity, settings.listen, settings.heartbeat);
+        findings.note(format_args!("address {}", settings.listen), transport.as_ref().map(|_| "can be listened on"))?;
+        if let Ok(transport) = transport {
+            check_peers(settings, &transport, &mut findings).await?;
+            transport.close().await;
+        }
+    }
+    for source in sources(&settings.sources, &settings.pool)? {
+        let answer = timeout(PATIENCE, block(source.as_ref())).await;
+        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}; see whether it runs")));
+        findings.note(format_args!("source {}", source.url()), answer)?;
+    }
+    Ok(findings.faults)
+}
+
+/// The block that the source wants to be found.
+async fn block(source: &dyn BlockSource) -> Result<String, String> {
+    let mut session = source.open().await.map_err(|error| error.to_string())?;
+    let template = session.next().await.map_err(|error| error.to_string())?.template;
+    let next = template.round.block.height.saturating_add(1);
+    Ok(format!("wants block {next}, {} zeros", template.goal.block.zeros()))
+}
+
+/// Sends each peer a heartbeat, as this node would, and waits for the answers.
+async fn check_peers(
+    settings: &NodeSettings,
+    transport: &dyn Transport,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    let mut members = Vec::new();
+    for (&id, name) in settings.peers.iter().filter(|(id, _)| **id != settings.id) {
+        match address_of(name, transport.local_address()).await {
+            Ok(address) => members.push(Member::headframe(id, address)),
+            Err(problem) => findings.note(format_args!("peer {id}"), Err::<&str, _>(problem))?,
+        }
+    }
+    transport.set_peers(&members);
+    let stamp = Stamp { run: Run(since_1970().as_nanos() as u64), sent: 1 };
+    for member in &members {
+        let heartbeat = Heartbeat { stamp, echo: None, leads: None };
+        transport.send(member.id, Message::HeartbeatRequest(heartbeat));
+    }
+    let mut silent: BTreeMap<NodeId, SocketAddr> = members.iter().map(|member| (member.id, member.address)).collect();
+    let answers = async {
+        while !silent.is_empty()
+            && let Some((from, message)) = transport.recv().await
+        {
+            if matches!(message, Message::HeartbeatReply(..))
+                && let Some(address) = silent.remove(&from)
+            {
+                findings.note(format_args!("peer {from} at {address}"), Ok::<_, &str>("answers"))?;
+            }
+        }
+        anyhow::Ok(())
+    };
+    let _ = timeout(PATIENCE, answers).await;
+    for (id, address) in silent {
+        let problem = format!(
+            "no answer within {PATIENCE:?}; see whether it runs, lists node {} and has certificates of the same cluster, and whether UDP packets of 1,200 bytes get through",
+            settings.id
+        );
+        findings.note(format_args!("peer {id} at {address}"), Err::<&str, _>(problem))?;
+    }
+    Ok(())
+}
