@@ -118,11 +118,11 @@ fn phases(world: &mut World) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Whether a node that has hashed so many nonces in that time has shown enough: its pieces end before the rounds do, and its leases do not
-/// last longer than that.
+/// Whether a node that has hashed so many nonces in that time has shown enough: little of its work was ended from outside, and its leases
+/// do not last longer than that.
 fn can_be_judged(server: &Server, hashed: u64, time: Duration) -> bool {
     let leases = server.life().map(|life| life.driver.scanner().progress()).unwrap_or_default();
-    2 * hashed > server.usual_rate * time.as_secs() && leases.iter().all(|lease| lease.searched.len() < hashed)
+    4 * hashed > 3 * server.usual_rate * time.as_secs() && leases.iter().all(|lease| lease.searched.len() < hashed)
 }
 
 /// What a cluster that is well bears without a change of leader: a leader that is slow, but not for as long as it takes to be down; a node
@@ -141,6 +141,8 @@ fn hiccup(world: &mut World, core: &[NodeId]) -> Result<(), Violation> {
             world.run_until(world.now + beat / 10)?;
             world.laws.starts_at(other, world.now);
             world.start(other)?;
+            // It soon has as much work in hand as the others.
+            world.run_until(world.now + beat * 2)?;
         }
     }
     world.run_until(world.now + beat * 2)
