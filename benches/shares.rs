@@ -165,7 +165,7 @@ impl Nodes {
                 kernel: choose(None, &|| begin.elapsed()).unwrap(),
                 threads,
                 sources: vec![Arc::new(Way(Arc::clone(&pool)))],
-                registration: registry.register(id(node), servers[&id(node)], 0).unwrap(),
+                registration: Some(registry.register(id(node), servers[&id(node)], 0).unwrap()),
                 transport,
                 store: None,
                 blocks: None,

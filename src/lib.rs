@@ -59,6 +59,8 @@ pub mod cluster;
 pub mod kernel;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "transport")]
+mod regular;
 pub mod scan;
 #[cfg(feature = "service")]
 pub mod service;

@@ -162,6 +162,14 @@ fn where_the_higher_digits_change() {
     }
 }
 
+/// A row of 1,000 nonces is no whole number of batches.
+#[test]
+fn rows_that_end_within_a_batch() {
+    for start in [1_000_000, 4_567_890, 9_990_000u64] {
+        check(job(check_text(), 1), NonceRange::new(start, start + 20_000));
+    }
+}
+
 #[test]
 fn timestamps_of_every_length() {
     for length in 1..=20 {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::run::{nodes, now, runtime, since_1970, sources, until_signal};
+use super::run::{nodes, now, register, runtime, since_1970, sources, until_signal};
 use super::settings::NodeSettings;
 use super::view::View;
 use super::{Outcome, args, hashing};
@@ -28,20 +28,16 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let sources = sources(&urls, &pool)?;
     let identity = Identity::load(&certs, id, now())?;
     let store = store.as_deref().map(Store::open).transpose()?;
-    let registry = Registry::open()?;
     let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
-    let registration = registry.register(id, transport.local_address(), since_1970().as_secs())?;
-    let config = Config {
-        id,
-        peers: if peers.is_empty() { Peers::Registered(registry) } else { Peers::Named(peers) },
-        heartbeat,
-        kernel,
-        threads,
-        sources,
-        transport,
-        registration,
-        store,
-        blocks,
+    let (registry, address) = (Registry::open(), transport.local_address());
+    let (peers, registration) = match peers.is_empty() {
+        true => {
+            let registry = registry?;
+            let registration = registry.register(id, address, since_1970().as_secs())?;
+            (Peers::Registered(registry), Some(registration))
+        }
+        false => (Peers::Named(peers), register(registry.as_ref().map_err(Clone::clone), id, address)?),
     };
+    let config = Config { id, peers, heartbeat, kernel, threads, sources, transport, registration, store, blocks };
     nodes(vec![config], View::new(json), None, stop).await
 }

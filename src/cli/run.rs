@@ -1,5 +1,6 @@
 //! What `up` and `node` share: the runtime, signals, nodes and their events.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::view::View;
-use crate::node::{self, Event, Outcome};
+use crate::cluster::NodeId;
+use crate::node::{self, Event, Outcome, Registration, Registry, RegistryError};
 use crate::source::{BlockSource, WebSource};
 
 /// Everything but hashing takes a small part of one core. With two threads a slow moment of one goes unnoticed.
@@ -77,6 +79,27 @@ pub(super) fn end_on_signal() -> anyhow::Result<()> {
         });
     });
     Ok(())
+}
+
+/// The server's place in this machine's registry. A server that knows its peers does without where the registry cannot be used.
+///
+/// # Errors
+/// Another server of this machine has the id.
+pub(super) fn register(
+    registry: Result<&Registry, RegistryError>,
+    id: NodeId,
+    address: SocketAddr,
+) -> Result<Option<Registration>, RegistryError> {
+    match registry.and_then(|registry| registry.register(id, address, since_1970().as_secs())) {
+        Ok(registration) => Ok(Some(registration)),
+        Err(taken @ RegistryError::Taken { .. }) => Err(taken),
+        Err(error) => {
+            tracing::warn!(
+                "node {id} is not registered, so `headframe status` does not show it: {error}; name a folder that can be written to with HEADFRAME_RUN_DIR"
+            );
+            Ok(None)
+        }
+    }
 }
 
 /// The block service at each URL.

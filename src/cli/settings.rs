@@ -1,7 +1,6 @@
 //! A node's settings, from flags, environment, config file and defaults, in this order of precedence.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -13,10 +12,14 @@ use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
+use crate::regular::{self, Links};
 use crate::service::check_pool_name;
 
 /// The default source.
 const SOURCE: &str = "http://127.0.0.1:8480";
+
+/// The largest config file, in bytes.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Node 1 listens on 7701, node 2 on 7702 …
 const FIRST_PORT: u32 = 7700;
@@ -81,7 +84,7 @@ impl From<OneOrMany> for Sources {
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
-        let text = fs::read_to_string(path)
+        let text = regular::read(path, Links::Followed, MAX_FILE)
             .map_err(|error| named(format!("expected a config file that can be read: {error}")))?;
         toml::from_str(&text).map_err(|error| named(error.to_string()))
     }
@@ -218,6 +221,8 @@ fn default_listen(id: NodeId) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;

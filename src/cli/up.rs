@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::args::TransportKind;
-use super::run::{nodes, now, runtime, since_1970, sources, until_signal};
+use super::run::{nodes, now, register, runtime, sources, until_signal};
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
@@ -39,8 +39,8 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
-    let ids = (1..=args.nodes).map(NodeId::try_from).collect::<Result<Vec<_>, _>>()?;
-    let registry = Registry::open()?;
+    let registry = Registry::open();
+    let ids = free_ids(args.nodes, registry.as_ref().ok());
     let transports = transports(&args, &ids)?;
     let addresses: BTreeMap<_, _> =
         ids.iter().copied().zip(transports.iter().map(|transport| transport.local_address())).collect();
@@ -68,7 +68,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             kernel: kernel.clone(),
             threads,
             sources: sources(&urls, "headframe")?,
-            registration: registry.register(id, addresses[&id], since_1970().as_secs())?,
+            registration: register(registry.as_ref().map_err(Clone::clone), id, addresses[&id])?,
             transport,
             store: None,
             blocks: args.blocks,
@@ -80,6 +80,13 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         let _ = embedded.await;
     }
     result
+}
+
+/// The lowest ids that no server of this machine has.
+fn free_ids(count: u32, registry: Option<&Registry>) -> Vec<NodeId> {
+    let taken = registry.and_then(|registry| registry.servers().ok()).unwrap_or_default();
+    let ids = (1..).filter_map(|id| NodeId::try_from(id).ok());
+    ids.filter(|id| taken.iter().all(|server| server.id != *id)).take(count as usize).collect()
 }
 
 fn transports(args: &args::Up, ids: &[NodeId]) -> anyhow::Result<Vec<Arc<dyn Transport>>> {

@@ -525,6 +525,7 @@ impl Driver {
             shares: self.shares,
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
+            heartbeat: self.heartbeat.as_secs_f64(),
             at: now.since_1970.as_secs(),
         }
     }

@@ -75,8 +75,8 @@ pub struct Config {
     pub sources: Vec<Arc<dyn BlockSource>>,
     /// How it reaches the others.
     pub transport: Arc<dyn Transport>,
-    /// Its place in this machine's registry.
-    pub registration: Registration,
+    /// Its place in this machine's registry, if it has one.
+    pub registration: Option<Registration>,
     /// Where its solutions are kept until they are settled; those of an earlier run are reported again.
     pub store: Option<Store>,
     /// Stop once this many blocks were accepted since the start, as far as it knows.

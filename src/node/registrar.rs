@@ -8,7 +8,7 @@ use crate::transport::Member;
 
 /// Writes each new status, and reads the registry when asked, until the node has dropped both ends. Then the registration is taken out.
 pub(super) async fn run(
-    mut registration: Registration,
+    mut registration: Option<Registration>,
     registry: Option<Registry>,
     mut status: watch::Receiver<Option<Status>>,
     mut reads: mpsc::Receiver<()>,
@@ -24,7 +24,7 @@ pub(super) async fn run(
                 }
                 let Some(status) = status.borrow_and_update().clone() else { continue };
                 let written = spawn_blocking(move || {
-                    let result = registration.set_status(status);
+                    let result = registration.as_mut().map_or(Ok(()), |registration| registration.set_status(status));
                     (registration, result)
                 });
                 let Ok((back, result)) = written.await else { return };

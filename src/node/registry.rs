@@ -4,10 +4,11 @@
 //! a file without a lock was left behind by a killed server, and whoever reads the registry next removes it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Status;
 use crate::cluster::NodeId;
+use crate::regular::{self, Links};
+
+/// The largest file of a server, in bytes.
+const MAX_ENTRY: u64 = 64 * 1024;
 
 /// What a server's file says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,7 +38,7 @@ pub struct Entry {
 }
 
 /// Why the registry cannot be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RegistryError {
     /// Another live server has the id.
     #[error(
@@ -59,7 +64,7 @@ pub enum RegistryError {
         /// File or folder.
         path: PathBuf,
         /// The system's reason.
-        problem: io::Error,
+        problem: Arc<io::Error>,
     },
 }
 
@@ -99,10 +104,15 @@ impl Registry {
         match create_private(&folder) {
             Ok(()) if is_private(&folder) => Ok(Self { folder }),
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
-                Err(RegistryError::Io { path: folder, problem })
+                Err(RegistryError::Io { path: folder, problem: Arc::new(problem) })
             }
             _ => Err(RegistryError::Unsafe(folder)), // also if it is there and is no folder
         }
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Registers a server that others reach at `address`; it started at `since`, in seconds since 1970. This may wait for up to a fifth of
@@ -112,7 +122,7 @@ impl Registry {
     /// A live server has the same id, or the file cannot be written.
     pub fn register(&self, id: NodeId, address: SocketAddr, since: u64) -> Result<Registration, RegistryError> {
         let path = self.folder.join(format!("{id}.json"));
-        let io = |problem| RegistryError::Io { path: path.clone(), problem };
+        let io = |problem| RegistryError::Io { path: path.clone(), problem: Arc::new(problem) };
         // A reader may hold the lock for a moment to see whether the server lives; a live one holds it for good.
         for attempt in 0.. {
             let file = open_private(&path).map_err(io)?;
@@ -145,7 +155,7 @@ impl Registry {
     /// # Errors
     /// The folder cannot be read.
     pub fn servers(&self) -> Result<Vec<Entry>, RegistryError> {
-        let io = |problem| RegistryError::Io { path: self.folder.clone(), problem };
+        let io = |problem| RegistryError::Io { path: self.folder.clone(), problem: Arc::new(problem) };
         let mut servers = Vec::new();
         for file in fs::read_dir(&self.folder).map_err(io)? {
             let path = file.map_err(io)?.path();
@@ -158,19 +168,36 @@ impl Registry {
     }
 }
 
+impl Entry {
+    /// Since when the server has been silent, in seconds since 1970, if that is longer than three heartbeats and the two seconds that a busy
+    /// machine may take to write a status. `now` is in seconds since 1970, too.
+    pub fn silent_since(&self, now: u64) -> Option<u64> {
+        let (at, heartbeat) = self.status.as_ref().map_or((self.since, 0.0), |status| (status.at, status.heartbeat));
+        (now.saturating_sub(at) as f64 > 3.0 * heartbeat + 2.0).then_some(at)
+    }
+}
+
 impl Registration {
     /// The entry that others read.
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    /// Replaces the status in the server's entry. This writes a file, so it blocks.
+    /// Replaces the status in the server's entry. If the entry is gone, as after a logout that removed the folder, the server registers
+    /// again. This writes a file, so it blocks.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn set_status(&mut self, status: Status) -> io::Result<()> {
+    /// The file cannot be written, or another server has the id by now.
+    pub fn set_status(&mut self, status: Status) -> Result<(), RegistryError> {
         self.entry.status = Some(status);
-        self.write()
+        if !is_at(&self.file, &self.path) {
+            let folder = self.path.parent().unwrap_or(Path::new(".")).to_owned();
+            let Entry { id, address, since, .. } = self.entry;
+            let status = self.entry.status.take();
+            *self = Registry::at(folder)?.register(id, address, since)?;
+            self.entry.status = status;
+        }
+        self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem: Arc::new(problem) })
     }
 
     fn write(&mut self) -> io::Result<()> {
@@ -185,20 +212,20 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        // The file is still locked, so nobody else can have taken the place.
-        let _ = fs::remove_file(&self.path);
+        // While the file is there it is locked, so nobody else can have taken the place.
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
 /// Reads an entry; again if its server was just writing it.
 fn read(path: &Path) -> Option<Entry> {
     for _ in 0..5 {
-        let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(64 * 1024).read_to_string(&mut text));
-        match (read, serde_json::from_str(&text)) {
-            (Ok(_), Ok(entry)) => return Some(entry),
-            (Err(problem), _) if problem.kind() == io::ErrorKind::NotFound => return None,
-            _ => thread::sleep(Duration::from_millis(5)),
+        match regular::read(path, Links::Refused, MAX_ENTRY).map(|text| serde_json::from_str(&text)) {
+            Ok(Ok(entry)) => return Some(entry),
+            Ok(Err(_)) => thread::sleep(Duration::from_millis(5)),
+            Err(_) => return None, // it is gone, or no server's file
         }
     }
     None
@@ -206,7 +233,9 @@ fn read(path: &Path) -> Option<Entry> {
 
 /// Removes the file of a server that was killed; true if it did.
 fn remove_if_dead(path: &Path) -> bool {
-    let Ok(file) = OpenOptions::new().read(true).write(true).open(path) else { return false };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    let Ok(file) = regular::open(&mut options, path, Links::Refused, MAX_ENTRY) else { return false };
     let dead = file.try_lock().is_ok() && is_at(&file, path);
     if dead {
         let _ = fs::remove_file(path);
@@ -229,7 +258,9 @@ fn is_private(folder: &Path) -> bool {
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    regular::open(&mut options, path, Links::Refused, MAX_ENTRY)
 }
 
 /// Whether `file` is still what `path` names.
@@ -292,6 +323,44 @@ mod tests {
         fs::write(&left, "half a fi").unwrap();
         let registration = registry.register(node(3), address(7703), 5).unwrap();
         assert_eq!(registry.servers().unwrap(), [registration.entry().clone()]);
+    }
+
+    fn status() -> Status {
+        serde_json::from_str(
+            r#"{"leader":1,"epoch":1,"height":7,"zeros":6,"kernel":"portable","choice":"","threads":1,"hashes":5,
+                "hashes_per_second":1.0,"blocks":0,"peers":{},"at":9}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_server_whose_entry_is_gone_registers_again() {
+        let (_folder, registry) = registry();
+        let mut first = registry.register(node(1), address(7701), 5).unwrap();
+        fs::remove_dir_all(&registry.folder).unwrap();
+        first.set_status(status()).unwrap();
+        assert_eq!(registry.servers().unwrap(), [first.entry().clone()]);
+        assert_eq!(first.entry().status.as_ref().unwrap().height, Some(7));
+        fs::remove_file(registry.folder.join("1.json")).unwrap();
+        let other = registry.register(node(1), address(7702), 6).unwrap();
+        assert!(matches!(first.set_status(status()), Err(RegistryError::Taken { .. })));
+        drop(first);
+        assert_eq!(registry.servers().unwrap(), [other.entry().clone()], "its place is the other's");
+    }
+
+    #[test]
+    fn what_is_no_servers_file_is_passed_over() {
+        let (folder, registry) = registry();
+        let first = registry.register(node(1), address(7701), 5).unwrap();
+        for id in 2..200 {
+            fs::create_dir(registry.folder.join(format!("{id}.json"))).unwrap();
+        }
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, r#"{"id":201,"address":"127.0.0.1:7703","pid":1,"since":0}"#).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, registry.folder.join("201.json")).unwrap();
+        assert_eq!(registry.servers().unwrap(), [first.entry().clone()]);
+        assert!(registry.register(node(201), address(7703), 5).is_err(), "a link");
+        assert!(registry.register(node(2), address(7702), 5).is_err(), "a folder");
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct Status {
     /// Servers that it distrusts, because they cannot have searched what they claimed.
     #[serde(default)]
     pub distrusted: Vec<NodeId>,
+    /// Time between two heartbeats, in seconds.
+    #[serde(default)]
+    pub heartbeat: f64,
     /// When this status was made, in seconds since 1970.
     pub at: u64,
 }

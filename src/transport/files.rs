@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use super::identity::{ClusterCa, Identity, IdentityError};
 use crate::cluster::NodeId;
+use crate::regular::{self, Links};
 
 /// The largest file that is read: real ones have less than 2 KiB.
 const MAX_FILE: u64 = 64 * 1024;
@@ -146,7 +147,7 @@ fn read_key(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
 }
 
 fn open(dir: &Path, file: &Path) -> Result<File, CertificateFileError> {
-    File::open(file).map_err(|cause| match cause.kind() {
+    regular::open(OpenOptions::new().read(true), file, Links::Followed, MAX_FILE).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => CertificateFileError::Missing { file: file.to_owned(), dir: dir.to_owned() },
         _ => CertificateFileError::Io { file: file.to_owned(), cause },
     })

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::fixtures::{HEADER_START, PREV};
 use crate::process::check::{sha256d, text_hash, zeros};
-use crate::process::{Ended, Site, start};
+use crate::process::{Ended, Signal, Site, start, wait_until};
 
 #[test]
 fn every_command_explains_itself_with_examples() {
@@ -89,6 +89,67 @@ fn a_check_tries_everything_once() {
     for told in [&format!("FAULT  peer 3 at {nobody}"), "FAULT  source http://127.0.0.1:1"] {
         assert!(bad.out.contains(told), "{told}: {bad:?}");
     }
+}
+
+#[test]
+fn a_second_cluster_on_one_machine_takes_free_ids() {
+    let site = Site::new();
+    let words = ["up", "--json", "--zeros", "64", "--service-listen", "127.0.0.1:0"];
+    let mut first = site.start(&words);
+    (0..2).for_each(|_| drop(first.event("started", |_| true)));
+    wait_until("both are registered", || site.registered().len() == 2);
+    let mut second = site.start(&words);
+    let mut ids: Vec<_> = (0..2).map(|_| second.event("started", |_| true)["node"].as_u64().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [3, 4]);
+}
+
+#[test]
+fn status_says_where_it_looked_and_who_is_silent() {
+    let site = Site::new();
+    let nobody = site.run(&["status"]);
+    assert_eq!((nobody.code, nobody.out.as_str()), (Some(3), ""));
+    assert!(nobody.err.contains("no server runs") && nobody.err.contains("registry /"), "{nobody:?}");
+    let words =
+        ["up", "--json", "--nodes", "1", "--heartbeat", "50ms", "--zeros", "64", "--service-listen", "127.0.0.1:0"];
+    let process = site.start(&words);
+    wait_until("it is at work", || site.status().first().is_some_and(|server| server["status"]["height"].is_u64()));
+    process.signal(Signal::STOP);
+    wait_until("it is silent", || site.status()[0]["silent_since"].is_u64());
+    let told = site.run(&["status"]);
+    assert!(told.out.contains("silent since 2") && !told.out.contains("H/s  "), "{told:?}");
+    process.signal(Signal::CONT);
+    wait_until("it is back", || site.status()[0]["silent_since"].is_null());
+}
+
+#[test]
+fn a_server_registers_again_where_its_registry_was_removed() {
+    let site = Site::new();
+    let _process = site.start(&["up", "--json", "--zeros", "64", "--service-listen", "127.0.0.1:0"]);
+    wait_until("both are registered", || site.registered().len() == 2);
+    fs::remove_dir_all(site.path("run")).unwrap();
+    wait_until("both are registered again", || site.status().len() == 2);
+}
+
+#[test]
+fn a_node_with_peers_needs_no_registry() {
+    let site = Site::with_certs(1);
+    let (_service, source) = site.service(&["--zeros", "1"]);
+    fs::write(site.path("run"), "no folder").unwrap();
+    let ended = site.node(1, source, &["--peer", "2=name.invalid:1", "--blocks", "1"]).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.err.contains("node 1 is not registered") && ended.err.contains("HEADFRAME_RUN_DIR"), "{ended:?}");
+    site.node(1, source, &["--blocks", "1"]).end().refused(1, &["HEADFRAME_RUN_DIR"]);
+}
+
+#[test]
+fn what_is_no_file_holds_nothing_up() {
+    let site = Site::with_certs(1);
+    site.run(&["node", "--config", "/dev/zero"]).refused(2, &["/dev/zero", "expected a regular file"]);
+    let key = site.path("certs").join("node-1.key");
+    fs::remove_file(&key).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
+    site.run(&["node", "--id", "1"]).refused(1, &["node-1.key", "expected a regular file"]);
 }
 
 #[test]
@@ -235,5 +296,5 @@ fn what_is_set_for_one_command_does_not_disturb_another() {
     let mut command = site.command(&["status"]);
     command.envs([("HEADFRAME_NODES", "many"), ("HEADFRAME_ZEROS", "65"), ("HEADFRAME_HEARTBEAT", "soon")]);
     let status = start(command).end();
-    assert_eq!((status.code, status.err.as_str()), (Some(0), "no server runs on this machine\n"), "{status:?}");
+    status.refused(3, &["no server runs on this machine"]);
 }

@@ -301,7 +301,7 @@ impl Cluster {
                 threads: std::num::NonZeroUsize::MIN.into(),
                 sources: vec![Arc::new(Way(node, Arc::clone(&mint)))],
                 transport,
-                registration,
+                registration: Some(registration),
                 store: None,
                 blocks: None,
             };

@@ -62,11 +62,13 @@ impl Text {
     fn scan_digits(&self, digits: usize, range: NonceRange, candidates: &mut Vec<u64>) {
         let (lanes, row) = (self.code.lanes() as u64, row(digits));
         let vectors = self.digits.vectors(digits);
-        // The last batch of a row may have lanes too many. They repeat the row's first nonces, under names that the reference path refuses.
+        // The last batch of a row may have lanes too many.
         let batches_a_row = row.div_ceil(lanes);
         let place = |nonce: u64| nonce / row * batches_a_row + nonce % row / lanes;
-        let mut found = |batch, mask| {
-            name_lanes(batch, mask, 1, |nonce| candidates.extend(range.contains(nonce).then_some(nonce)));
+        let mut found = |batch: Batch, mask| {
+            let end = (batch.nonce / row + 1) * row;
+            let is_meant = |nonce: u64| nonce < end && range.contains(nonce);
+            name_lanes(batch, mask, 1, |nonce| candidates.extend(is_meant(nonce).then_some(nonce)));
         };
         let mut pipeline = Pipeline::new(&self.code);
         let midstate = text_midstate(&self.puzzle);

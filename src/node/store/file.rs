@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::MAX_KEPT;
+use crate::regular::{self, Links};
 use crate::work::{Digest, Solution, reference};
 
 /// The largest file that is read: 64 solutions have less than 64 KiB.
@@ -103,8 +104,9 @@ impl SolutionFile {
             Ok(found) if !found.is_file() => return Err(unusable(io::Error::other("it is no file"))),
             _ => {}
         }
-        let lock =
-            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside(&target, ".lock"));
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = regular::open(&mut options, &beside(&target, ".lock"), Links::Followed, MAX_FILE);
         let lock = lock.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -112,7 +114,9 @@ impl SolutionFile {
             Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
         }
         let mut content = Vec::new();
-        let solutions = match File::open(&target).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content)) {
+        let solutions = match regular::open(OpenOptions::new().read(true), &target, Links::Followed, u64::MAX)
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content))
+        {
             Ok(_) => parse(&content).map_err(|found| StoreError::NotSolutions { path: path.to_owned(), found })?,
             Err(reason) if reason.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(reason) => return Err(unusable(reason)),
