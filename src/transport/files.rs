@@ -10,9 +10,9 @@
 //! The directory is made with mode 0700, keys with 0600; nothing is ever overwritten, and a key that others can read is
 //! not used.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -40,7 +40,9 @@ pub enum CertificateFileError {
         dir: PathBuf,
     },
     /// A key can be read by others than its owner.
-    #[error("expected {file} to have mode 0600, got {mode:04o}: run `chmod 600 {file}`")]
+    #[error(
+        "expected {file} to have mode 0600, or 0640 if it is root's and of a group of this process, got {mode:04o}: run `chmod 600 {file}`"
+    )]
     Mode {
         /// The file.
         file: PathBuf,
@@ -139,11 +141,23 @@ fn read_key(dir: &Path, name: &str) -> Result<String, CertificateFileError> {
     let opened = open(dir, &file)?;
     // The mode is that of the open file, so that the file that is checked is the one that is read.
     let metadata = opened.metadata().map_err(|cause| CertificateFileError::Io { file: file.clone(), cause })?;
-    let mode = metadata.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CertificateFileError::Mode { file, mode });
+    if !is_private(&metadata) {
+        return Err(CertificateFileError::Mode { file, mode: metadata.mode() & 0o7777 });
     }
     read_opened(opened, file)
+}
+
+/// Whether nobody else can read the file: it is its owner's alone, or root's, who lets a group of this process read it.
+fn is_private(metadata: &Metadata) -> bool {
+    let is_own_group = |group: u32| {
+        let groups = rustix::process::getgroups().unwrap_or_default();
+        groups.into_iter().chain([rustix::process::getegid()]).any(|own| own.as_raw() == group)
+    };
+    match metadata.mode() & 0o077 {
+        0 => true,
+        0o040 => metadata.uid() == 0 && is_own_group(metadata.gid()),
+        _ => false,
+    }
 }
 
 fn open(dir: &Path, file: &Path) -> Result<File, CertificateFileError> {

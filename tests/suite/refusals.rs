@@ -1,11 +1,11 @@
 //! What cannot be is refused: with the right exit code, a message that names it, and nothing lost or left behind.
 
 use std::fs::{self, Permissions};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 
 use crate::fixtures::{HEADER_START, PREV};
-use crate::process::{NOBODY, Site};
+use crate::process::{NOBODY, Signal, Site};
 
 #[test]
 fn wrong_usage_is_refused_with_2_and_named() {
@@ -97,7 +97,7 @@ fn certificates_that_cannot_serve_are_refused() {
     fs::write(site.path("other/node-1.pem"), "rubbish").unwrap();
     node("1", "other").refused(1, &["expected a PEM file"]);
     fs::set_permissions(site.path("certs/node-1.key"), Permissions::from_mode(0o644)).unwrap();
-    node("1", "certs").refused(1, &["node-1.key to have mode 0600, got 0644", "chmod 600"]);
+    node("1", "certs").refused(1, &["node-1.key to have mode 0600", "got 0644", "chmod 600"]);
     assert_eq!(site.registered(), NOBODY);
 }
 
@@ -170,4 +170,24 @@ fn a_registry_that_is_not_private_is_refused() {
     let up = site.run(&["up", "--zeros", "1", "--blocks", "1", "--service-listen", "127.0.0.1:0"]);
     assert_eq!(up.code, Some(0), "{up:?}");
     assert!(up.err.contains("only this user can write to (mode 0700)"), "{up:?}");
+}
+
+#[test]
+fn a_node_that_the_other_does_not_list_is_told_of_on_both_sides() {
+    let site = Site::with_certs(2);
+    let (_service, source) = site.service(&["--zeros", "12"]);
+    let [first, second] = site.free_addresses();
+    let node = |id, own: SocketAddr, peer: String| {
+        site.node(id, source, &["--heartbeat", "50ms", "--listen", &own.to_string(), "--peer", &peer])
+    };
+    let one = node(1, first, format!("2={second}"));
+    // The second lists itself alone.
+    let two = node(2, second, format!("2={second}"));
+    // What is told is in the logs, which are read at the end: many times as long as it takes.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let (one, two) = (one.end_by(Signal::TERM), two.end_by(Signal::TERM));
+    assert_eq!(one.err.matches("does not list this node among its servers").count(), 1, "{one:?}");
+    assert!(one.err.contains("--peer 1="), "{one:?}");
+    assert_eq!(two.err.matches("node 1 at").count(), 1, "{two:?}");
+    assert!(two.err.contains("--peer 1="), "{two:?}");
 }

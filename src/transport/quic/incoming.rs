@@ -6,6 +6,7 @@
 //! 3. Each peer has one incoming connection: a newer one replaces the older, as after a restart.
 //! 4. Each stream brings one frame. If that is a request, the stream's other half is kept for the answer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
@@ -15,8 +16,8 @@ use tokio::time::{Instant, timeout};
 
 use super::config::idle_timeout;
 use super::outgoing::HANDSHAKE_LIMIT;
-use super::peer::Shared;
-use super::refusal::{REPLACED, UNKNOWN_NODE};
+use super::peer::{Shared, Stranger};
+use super::refusal::{REPLACED, UNKNOWN_NODE, passes_within};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::codec;
@@ -61,12 +62,31 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming) {
         Ok(Err(error)) => return tracing::debug!("refused a connection from {address}: {error}"),
         Err(_) => return tracing::debug!("a connection from {address} did not complete its handshake"),
     };
-    match identify(&connection).filter(|&peer| register(&shared, peer, &connection)) {
-        Some(peer) => {
+    match identify(&connection) {
+        Some(peer) if register(&shared, peer, &connection) => {
+            shared.strangers().remove(&peer);
             read_streams(&shared, peer, &connection).await;
             forget(&shared, peer, &connection);
         }
-        None => connection.close(UNKNOWN_NODE, b"not one of this node's servers"),
+        stranger => {
+            connection.close(UNKNOWN_NODE, b"not one of this node's servers");
+            if let Some(stranger) = stranger {
+                tell_of(&shared, stranger, address);
+            }
+        }
+    }
+}
+
+/// Warns of a node of this cluster that is not among the peers, once it has tried for longer than it takes to get onto a list.
+fn tell_of(shared: &Shared, id: NodeId, address: SocketAddr) {
+    tracing::debug!("refused node {id} at {address}: it is not among this node's servers");
+    let mut strangers = shared.strangers();
+    let stranger = strangers.entry(id).or_insert(Stranger { since: Instant::now(), is_told: false });
+    if !stranger.is_told && stranger.since.elapsed() >= passes_within(shared.heartbeat) {
+        stranger.is_told = true;
+        tracing::warn!(
+            "node {id} at {address} is not among this node's servers, so each of you leads without the other: add --peer {id}={address} here, or stop it"
+        );
     }
 }
 

@@ -107,6 +107,7 @@ impl QuicTransport {
             runtime,
             inbox: sender,
             peers: Mutex::default(),
+            strangers: Mutex::default(),
             deliveries: TaskTracker::new(),
             dials: Semaphore::new(outgoing::DIALS),
             closing: CancellationToken::new(),

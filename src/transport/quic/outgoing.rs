@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::incoming::read_streams;
 use super::peer::Shared;
-use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
+use super::refusal::{LEAVING, Refusal, UNUSED, passes_within, refusal};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::codec;
@@ -71,6 +71,7 @@ pub(super) fn run(
         read: 0,
         pause: Duration::ZERO,
         complaint: None,
+        unlisted: None,
     };
     Outgoing { link, waiting, streams: JoinSet::new() }.run()
 }
@@ -98,6 +99,8 @@ struct Link {
     pause: Duration,
     /// The last complaint that was logged, so that each is logged once.
     complaint: Option<&'static str>,
+    /// Since when the peer has said that it does not list this node.
+    unlisted: Option<Instant>,
 }
 
 enum Stream {
@@ -212,7 +215,7 @@ impl Link {
         if !self.complain(error) {
             // It was a good connection, so the peer is dialled again at once.
             self.pause = Duration::ZERO;
-            self.complaint = None;
+            (self.complaint, self.unlisted) = (None, None);
         }
     }
 
@@ -251,6 +254,13 @@ impl Link {
             Some(Refusal::Handshake { text, cause }) => self.warn(text, &cause),
             Some(Refusal::UnknownNode) => {
                 tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
+                if self.unlisted.get_or_insert_with(Instant::now).elapsed() >= passes_within(self.shared.heartbeat) {
+                    let cure = format!(
+                        "both of you lead, each alone; add --peer {}=ADDRESS there, or stop one of them",
+                        self.shared.node
+                    );
+                    self.warn("does not list this node among its servers", &cure);
+                }
             }
             None => return false,
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// The nodes of this cluster that were refused, since they are no peers.
+    pub(super) strangers: Mutex<BTreeMap<NodeId, Stranger>>,
     /// The tasks that may still have messages to deliver when the transport closes.
     pub(super) deliveries: TaskTracker,
     /// A permit for each task that dials.
@@ -39,6 +42,14 @@ pub(super) struct Shared {
     pub(super) closing: CancellationToken,
     /// Every task ends now.
     pub(super) stop: CancellationToken,
+}
+
+/// A node that is not in the list of peers and wants to be one.
+pub(super) struct Stranger {
+    /// Since when it has tried.
+    pub(super) since: Instant,
+    /// Whether the operator was told.
+    pub(super) is_told: bool,
 }
 
 /// A peer in the current list. Dropping it ends its tasks and connections.
@@ -56,6 +67,10 @@ pub(super) struct Peer {
 impl Shared {
     pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn strangers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Stranger>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over a new list of peers. Peers whose address is unchanged keep their connections.

@@ -50,6 +50,17 @@ fn certificates_are_never_overwritten() {
     assert_eq!(content(), before);
 }
 
+/// Only root can give root's keys to a group: where the tests run as another user, a key of mode 0640 is refused.
+#[test]
+fn a_key_of_roots_may_be_read_by_a_group_of_this_process() {
+    use std::os::unix::fs::MetadataExt;
+    let files = Files::new();
+    let key = files.path().join("node-1.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let is_roots = fs::metadata(&key).unwrap().uid() == 0;
+    assert_eq!(Identity::load(files.path(), id(1), SystemTime::now()).is_ok(), is_roots);
+}
+
 #[test]
 fn a_key_that_others_can_read_is_not_used() {
     let files = Files::new();
@@ -58,9 +69,9 @@ fn a_key_that_others_can_read_is_not_used() {
         ("ca.key", |dir| add_node(dir, id(8), SystemTime::now())),
     ] {
         let key = files.path().join(name);
-        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
         let error = load(files.path()).unwrap_err();
-        assert!(matches!(error, CertificateFileError::Mode { mode: 0o640, .. }));
+        assert!(matches!(error, CertificateFileError::Mode { mode: 0o644, .. }));
         assert!(error.to_string().contains(&format!("chmod 600 {}", key.display())));
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         load(files.path()).unwrap();
