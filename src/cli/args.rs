@@ -65,7 +65,7 @@ const EXAMPLES: &str = "Examples:
   headframe node --id 1 --listen 10.0.0.1:7701 --source http://10.0.0.9:8480 --peer 2=10.0.0.2:7702
 
 Environment: HEADFRAME_<OPTION> for options that say so, HEADFRAME_RUN_DIR (registry of this machine's servers),
-HEADFRAME_LOG (error, warn, info, debug), NO_COLOR.
+HEADFRAME_LOG (off, error, warn, info, debug, trace), NO_COLOR.
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 searched all and found nothing.";
 
 #[derive(Debug, Subcommand)]
@@ -228,16 +228,20 @@ pub(super) struct Service {
 #[command(after_help = "Examples:
   headframe certs --nodes 3 --dir certs      ca.pem, ca.key and node-1.pem, node-1.key … node-3.key
   headframe certs --add 4 --dir certs        one more node of the same cluster
+  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up when it is started again
 
 Every box needs ca.pem and its own node's two files. Keep ca.key where no node runs.")]
 pub(super) struct Certs {
     /// How many nodes, with the ids 1 to N
-    #[arg(long, value_name = "N", required_unless_present = "add", conflicts_with = "add", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, value_name = "N", required_unless_present_any = ["add", "renew"], conflicts_with_all = ["add", "renew"], value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(super) nodes: Option<u32>,
     /// Add one node to the cluster whose CA is in the folder
     #[arg(long, value_name = "ID", allow_negative_numbers = true)]
     pub(super) add: Option<NodeId>,
-    /// Where to put them; existing files are never overwritten
+    /// Replace one node's certificate and key by new ones
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, conflicts_with = "add")]
+    pub(super) renew: Option<NodeId>,
+    /// Where to put them; existing files are never overwritten, but by --renew
     #[arg(long, value_name = "DIR", default_value = "certs", env = "HEADFRAME_CERTS")]
     pub(super) dir: PathBuf,
 }

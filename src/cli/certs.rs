@@ -3,10 +3,18 @@
 use super::run::now;
 use super::{Outcome, args, print};
 use crate::cluster::NodeId;
-use crate::transport::files::{add_node, create_cluster};
+use crate::transport::files::{add_node, create_cluster, renew_node};
 
 pub(super) fn run(args: &args::Certs) -> anyhow::Result<Outcome> {
     let (dir, now) = (&args.dir, now());
+    if let Some(id) = args.renew {
+        renew_node(dir, id, now)?;
+        print(format_args!(
+            "renewed node {id} in {}: copy node-{id}.pem and node-{id}.key to its box and start it again",
+            dir.display()
+        ))?;
+        return Ok(Outcome::Done);
+    }
     match (args.add, args.nodes) {
         (Some(id), _) => {
             add_node(dir, id, now)?;

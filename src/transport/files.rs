@@ -10,11 +10,11 @@
 //! The directory is made with mode 0700, keys with 0600; nothing is ever overwritten, and a key that others can read is
 //! not used.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::identity::{ClusterCa, Identity, IdentityError};
 use crate::cluster::NodeId;
@@ -22,6 +22,9 @@ use crate::regular::{self, Links};
 
 /// The largest file that is read: real ones have less than 2 KiB.
 const MAX_FILE: u64 = 64 * 1024;
+
+/// So long before its certificate ends an operator is told.
+const MONTH: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why a directory of certificates cannot be written or used.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,33 @@ pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), Certifi
     write_node(dir, &ca, node, now)
 }
 
+/// Replaces the key and certificate of a node of the cluster in `dir` by new ones, valid from `now`. A node that runs goes on with the old ones
+/// until it is started again.
+///
+/// # Errors
+/// The CA's files are missing or of no use, the node has none, or the new ones cannot be written; the old ones then stay.
+pub fn renew_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
+    let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
+    let ca = ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))?;
+    let issued = ca.issue_pem(node, now).map_err(in_dir(dir))?;
+    let (certificate, key) = node_files(node);
+    read_key(dir, &key)?;
+    read(dir, &certificate)?;
+    // Both are whole on the disk before either is replaced. What a crash in between leaves does not go together, and is refused until the
+    // next renewal.
+    for (name, text, mode) in [(&key, &issued.key, 0o600), (&certificate, &issued.certificate, 0o644)] {
+        let new = dir.join(format!("{name}.new"));
+        let _ = fs::remove_file(&new); // left by a renewal that was cut short
+        create(&new, text, mode)?;
+    }
+    for name in [&key, &certificate] {
+        let file = dir.join(name);
+        let renamed = fs::rename(dir.join(format!("{name}.new")), &file);
+        renamed.map_err(|cause| CertificateFileError::Io { file, cause })?;
+    }
+    Ok(())
+}
+
 impl Identity {
     /// The identity of `node` from the files in `dir`, checked as its peers will check it at the time `now`.
     ///
@@ -102,7 +132,16 @@ impl Identity {
     pub fn load(dir: &Path, node: NodeId, now: SystemTime) -> Result<Self, CertificateFileError> {
         let (certificate, key) = node_files(node);
         let (ca, certificate, key) = (read(dir, "ca.pem")?, read(dir, &certificate)?, read_key(dir, &key)?);
-        Self::from_pem(node, &ca, &certificate, &key, now).map_err(in_dir(dir))
+        let identity = Self::from_pem(node, &ca, &certificate, &key, now).map_err(in_dir(dir))?;
+        let left = identity.ends().saturating_sub(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+        if left < MONTH {
+            tracing::warn!(
+                "the certificate of node {node} in {dir} ends in {} days: run `headframe certs --renew {node} --dir {dir}` where the CA's key is, or make a new cluster if the CA's own ends",
+                left.as_secs() / (24 * 60 * 60),
+                dir = dir.display()
+            );
+        }
+        Ok(identity)
     }
 }
 

@@ -26,6 +26,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::cluster::NodeId;
 
+/// 1 January 2024.
+const START_OF_2024: Duration = Duration::from_secs(1_704_067_200);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The CA outlives several generations of node certificates.
 const CA_VALIDITY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
@@ -35,6 +37,14 @@ const NODE_VALIDITY: Duration = Duration::from_secs(2 * 365 * 24 * 60 * 60);
 /// Why something is no identity for a node of this cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
+    /// The clock is before this program was made: what it makes would not be valid on other machines.
+    #[error("expected a clock after 2023, got one of {0} s since 1970: set this machine's clock")]
+    Clock(u64),
+    /// A CA's key is in a form that cannot be read here.
+    #[error(
+        "expected the CA's key in the form PKCS#8, got {0}: run `(umask 077 && openssl pkcs8 -topk8 -nocrypt -in ca.key -out ca.new) && mv ca.new ca.key`"
+    )]
+    KeyForm(&'static str),
     /// A key or certificate could not be made or read.
     #[error("expected a key and a certificate that can be used: {0}; make new ones with `headframe certs`")]
     Generate(#[from] rcgen::Error),
@@ -113,7 +123,7 @@ impl ClusterCa {
             .push(DnType::CommonName, format!("headframe cluster {}", hex::encode(&id.as_ref()[..8])));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        set_validity(&mut params, now, CA_VALIDITY);
+        set_validity(&mut params, now, CA_VALIDITY)?;
         let certificate = params.self_signed(&key)?;
         Ok(Self {
             certificate_pem: certificate.pem(),
@@ -129,6 +139,12 @@ impl ClusterCa {
     pub fn from_pem(certificate: &str, key: &str) -> Result<Self, IdentityError> {
         let certificate_pem = certificate.to_owned();
         let certificate = read_certificate(certificate_pem.as_bytes())?;
+        for (begin, form) in [("BEGIN RSA ", "PKCS#1"), ("BEGIN EC ", "SEC1"), ("BEGIN ENCRYPTED ", "an encrypted key")]
+        {
+            if key.contains(begin) {
+                return Err(IdentityError::KeyForm(form));
+            }
+        }
         let key = KeyPair::from_pem(key)?;
         let whole = CertifiedKey::from_der(
             vec![certificate.clone()],
@@ -177,7 +193,7 @@ impl ClusterCa {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        set_validity(&mut params, now, NODE_VALIDITY);
+        set_validity(&mut params, now, NODE_VALIDITY)?;
         Ok((params.signed_by(&key, &self.issuer)?, key))
     }
 }
@@ -220,6 +236,16 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
             .map_err(|cause| IdentityError::Pem { expected: "a private key", cause })?;
         Self::new(node, read_certificate(ca.as_bytes())?, read_certificate(certificate.as_bytes())?, key, now)
+    }
+
+    /// When the node's certificate or the CA's ends, whichever is first, since 1970.
+    pub fn ends(&self) -> Duration {
+        let end = |certificate: &CertificateDer| {
+            let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+            u64::try_from(parsed.validity().not_after.timestamp()).ok()
+        };
+        let ends = [&self.certificate, &self.ca].map(|certificate| end(certificate).unwrap_or(0));
+        Duration::from_secs(ends[0].min(ends[1]))
     }
 
     /// The node that this identity belongs to.
@@ -300,11 +326,16 @@ fn read_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, IdentityError
     CertificateDer::from_pem_slice(pem).map_err(|cause| IdentityError::Pem { expected: "a certificate", cause })
 }
 
-fn set_validity(params: &mut CertificateParams, now: SystemTime, validity: Duration) {
-    let now = date_time_ymd(1970, 1, 1) + now.duration_since(UNIX_EPOCH).unwrap_or_default();
+fn set_validity(params: &mut CertificateParams, now: SystemTime, validity: Duration) -> Result<(), IdentityError> {
+    let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    if since_1970 < START_OF_2024 {
+        return Err(IdentityError::Clock(since_1970.as_secs()));
+    }
+    let now = date_time_ymd(1970, 1, 1) + since_1970;
     // One day's grace is for machines whose clocks are behind.
     params.not_before = now - DAY;
     params.not_after = now + validity;
+    Ok(())
 }
 
 fn explain(error: rustls::Error) -> IdentityError {

@@ -81,9 +81,19 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming) {
 fn tell_of(shared: &Shared, id: NodeId, address: SocketAddr) {
     tracing::debug!("refused node {id} at {address}: it is not among this node's servers");
     let mut strangers = shared.strangers();
-    let stranger = strangers.entry(id).or_insert(Stranger { since: Instant::now(), is_told: false });
+    let now = Instant::now();
+    let new = Stranger { since: now, last: now, is_told: false };
+    // After a long rest it begins anew.
+    strangers.retain(|_, stranger| stranger.last.elapsed() < shared.heartbeat.saturating_mul(20));
+    let stranger = strangers.entry(id).or_insert(new);
+    stranger.last = now;
     if !stranger.is_told && stranger.since.elapsed() >= passes_within(shared.heartbeat) {
         stranger.is_told = true;
+        if id == shared.node {
+            return tracing::warn!(
+                "a server at {address} has this node's own certificate, that of node {id}: stop one of them, and make it a certificate of its own with `headframe certs --add ID`"
+            );
+        }
         tracing::warn!(
             "node {id} at {address} is not among this node's servers, so each of you leads without the other: add --peer {id}={address} here, or stop it"
         );
@@ -101,6 +111,13 @@ fn register(shared: &Shared, id: NodeId, connection: &Connection) -> bool {
     let mut peers = shared.peers();
     let Some(peer) = peers.get_mut(&id) else { return false };
     if let Some(older) = peer.incoming.replace(connection.clone()) {
+        let (there, here) = (older.remote_address(), connection.remote_address());
+        let is_rival = older.close_reason().is_none() && there != here;
+        if is_rival && peer.rivals.meet(Instant::now(), passes_within(shared.heartbeat)) {
+            tracing::warn!(
+                "two servers have the certificate of node {id}, at {there} and at {here}, and take its place from each other: stop one of them, and make it a certificate of its own with `headframe certs --add ID`"
+            );
+        }
         older.close(REPLACED, b"replaced by a newer connection");
     }
     peer.awaits.clear();

@@ -46,10 +46,32 @@ pub(super) struct Shared {
 
 /// A node that is not in the list of peers and wants to be one.
 pub(super) struct Stranger {
-    /// Since when it has tried.
+    /// Since when it has tried, and when it did so last.
     pub(super) since: Instant,
+    pub(super) last: Instant,
     /// Whether the operator was told.
     pub(super) is_told: bool,
+}
+
+/// How often connections of one peer from different addresses have replaced each other, one soon after the other. A peer that has moved does
+/// so once.
+#[derive(Debug, Default)]
+pub(super) struct Rivals {
+    count: u32,
+    last: Option<Instant>,
+}
+
+impl Rivals {
+    /// More often than a peer moves.
+    const MANY: u32 = 4;
+
+    /// It happens again; soon means within `soon`. True once, when it has happened too often for a peer that moves.
+    pub(super) fn meet(&mut self, now: Instant, soon: Duration) -> bool {
+        let goes_on = self.last.is_some_and(|last| now.saturating_duration_since(last) < soon);
+        self.count = if goes_on { self.count.saturating_add(1) } else { 1 };
+        self.last = Some(now);
+        self.count == Self::MANY
+    }
 }
 
 /// A peer in the current list. Dropping it ends its tasks and connections.
@@ -59,6 +81,7 @@ pub(super) struct Peer {
     pub(super) outbound: mpsc::Sender<Outbound>,
     /// The newest connection that the peer opened.
     pub(super) incoming: Option<Connection>,
+    pub(super) rivals: Rivals,
     /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
@@ -110,7 +133,7 @@ impl Peer {
         shared.deliveries.spawn_on(task, &shared.runtime);
         // The asker waits for one heartbeat; an answer within the first half of it surely arrives in time.
         let awaits = OpenRequests::new(shared.heartbeat / 2);
-        Self { address, outbound, incoming: None, awaits, _stop: stop.drop_guard() }
+        Self { address, outbound, incoming: None, rivals: Rivals::default(), awaits, _stop: stop.drop_guard() }
     }
 }
 
@@ -119,5 +142,22 @@ impl Drop for Peer {
         if let Some(connection) = &self.incoming {
             connection.close(LEAVING, b"leaving");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_moves_is_no_rival_and_two_servers_are_told_of_once() {
+        let (mut rivals, soon, start) = (Rivals::default(), Duration::from_secs(3), Instant::now());
+        let mut told = Vec::new();
+        for second in [0, 10, 20, 30, 40, 41, 42, 43, 44, 45] {
+            if rivals.meet(start + Duration::from_secs(second), soon) {
+                told.push(second);
+            }
+        }
+        assert_eq!(told, [43]);
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use headframe::transport::files::{CertificateFileError, add_node, create_cluster};
+use headframe::transport::files::{CertificateFileError, add_node, create_cluster, renew_node};
 use headframe::transport::identity::{Identity, IdentityError};
 use tempfile::TempDir;
 
@@ -93,4 +93,39 @@ fn files_that_do_not_belong_together_are_named() {
     copy(&others, "node-3.pem", "node-3.pem");
     copy(&others, "node-3.key", "node-3.key");
     assert!(matches!(load(3), IdentityError::OtherCluster));
+}
+
+#[test]
+fn a_renewed_node_has_new_files_that_are_good_for_longer() {
+    let files = Files::new();
+    let (begin, year) = (SystemTime::now(), Duration::from_secs(365 * 24 * 60 * 60));
+    let ends = |now| Identity::load(files.path(), id(1), now).unwrap().ends();
+    let content = || ["node-1.key", "node-1.pem"].map(|name| fs::read(files.path().join(name)).unwrap());
+    let (first, old) = (ends(begin), content());
+    fs::write(files.path().join("node-1.key.new"), "left by a crash").unwrap();
+    renew_node(files.path(), id(1), begin + year).unwrap();
+    assert!(old.iter().zip(&content()).all(|(old, new)| old != new));
+    assert!(ends(begin + year) > first + year / 2);
+    let names = fs::read_dir(files.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.ends_with(".new")));
+    assert!(matches!(renew_node(files.path(), id(9), begin), Err(CertificateFileError::Missing { .. })));
+}
+
+#[test]
+fn a_clock_before_2024_is_told() {
+    let folder = TempDir::new().unwrap();
+    let error = create_cluster(folder.path(), [id(1)], SystemTime::UNIX_EPOCH).unwrap_err().to_string();
+    assert!(error.contains("set this machine's clock"), "{error}");
+}
+
+#[test]
+fn a_cas_key_in_another_form_gets_the_command_that_converts_it() {
+    let files = Files::new();
+    let key = files.path().join("ca.key");
+    let text = fs::read_to_string(&key).unwrap();
+    for form in ["RSA ", "EC ", "ENCRYPTED "] {
+        fs::write(&key, text.replace("BEGIN ", &format!("BEGIN {form}"))).unwrap();
+        let error = add_node(files.path(), id(8), SystemTime::now()).unwrap_err().to_string();
+        assert!(error.contains("openssl pkcs8 -topk8 -nocrypt -in ca.key"), "{error}");
+    }
 }
