@@ -304,7 +304,7 @@ fn a_write_is_under_way_until_it_has_ended() {
 fn status_and_rate_are_told_at_their_times() {
     let mut alone = Alone::new(None);
     alone.offer(template(1, Search::Every));
-    (alone.statuses, alone.events) = (vec![], vec![]);
+    alone.statuses.clear();
     let hashes = alone.driver.scanner().hashes();
     alone.search();
     let searched = alone.driver.scanner().hashes() - hashes;
