@@ -281,12 +281,10 @@ impl Driver {
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
         match event {
             scan::Event::Found { ticket, nonce } => {
-                // Shares are too frequent to report each of them, or to look at the progress of all scans for each.
-                if self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First) {
-                    self.look_at_scans();
-                    if !self.stopping.contains(&ticket) {
-                        self.tell(now, Event::Found { node: self.id, nonce });
-                    }
+                // Shares are too frequent to report each of them.
+                let ends_job = self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First);
+                if ends_job && !self.stopping.contains(&ticket) {
+                    self.tell(now, Event::Found { node: self.id, nonce });
                 }
                 self.cluster.handle_found(now.instant, ticket, nonce);
             }

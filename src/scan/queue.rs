@@ -36,7 +36,7 @@ impl Scan {
     }
 
     /// Whether the first solution ends the search.
-    pub(super) fn ends_with_first(&self) -> bool {
+    fn ends_with_first(&self) -> bool {
         self.prepared.job().goal.search == Search::First
     }
 

@@ -51,7 +51,7 @@ impl Solutions {
         self.scanner.hashes()
     }
 
-    fn take(&mut self, event: Event) {
+    fn note(&mut self, event: Event) {
         match event {
             Event::Found { nonce, .. } => self.found.push(Reverse(nonce)),
             Event::Ended { .. } => self.over = true,
@@ -80,7 +80,7 @@ impl Iterator for Solutions {
             // A solution is sent before its piece counts as searched. So the progress has to be read before the events.
             let searched_to = self.scanner.progress().first().map_or(0, |scan| scan.searched.end);
             while let Ok(event) = self.events.try_recv() {
-                self.take(event);
+                self.note(event);
             }
             if let Some(nonce) = self.next_found(searched_to) {
                 return Some(nonce);
@@ -89,10 +89,52 @@ impl Iterator for Solutions {
                 return None;
             }
             match self.events.recv_timeout(LOOK_EVERY) {
-                Ok(event) => self.take(event),
+                Ok(event) => self.note(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::by_hand::Turn;
+    use super::super::tests::portable;
+    use super::*;
+    use crate::work::fixtures::check_job;
+
+    /// A search that the test works by hand. Gives the other end of its events.
+    fn by_hand(search: Search) -> (Solutions, crossbeam::channel::Sender<Event>) {
+        let (sender, events) = bounded(FOUND_AHEAD);
+        let scanner = Scanner::by_hand(portable(), 1);
+        scanner.push(0, check_job(2, search), NonceRange::new(1, 1_000_001), None);
+        (Solutions { scanner, events, search, found: BinaryHeap::new(), over: false }, sender)
+    }
+
+    #[test]
+    fn each_solutions_turn_comes_once_everything_before_it_is_searched() {
+        let (mut search, _events) = by_hand(Search::Every);
+        assert_eq!(search.next_found(9), None);
+        for nonce in [7, 3, 5] {
+            search.note(Event::Found { ticket: 0, nonce });
+        }
+        assert_eq!([3, 4, 4, 6, 7].map(|to| search.next_found(to)), [None, Some(3), None, Some(5), None]);
+        search.note(Event::Ended { ticket: 0, searched: NonceRange::new(1, 7), witnesses: vec![] });
+        assert_eq!([7, 7].map(|to| search.next_found(to)), [Some(7), None], "it is over");
+    }
+
+    #[test]
+    fn solutions_are_given_while_the_search_goes_on() {
+        let (mut search, events) = by_hand(Search::Every);
+        assert_eq!(search.hashes(), 0);
+        let Some(Turn::Piece(piece)) = search.scanner.take() else { panic!("a piece") };
+        let (job, range) = (piece.job(), piece.range());
+        let found = search.scanner.finish(piece);
+        found.into_iter().for_each(|event| events.send(event).unwrap());
+        let expected: Vec<_> = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some()).collect();
+        assert!(!expected.is_empty());
+        assert_eq!(search.by_ref().take(expected.len()).collect::<Vec<_>>(), expected);
+        assert_eq!((search.over, search.hashes()), (false, range.len()));
     }
 }

@@ -306,3 +306,67 @@ fn an_easy_search_is_done_in_small_batches() {
     assert_eq!(batch(kernel, &job(6, Search::First)), kernel.batch());
     assert_eq!(batch(kernel, &job(1, Search::Every)), kernel.batch());
 }
+
+#[test]
+fn a_small_range_is_cut_into_four_pieces_for_each_thread_and_a_large_one_into_sixteen_batches() {
+    for (len, pieces) in [(1, vec![1]), (25, vec![10, 10, 5]), (160, vec![20; 8]), (240, vec![30; 8])] {
+        assert_eq!(cut(len, None), pieces);
+    }
+    assert_eq!(cut(100_000, Some(3)), [160; 3]);
+}
+
+/// The lengths of the first `most` pieces of a range of so many nonces, for two threads and batches of 10.
+fn cut(len: u64, most: Option<usize>) -> Vec<u64> {
+    let queue = Queue::new(2);
+    queue.push(1, Prepared::new(portable(), job(64, Search::First)), 10, NonceRange::new(1, 1 + len));
+    let piece = || match queue.try_next() {
+        Some(Next::Piece(piece)) => Some(piece.len()),
+        _ => None,
+    };
+    std::iter::from_fn(piece).take(most.unwrap_or(usize::MAX)).collect()
+}
+
+/// What `look` sees on each of so many hashing threads, by their index.
+#[cfg(all(target_os = "linux", feature = "priority"))]
+fn on_each<T: Send + 'static>(threads: Threads, look: impl Fn() -> T + Send + Sync + 'static) -> Vec<T> {
+    use std::cell::Cell;
+    thread_local!(static HAS_LOOKED: Cell<bool> = const { Cell::new(false) });
+    let (sender, seen) = unbounded();
+    let all = std::sync::Barrier::new(threads.count.get());
+    let look_once = move |_| {
+        if !HAS_LOOKED.replace(true) {
+            let name = std::thread::current().name().map(str::to_owned);
+            let _ = sender.send((name, look()));
+            all.wait(); // so that each thread has to report something
+        }
+    };
+    let scanner = Scanner::start(portable(), threads, look_once).unwrap();
+    scanner.push(1, job(1, Search::Every), NonceRange::new(1, 2_000_001), None);
+    let mut seen: Vec<_> = (0..threads.count.get()).map(|_| seen.recv_timeout(LIMIT).expect("a look")).collect();
+    seen.sort_by(|a, b| a.0.cmp(&b.0));
+    seen.into_iter().map(|(_, seen)| seen).collect()
+}
+
+#[cfg(all(target_os = "linux", feature = "priority"))]
+#[test]
+fn each_thread_is_pinned_to_a_cpu_of_its_own_counted_round_and_round() {
+    use rustix::thread::{CpuSet, sched_getaffinity};
+    let cpus = || {
+        let set = sched_getaffinity(None).unwrap();
+        (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect::<Vec<_>>()
+    };
+    let allowed = cpus();
+    for first in 0..3 {
+        let pinned = Threads { count: threads(3), pin_from: Some(first) };
+        let expected: Vec<_> = (first..first + 3).map(|at| vec![allowed[at % allowed.len()]]).collect();
+        assert_eq!(on_each(pinned, cpus), expected, "from {first}");
+    }
+    assert_eq!(on_each(threads(2).into(), cpus), [allowed.clone(), allowed], "unless they are not pinned");
+}
+
+#[cfg(all(target_os = "linux", feature = "priority"))]
+#[test]
+fn hashing_threads_take_the_time_that_is_left_over() {
+    let niceness = || rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(on_each(threads(2).into(), niceness), [19, 19]);
+}

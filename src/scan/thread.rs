@@ -55,24 +55,21 @@ pub(super) fn finish(queue: &Queue, piece: &Piece, hashes: &AtomicU64, on_event:
 
 /// Scans a piece up to its scan's limit and gives its witnesses, ascending. Some may lie above the limit, if that fell meanwhile.
 ///
-/// A solution that ends its job is reported at once. The others are reported together at the end of the piece: each report wakes the thread
-/// that takes it, which costs more than all else that is done for a share.
+/// Solutions are reported together at the end of the piece: each report wakes the thread that takes it, which costs more than all else that
+/// is done for a share. A solution that ends its job ends the piece, since it has lowered the limit.
 fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) -> Vec<u64> {
     let (mut rest, mut witnesses, mut found) = (*range, Vec::new(), Vec::new());
     loop {
         rest = rest.intersection(&NonceRange::new(rest.start, scan.limit()));
         let batch = rest.take_front(scan.batch);
-        if !batch.is_empty() {
-            let hits = scan.prepared.hits(batch);
-            witnesses.extend(hits.witnesses);
-            found.extend(hits.solutions.into_iter().filter(|&nonce| scan.found(nonce)));
-            hashes.fetch_add(batch.len(), Ordering::Relaxed);
-        }
-        if batch.is_empty() || scan.ends_with_first() {
-            found.drain(..).for_each(|nonce| on_event(Event::Found { ticket: scan.ticket, nonce }));
-        }
         if batch.is_empty() {
-            return witnesses;
+            break;
         }
+        let hits = scan.prepared.hits(batch);
+        witnesses.extend(hits.witnesses);
+        found.extend(hits.solutions.into_iter().filter(|&nonce| scan.found(nonce)));
+        hashes.fetch_add(batch.len(), Ordering::Relaxed);
     }
+    found.into_iter().for_each(|nonce| on_event(Event::Found { ticket: scan.ticket, nonce }));
+    witnesses
 }

@@ -25,7 +25,7 @@ pub fn threads_worth(
     clock: &(dyn Fn() -> Duration + Sync),
 ) -> NonZeroUsize {
     let best = |threads| (0..TURNS).map(|_| rate(kernel, job, threads, clock)).fold(0.0, f64::max);
-    worth(most, cores_have_siblings(), best)
+    worth(most, cores_have_siblings(std::fs::read_to_string(SMT_ACTIVE)), best)
 }
 
 /// Calls `rate` only where the answer depends on it.
@@ -36,9 +36,12 @@ fn worth(most: NonZeroUsize, siblings: bool, mut rate: impl FnMut(NonZeroUsize) 
     }
 }
 
-/// Whether a core may have several hardware threads; true if that is unknown.
-fn cores_have_siblings() -> bool {
-    std::fs::read_to_string("/sys/devices/system/cpu/smt/active").map_or(true, |active| active.trim() != "0")
+/// Where Linux says whether a core has several hardware threads.
+const SMT_ACTIVE: &str = "/sys/devices/system/cpu/smt/active";
+
+/// Whether a core may have several hardware threads, by what [`SMT_ACTIVE`] says; true if that is unknown.
+fn cores_have_siblings(active: std::io::Result<String>) -> bool {
+    active.map_or(true, |active| active.trim() != "0")
 }
 
 /// Nonces per second of `threads` threads together.
@@ -87,6 +90,13 @@ mod tests {
     fn nothing_is_measured_where_nothing_depends_on_it() {
         assert_eq!(worth(4, false, &[]), 4, "each thread has a core of its own");
         assert_eq!(worth(1, true, &[]), 1, "there is but one");
+    }
+
+    #[test]
+    fn cores_have_siblings_unless_the_system_says_that_they_have_none() {
+        let says = |active: &str| cores_have_siblings(Ok(active.to_owned()));
+        assert_eq!((says("1\n"), says("0\n")), (true, false));
+        assert!(cores_have_siblings(Err(std::io::ErrorKind::NotFound.into())));
     }
 
     /// Half of [`TURN`].

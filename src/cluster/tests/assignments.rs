@@ -91,11 +91,18 @@ fn a_reply_to_an_earlier_leadership_is_ignored() {
     let early = scene.assignment(2, 1, &[(job, A)]);
     scene.answers(1, false, 10.0);
     assert!(scene.nodes[&node(2)].is_leading());
+    scene.heard(1);
     scene.answers(1, true, 4.0);
     assert_eq!(scene.nodes[&node(2)].leader(), Some(node(1)));
     scene.done(2);
-    assert_eq!(scene.say(1, 2, Message::Process(early)), []);
-    assert_eq!(scene.assign(2, 1, &[(job, A)]).len(), 1);
+    assert_eq!(scene.say(1, 2, Message::Process(early.clone())), []);
+    let heard = scene.heard(1);
+    let Some(Message::ProcessRequest(Report { stamp: first, .. })) = heard.first() else { panic!("{heard:?}") };
+    let mut answer_to = |sent| {
+        let report = Stamp { sent, ..*first };
+        scene.say(1, 2, Message::Process(Assign { report, ..early.clone() })).len()
+    };
+    assert_eq!((answer_to(first.sent - 1), answer_to(first.sent)), (0, 1), "its first report is the first that counts");
 }
 
 #[test]
@@ -163,4 +170,16 @@ fn goodbye_hands_the_lead_on_at_once() {
     assert_eq!(scans(&done).len(), 1);
     scene.pass(60.0);
     assert_eq!(scene.done(1), [], "whoever has left does nothing more");
+}
+
+#[test]
+fn a_pause_of_our_own_is_not_the_leaders_idleness() {
+    let (mut scene, job) = led();
+    scene.assign(2, 1, &[(job, A)]);
+    scene.pass(4.0);
+    scene.now += seconds(60.0);
+    scene.pass(3.0);
+    assert_eq!(scene.done(2), []);
+    scene.pass(1.0);
+    assert_eq!(scene.done(2).first(), Some(&Output::Ask), "two heartbeats without the pause");
 }

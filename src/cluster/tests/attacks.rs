@@ -227,6 +227,22 @@ fn whoever_loses_all_that_it_is_assigned_gets_no_more_for_a_heartbeat() {
 }
 
 #[test]
+fn whoever_loses_no_more_than_it_may_hold_twice_over_gets_more() {
+    let mut scene = Scene::with(2, &[2], |id| id == 1);
+    scene.template(1, pool(1));
+    let end = |assign: &Assign| assign.leases.last().unwrap().range.end;
+    let first = scene.report(2, |report| report.speed = HUGE).unwrap();
+    let second = scene.report(2, |report| report.progress[0].to = end(&first) - 48).unwrap();
+    scene.report(2, |report| {
+        report.progress.remove(0);
+        report.progress[0].to = end(&second);
+    });
+    // It has lost 48 nonces, and loses twice what is left of 2^30 when it is cut into units: 2^31 in all.
+    let mut lose = || scene.report(2, |report| report.progress.clear()).unwrap().leases.len();
+    assert_eq!((lose(), lose() > 0, lose()), (1, true, 0));
+}
+
+#[test]
 fn a_block_by_an_easier_goal_than_our_sessions_is_settled_and_nobody_accused() {
     let mut scene = Scene::new(2, &[2]);
     let job = scans(&scene.template(1, text(1)))[0].0;

@@ -306,3 +306,17 @@ fn a_peer_that_is_taken_off_the_list_is_forgotten() {
     scene.done(1);
     assert_eq!(tell(&mut scene), refused, "its lie's name is forgotten, too");
 }
+
+#[test]
+fn a_settled_block_is_remembered_as_long_as_whoever_told_of_it_is_a_member() {
+    let (mut scene, block) = submitting(&text(1));
+    scene.on(1, |cluster, now| cluster.handle_verdict(now, &block, None));
+    let mut told_again = |members: &[(NodeId, bool)]| {
+        scene.on(1, |cluster, now| cluster.set_peers(now, members));
+        scene.report(2, |report| report.blocks.push(block));
+        scene.done(1).contains(&Output::Submit { solution: block, found_by: node(2) })
+    };
+    let both = [2, 3].map(|id| (node(id), true));
+    assert!(!told_again(&both[..1]), "node 3 is gone");
+    assert!(!told_again(&[]) && told_again(&both), "node 2 was gone");
+}

@@ -174,3 +174,42 @@ fn an_extranonce_is_used_once() {
     );
     assert_eq!(slots(Extranonce::Counter(4), &named), [(1, 0), (1, 1), (1, 0), (1, 2)], "counted for each extranonce1");
 }
+
+/// After some time, node 2 has searched so many nonces of its first lease, and gives the rest back. How many it is assigned then.
+fn work(scene: &mut Scene, held: &mut Assign, time: f64, nonces: u64) -> u64 {
+    scene.pass(time);
+    let to = held.leases[0].range.start + nonces;
+    scene.report(2, |report| search(report, held, 0, to));
+    *held = scene.report(2, |report| report.progress.clear()).unwrap();
+    held.leases.iter().map(|lease| lease.range.len()).sum()
+}
+
+#[test]
+fn a_nodes_speed_is_the_best_of_its_last_eight_measurements() {
+    let mut scene = led(true);
+    let mut held = scene.report(2, |_| {}).unwrap();
+    let mut work = |nonces| work(&mut scene, &mut held, 1.0, nonces);
+    assert_eq!([0; 8].map(|_| work(100)), [200, 400, 800, 1600, 1600, 1600, 1600, 1600]);
+    assert_eq!(work(400), 6400);
+    assert_eq!([0; 8].map(|_| work(100)), [6400, 6400, 6400, 6400, 6400, 6400, 6400, 1600]);
+}
+
+#[test]
+fn neither_a_burst_nor_a_silence_is_a_measurement() {
+    let mut scene = led(true);
+    let mut held = scene.report(2, |_| {}).unwrap();
+    let mut work = |time, nonces| work(&mut scene, &mut held, time, nonces);
+    assert_eq!([0; 8].map(|_| work(1.0, 100))[7], 1600);
+    assert_eq!(work(0.001, 100), 1600);
+    assert_eq!([0; 9].map(|_| work(1.0, 0)), [1600; 9]);
+}
+
+#[test]
+fn a_member_that_is_taken_off_the_list_loses_its_leases() {
+    let mut scene = led(true);
+    assert_eq!(ranges(scene.report(2, |_| {})), [(101, 201)]);
+    for members in [&[][..], &[(node(2), true)]] {
+        scene.on(1, |cluster, now| cluster.set_peers(now, members));
+    }
+    assert_eq!(ranges(scene.report(2, |_| {})), [(201, 301)]);
+}

@@ -1,10 +1,10 @@
 //! Rule 1: who is alive, row by row of the table in `liveness.rs`; who leads; who is watched.
 
 use super::super::liveness::Peers;
-use super::PeerState::{Alive, Down, Left, Suspect};
+use super::PeerState::{Alive, Down, Left, Suspect, Unknown};
 use super::*;
 
-/// Node 5 watches nodes 2 and 3 from the first moment on, and has asked neither.
+/// Node 9 watches nodes 2 and 3 from the first moment on, and has asked neither.
 struct Watch {
     peers: Peers,
     start: Instant,
@@ -12,8 +12,17 @@ struct Watch {
 
 impl Watch {
     fn new() -> Self {
-        let (mut peers, start) = (Peers::new(config(5)), begin());
-        peers.set(&[(node(2), true), (node(3), true)]);
+        Self::of(2)
+    }
+
+    /// In a large cluster: there are nodes 4 to 7 as well.
+    fn large() -> Self {
+        Self::of(6)
+    }
+
+    fn of(count: u32) -> Self {
+        let (mut peers, start) = (Peers::new(config(9)), begin());
+        peers.set(&(2..2 + count).map(|id| (node(id), true)).collect::<Vec<_>>());
         assert_eq!(peers.watch(false, start), [node(2), node(3)]);
         Self { peers, start }
     }
@@ -21,6 +30,27 @@ impl Watch {
     /// Node 2 is asked for the `sent`th time.
     fn ask(&mut self, at: f64, sent: u64) {
         self.peers.requested(node(2), sent, self.start + seconds(at));
+    }
+
+    /// Somebody is asked then, and answers at once.
+    fn meet(&mut self, id: u32, at: f64) {
+        self.peers.requested(node(id), 99, self.start + seconds(at));
+        assert!(self.answer(id, 7, 99));
+        self.at(at);
+    }
+
+    /// Chooses whom to watch from then on, and gives those who are to be asked at once.
+    fn choose(&mut self, leads: bool, at: f64) -> Vec<u32> {
+        self.peers.watch(leads, self.start + seconds(at)).into_iter().map(NodeId::get).collect()
+    }
+
+    fn states(&self) -> Vec<PeerState> {
+        self.peers.states().map(|(_, state)| state).collect()
+    }
+
+    /// When the next state may change by time alone.
+    fn next(&self) -> Option<Duration> {
+        self.peers.next_change().map(|next| next - self.start)
     }
 
     /// Somebody answers. Whether that counts as an answer to our question.
@@ -195,5 +225,82 @@ fn in_a_large_cluster_only_a_candidate_says_goodbye_to_all() {
         let is_goodbye = |message: &Message| matches!(message, Message::Leave(..));
         let heard = played.iter().filter(|&&id| scene.heard(id).iter().any(is_goodbye)).count();
         assert_eq!(heard, hear, "node {leaves}");
+    }
+}
+
+#[test]
+fn after_a_long_pause_late_timers_come_before_the_first_message() {
+    let mut scene = Scene::new(3, &[1, 3]);
+    scene.now += seconds(60.0);
+    let goodbye = Message::Leave(scene.played(3).heartbeat(None), None);
+    assert_eq!(scene.say(3, 2, goodbye), [Output::Peer { peer: node(3), state: Left }], "node 1 is not to blame");
+}
+
+#[test]
+fn in_a_large_cluster_whoever_does_not_answer_in_an_answers_time_makes_room_for_the_next() {
+    let mut watch = Watch::large();
+    watch.at(0.0);
+    assert_eq!(watch.next(), Some(seconds(0.75)));
+    assert_eq!([0.74, 0.75].map(|at| watch.at(at)), [None, Some(Down)]);
+    assert_eq!(watch.choose(false, 0.75), [4, 5, 6, 7], "as many more as are down, since nobody answers");
+    let mut small = Watch::new();
+    small.at(0.0);
+    assert_eq!((small.next(), small.at(0.75), small.next()), (Some(seconds(0.75)), None, Some(seconds(8.75))));
+}
+
+#[test]
+fn whoever_leaves_the_window_is_unknown_again_and_asked_by_a_new_leader() {
+    let mut watch = Watch::large();
+    watch.at(0.75);
+    watch.choose(false, 0.75);
+    (4..=7).for_each(|id| watch.meet(id, 0.75));
+    assert_eq!(watch.choose(false, 0.75), [0; 0]);
+    assert_eq!(watch.states(), [Down, Down, Alive, Alive, Unknown, Unknown], "whoever is down stays so");
+    watch.meet(3, 1.0);
+    watch.choose(false, 1.0);
+    assert_eq!(watch.states(), [Down, Alive, Alive, Unknown, Unknown, Unknown]);
+    assert_eq!(watch.peers.audience(), [3, 4, 2].map(node));
+    assert_eq!(watch.choose(true, 2.0), [2, 5, 6, 7]);
+    watch.at(2.0);
+    assert_eq!(watch.states()[0], Down, "until it answers");
+}
+
+/// Nodes 2, 3 and 4 are down, 5 and 6 are watched, and 1.5 s have passed.
+fn three_down() -> Watch {
+    let mut watch = Watch::large();
+    watch.at(0.75);
+    watch.choose(false, 0.75);
+    [5, 6].into_iter().for_each(|id| watch.meet(id, 1.0));
+    watch.choose(false, 1.0);
+    watch.at(1.5);
+    watch.choose(false, 1.5);
+    assert_eq!(watch.states(), [Down, Down, Down, Alive, Alive, Unknown]);
+    assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node), "and two of those that are down");
+    watch
+}
+
+#[test]
+fn a_late_answer_of_a_peer_that_is_down_does_not_put_it_into_the_window() {
+    let mut watch = three_down();
+    watch.ask(2.0, 1);
+    for id in [5, 6] {
+        watch.peers.requested(node(id), 100, watch.start + seconds(10.0));
+        assert!(watch.answer(id, 7, 100));
+    }
+    assert!(watch.answer(2, 7, 1));
+    assert_eq!(watch.at(11.0), None, "it is down");
+    watch.choose(false, 11.0);
+    assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node));
+}
+
+#[test]
+fn a_goodbye_that_comes_twice_does_not_put_a_peer_into_the_window() {
+    let mut watch = three_down();
+    watch.meet(2, 2.0);
+    for changed in [Some(Left), None] {
+        watch.peers.leave(node(2), watch.start + seconds(2.0));
+        assert_eq!(watch.at(2.0), changed);
+        watch.choose(false, 2.0);
+        assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node));
     }
 }

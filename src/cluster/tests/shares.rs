@@ -213,3 +213,36 @@ fn shares_of_the_leaders_own_leases_are_reported_first_and_taken_ones_by_name_up
     shares.report(Some(by(1)), &mut report);
     assert_eq!(report.taken, taken[..MAX_REPORTED_NAMES]);
 }
+
+#[test]
+fn the_shares_of_a_finder_that_is_taken_off_the_list_are_forgotten() {
+    let (mut scene, mut shares) = leading();
+    let share = shares.next().unwrap();
+    tell(&mut scene, &[share]);
+    assert_eq!(scene.done(1), [submit(&share)]);
+    for members in [&[][..], &[(node(2), true)]] {
+        scene.on(1, |cluster, now| cluster.set_peers(now, members));
+    }
+    assert_eq!(tell(&mut scene, &[share]).0, [share.id()]);
+    assert_eq!(scene.done(1), [submit(&share)]);
+}
+
+#[test]
+fn a_share_outside_its_jobs_nonces_is_false() {
+    let (mut scene, mut shares) = leading();
+    let share = shares.next().unwrap();
+    let outside = Solution { nonce: share.job.space().end + share.nonce, ..share };
+    assert_eq!(tell(&mut scene, &[outside]), (vec![], vec![outside.id()]));
+    assert_eq!(scene.done(1), [Output::Refused { from: node(2), solution: outside }]);
+}
+
+#[test]
+fn a_share_of_another_runs_headers_is_submitted_only_if_it_is_one() {
+    let (mut scene, _) = leading();
+    let goal = Goal { report: zero_bits(9), ..pool(1).goal };
+    let job = job(&Template { goal, ..pool(1) }, 9, 0);
+    let share = solutions(job, 0, false).next().unwrap();
+    let none = Solution { nonce: share.nonce + 1, ..share };
+    assert_eq!(tell(&mut scene, &[none, share]), (vec![share.id()], vec![none.id()]));
+    assert_eq!(scene.done(1), [Output::ShareLost, submit(&share)]);
+}

@@ -1,27 +1,37 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::cluster::{Assign, Heartbeat, Lease, PeerState, Reign, Report, Stamp};
 use crate::kernel::available;
 use crate::node::feed::SessionId;
 use crate::scan::by_hand::Turn;
-use crate::source::Offer;
+use crate::source::{Offer, SourceError};
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Target, Template, UNIT, ZeroUnit,
+    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Slot, Target, Template, UNIT,
+    ZeroUnit,
 };
 
-/// A node alone, and what it has reported.
+/// A node alone, and what it has reported and ordered.
 struct Alone {
     driver: Driver,
     now: Now,
     events: Vec<Event>,
+    sent: Vec<(NodeId, Message)>,
+    peers: Vec<Vec<Member>>,
+    reads: usize,
     submitted: Vec<(u64, Solution)>,
     sessions: Vec<SessionId>,
-    written: usize,
-    status: Option<Status>,
+    written: Vec<Vec<Solution>>,
+    statuses: Vec<Status>,
 }
 
 fn node() -> NodeId {
     NodeId::try_from(1).unwrap()
+}
+
+/// Another server, and where it is.
+fn other(id: u32, port: u16) -> Member {
+    Member { id: NodeId::try_from(id).unwrap(), address: ([127, 0, 0, 1], port).into(), proves: true }
 }
 
 fn template(height: u64, search: Search) -> Template {
@@ -40,11 +50,15 @@ fn template(height: u64, search: Search) -> Template {
 }
 
 impl Alone {
-    #[allow(clippy::disallowed_methods)] // any moment will do
     fn new(blocks: Option<u64>) -> Self {
+        Self::with(node(), Members::fixed([]), blocks)
+    }
+
+    #[allow(clippy::disallowed_methods)] // any moment will do
+    fn with(id: NodeId, members: Members, blocks: Option<u64>) -> Self {
         let now = Now { instant: Instant::now(), since_1970: Duration::from_secs(1_795_000_000) };
         let rules = cluster::Config {
-            id: node(),
+            id,
             run: Run(1),
             since_1970: now.since_1970,
             heartbeat: Duration::from_secs(4),
@@ -54,7 +68,7 @@ impl Alone {
         };
         let setup = Setup {
             rules,
-            members: Members::fixed([]),
+            members,
             scanner: Scanner::by_hand(*available().last().unwrap(), 1),
             kernel: "portable",
             choice: "by hand".to_owned(),
@@ -64,8 +78,18 @@ impl Alone {
             blocks,
         };
         let driver = Driver::new(setup, now);
-        let mut alone =
-            Self { driver, now, events: vec![], submitted: vec![], sessions: vec![], written: 0, status: None };
+        let mut alone = Self {
+            driver,
+            now,
+            events: vec![],
+            sent: vec![],
+            peers: vec![],
+            reads: 0,
+            submitted: vec![],
+            sessions: vec![],
+            written: vec![],
+            statuses: vec![],
+        };
         alone.driver.start(now, "127.0.0.1:1".parse().unwrap());
         alone.pass(Duration::ZERO);
         alone
@@ -77,9 +101,12 @@ impl Alone {
                 Action::Source(Request::Submit { ticket, solution, .. }) => self.submitted.push((ticket, solution)),
                 Action::Source(Request::Open(session)) => self.sessions.push(session),
                 Action::Tell(told) => self.events.push(told.event),
-                Action::Write(_) => self.written += 1,
-                Action::Status => self.status = Some(self.driver.make_status(self.now)),
-                _ => {}
+                Action::Source(_) => {}
+                Action::Send(to, message) => self.sent.push((to, message)),
+                Action::SetPeers(members) => self.peers.push(members),
+                Action::ReadRegistry => self.reads += 1,
+                Action::Write(solutions) => self.written.push(solutions),
+                Action::Status => self.statuses.push(self.driver.make_status(self.now)),
             }
         }
     }
@@ -88,6 +115,15 @@ impl Alone {
         self.now.instant += time;
         self.driver.handle_timeout(self.now);
         self.look();
+    }
+
+    /// Time passes, from each timer to the next.
+    fn run(&mut self, time: Duration) {
+        let end = self.now.instant + time;
+        while self.driver.poll_timeout() <= end {
+            self.pass(self.driver.poll_timeout() - self.now.instant);
+        }
+        self.now.instant = end;
     }
 
     fn handle(&mut self, input: Input) {
@@ -100,13 +136,15 @@ impl Alone {
         self.handle(Input::Source(Answer::Offer(self.sessions[0], Ok(offer))));
     }
 
-    /// A thread searches one piece.
-    fn search(&mut self) {
-        if let Some(Turn::Piece(piece)) = self.driver.scanner().take() {
-            for event in self.driver.scanner().finish(piece) {
-                self.handle(Input::Scan(event));
-            }
-        }
+    /// A thread searches one piece, or reports an end. False if there is nothing to do.
+    fn search(&mut self) -> bool {
+        let events = match self.driver.scanner().take() {
+            Some(Turn::Piece(piece)) => self.driver.scanner().finish(piece),
+            Some(Turn::Ended(event)) => vec![event],
+            None => return false,
+        };
+        events.into_iter().for_each(|event| self.handle(Input::Scan(event)));
+        true
     }
 
     fn answer(&mut self, verdict: Verdict) {
@@ -134,7 +172,7 @@ fn a_block_is_reported_from_its_job_to_its_verdict() {
     let (_, solution) = alone.submitted[0];
     assert_eq!(found, [Event::Found { node: node(), nonce: solution.nonce }]);
     assert!(alone.driver.is_submitting() && !alone.driver.is_done());
-    assert!(alone.driver.is_writing() && alone.written == 1, "a block is kept until it is settled");
+    assert!(alone.driver.is_writing() && alone.written.len() == 1, "a block is kept until it is settled");
     alone.answer(Verdict::Block { height: None, next: Some(template(2, Search::First)) });
     assert!(alone.driver.is_done() && !alone.driver.is_submitting());
     let blocks = alone.events(|event| matches!(event, Event::Block { .. } | Event::Job { .. }));
@@ -194,7 +232,230 @@ fn shares_are_counted_by_how_they_end() {
     };
     assert_eq!((why, &**source), (&reason(), "sim://pool"));
     alone.pass(STATUS_EVERY);
-    let status = alone.status.take().unwrap();
+    let status = alone.statuses.last().unwrap();
     assert_eq!(status.shares, ShareCounts { accepted: 3, rejected: 1, stale: 2, lost: 0 });
     assert_eq!((status.leader, status.epoch, status.height), (Some(node()), 1, Some(1)));
+}
+
+#[test]
+fn the_block_that_a_verdict_names_is_searched_without_a_question() {
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::First));
+    alone.search();
+    alone.events.clear();
+    alone.answer(Verdict::Block { height: None, next: Some(template(2, Search::First)) });
+    let jobs = alone.events(|event| matches!(event, Event::Job { height: 2, .. }));
+    assert_eq!(jobs.len(), 1);
+}
+
+#[test]
+fn a_block_found_at_a_pool_is_a_block_and_no_share() {
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::Every));
+    alone.search();
+    alone.pass(Duration::from_millis(200));
+    alone.answer(Verdict::Block { height: Some(9), next: None });
+    let told = alone.events(|event| matches!(event, Event::Block { .. } | Event::Share { .. }));
+    assert!(matches!(told[..], [Event::Block { height: 9, status: Outcome::Success, .. }]), "{told:?}");
+    alone.pass(STATUS_EVERY);
+    let status = alone.statuses.last().unwrap();
+    assert_eq!((status.shares, status.blocks), (ShareCounts::default(), 1));
+}
+
+#[test]
+fn shares_that_are_lost_are_counted() {
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::Every));
+    let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
+    let ticket = piece.ticket();
+    // More than a finder keeps.
+    (0..4096 + 3).for_each(|nonce| alone.handle(Input::Scan(scan::Event::Found { ticket, nonce })));
+    alone.pass(STATUS_EVERY);
+    assert_eq!(alone.statuses.last().unwrap().shares, ShareCounts { lost: 3, ..ShareCounts::default() });
+
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::Every));
+    let over = SourceError { url: String::new(), problem: "gone".to_owned(), is_over: true };
+    alone.handle(Input::Source(Answer::Offer(alone.sessions[0], Err(over))));
+    alone.search();
+    alone.pass(Duration::from_millis(200));
+    let told = alone.events(|event| matches!(event, Event::Share { status: ShareOutcome::Rejected, .. }));
+    assert!(told.len() >= 6 && alone.submitted.is_empty());
+    alone.pass(STATUS_EVERY);
+    let lost = told.len() as u64;
+    assert_eq!(alone.statuses.last().unwrap().shares, ShareCounts { lost, ..ShareCounts::default() });
+}
+
+#[test]
+fn a_write_is_under_way_until_it_has_ended() {
+    let mut alone = Alone::new(None);
+    assert_eq!((alone.driver.is_writing(), &alone.written[..]), (true, &[vec![]][..]), "each start tries the disk");
+    alone.handle(Input::Written(Err("full".to_owned())));
+    assert!(!alone.driver.is_writing());
+    alone.run(Duration::from_millis(4100));
+    assert_eq!((alone.driver.is_writing(), alone.written.len()), (true, 2), "tried again after a heartbeat");
+    alone.handle(Input::Written(Ok(vec![])));
+    assert!(!alone.driver.is_writing());
+    let told = alone.events(|event| matches!(event, Event::Store { .. }));
+    assert_eq!(told.len(), 2, "when it begins and when it ends: {told:?}");
+}
+
+#[test]
+fn status_and_rate_are_told_at_their_times() {
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::Every));
+    alone.statuses.clear();
+    let hashes = alone.driver.scanner().hashes();
+    alone.search();
+    let searched = alone.driver.scanner().hashes() - hashes;
+    assert!(alone.driver.poll_timeout() <= alone.now.instant + LOOK_EVERY);
+    alone.run(Duration::from_secs(8));
+    assert_eq!(alone.statuses.len(), 16);
+    let rates = alone.events(|event| matches!(event, Event::Rate { .. }));
+    let [Event::Rate { hashes, hashes_per_second, .. }, Event::Rate { hashes_per_second: 0.0, .. }] = rates[..] else {
+        panic!("two rates, and nothing is hashed between them: {rates:?}")
+    };
+    assert!(hashes == searched && hashes_per_second > 0.0);
+}
+
+#[test]
+fn the_registry_is_read_at_the_start_at_times_and_when_somebody_is_back() {
+    let mut alone = Alone::with(node(), Members::registered(), None);
+    assert_eq!((alone.reads, alone.peers.len()), (1, 1));
+    alone.run(STATUS_EVERY * 2 - Duration::from_millis(1));
+    assert_eq!(alone.reads, 3, "with the status at once, and after 0.5 s");
+
+    let list = |ports: [u16; 2]| Input::Servers(vec![other(2, ports[0]), other(3, ports[1])]);
+    alone.handle(list([2, 3]));
+    assert_eq!(alone.peers[1..], [vec![other(2, 2), other(3, 3)]]);
+    alone.sent.clear();
+    alone.handle(list([2, 3]));
+    assert_eq!((alone.peers.len(), alone.sent.len()), (2, 0), "nothing is new");
+    alone.handle(list([2, 33]));
+    assert_eq!(alone.peers[2..], [vec![other(2, 2), other(3, 33)]]);
+    assert!(matches!(alone.sent[..], [(to, Message::HeartbeatRequest(_))] if to == other(3, 33).id), "it has moved");
+
+    let stamp = Stamp { run: Run(2), sent: 1 };
+    let heartbeat = |echo| Heartbeat { stamp, echo, leads: None };
+    let request = || Input::Message(other(2, 2).id, Message::HeartbeatRequest(heartbeat(None)));
+    alone.run(Duration::from_millis(150));
+    assert_eq!(alone.reads, 4);
+    alone.run(Duration::from_millis(150));
+    alone.sent.clear();
+    alone.handle(request());
+    assert_eq!(alone.reads, 5, "it was not up");
+    let Some((_, Message::HeartbeatRequest(asked))) = alone.sent.pop() else { panic!("it is asked who it is") };
+    alone.handle(Input::Message(other(2, 2).id, Message::HeartbeatReply(heartbeat(Some(asked.stamp)), None)));
+    assert_eq!(alone.driver.cluster().state(other(2, 2).id), PeerState::Alive);
+    alone.run(Duration::from_millis(150));
+    alone.handle(request());
+    assert_eq!(alone.reads, 5);
+}
+
+/// Node 2, which follows node 1, and the numbers of what node 1 has said.
+struct Following {
+    alone: Alone,
+    sent: u64,
+    sequence: u64,
+}
+
+impl Following {
+    fn new() -> Self {
+        let alone = Alone::with(other(2, 2).id, Members::fixed([other(1, 1)]), None);
+        let mut following = Self { alone, sent: 0, sequence: 0 };
+        let Some((_, Message::HeartbeatRequest(asked))) = following.alone.sent.pop() else { panic!("a request") };
+        let reply = Message::HeartbeatReply(following.heartbeat(Some(asked.stamp)), None);
+        following.say(reply);
+        assert_eq!(following.alone.driver.cluster().leader(), Some(node()));
+        following
+    }
+
+    fn say(&mut self, message: Message) {
+        self.alone.handle(Input::Message(node(), message));
+    }
+
+    fn heartbeat(&mut self, echo: Option<Stamp>) -> Heartbeat {
+        self.sent += 1;
+        Heartbeat { stamp: Stamp { run: Run(9), sent: self.sent }, echo, leads: None }
+    }
+
+    /// What node 2 has reported last, with whatever message.
+    fn report(&self) -> &Report {
+        let last = self.alone.sent.iter().rev().find_map(|(_, message)| match message {
+            Message::ProcessRequest(report) | Message::ProcessAnswerNo(report) | Message::ProcessAnswerYes(report) => {
+                Some(report)
+            }
+            Message::HeartbeatReply(_, report) | Message::Leave(_, report) => report.as_ref(),
+            _ => None,
+        });
+        last.expect("a report")
+    }
+
+    /// Node 1 assigns these ranges of a job that nothing solves.
+    fn assign(&mut self, ranges: &[NonceRange]) {
+        let (nothing, text) = (Target::from_be_bytes([0; 32]), template(1, Search::First));
+        let goal = Goal { block: nothing, report: nothing, search: Search::First };
+        let slot = Slot { run: Run(9), n: 0 };
+        let jobs = vec![Template { goal, ..text }.job(slot, Duration::from_secs(1)).unwrap()];
+        let bits = WitnessBits::new(8).unwrap();
+        let lease = |(number, &range)| Lease { number, job: 0, range, bits };
+        let leases = (1..).zip(ranges).map(lease).collect();
+        self.sequence += 1;
+        let (reign, sequence, report) = (Reign { run: Run(9), number: 1 }, self.sequence, self.report().stamp);
+        let (current, taken, settled) = Default::default();
+        self.say(Message::Process(Assign { reign, sequence, report, current, jobs, leases, taken, settled }));
+    }
+}
+
+/// More than a thread takes at a time.
+const LONG: NonceRange = NonceRange::new(10_001, 10_000_001);
+
+#[test]
+fn the_answer_to_the_leader_and_the_goodbye_tell_how_far_the_search_has_come() {
+    let mut following = Following::new();
+    following.assign(&[LONG]);
+    following.alone.search();
+    let searched = following.alone.driver.scanner().progress()[0].searched;
+    assert!(!searched.is_empty());
+    let request = Message::HeartbeatRequest(following.heartbeat(None));
+    following.say(request);
+    assert_eq!(following.report().progress[0].to, searched.end);
+
+    following.alone.search();
+    following.alone.driver.leave(following.alone.now);
+    following.alone.look();
+    assert!(following.report().progress[0].to > searched.end);
+}
+
+#[test]
+fn the_speed_at_work_is_reported() {
+    let mut following = Following::new();
+    following.assign(&[LONG]);
+    following.alone.search();
+    following.alone.run(LOOK_EVERY);
+    let request = Message::HeartbeatRequest(following.heartbeat(None));
+    following.say(request);
+    assert_eq!(following.report().speed, following.alone.driver.scanner().hashes() * 10);
+}
+
+#[test]
+fn an_interrupt_is_told_once_and_only_when_the_last_search_has_ended() {
+    let is_interrupt = |event: &Event| matches!(event, Event::Interrupted { .. });
+    let mut following = Following::new();
+    following.assign(&[NonceRange::new(1, 10_001)]);
+    while following.alone.search() {}
+    assert!(matches!(following.alone.sent.last(), Some((_, Message::ProcessAnswerNo(_)))));
+    assert_eq!(following.alone.events(is_interrupt), [], "it has come to its end");
+
+    following.assign(&[LONG, NonceRange::new(LONG.end, 2 * LONG.end)]);
+    let Some(Turn::Piece(piece)) = following.alone.driver.scanner().take() else { panic!("a piece") };
+    following.assign(&[]);
+    let late = scan::Event::Found { ticket: piece.ticket(), nonce: piece.range().start };
+    following.alone.handle(Input::Scan(late));
+    assert_eq!(following.alone.events(|event| matches!(event, Event::Found { .. })), [], "it is over");
+    assert!(following.alone.search() && !following.alone.search(), "the second has ended, the first has not");
+    assert_eq!(following.alone.events(is_interrupt), []);
+    following.alone.driver.scanner().finish(piece);
+    assert!(following.alone.search());
+    assert_eq!(following.alone.events(is_interrupt), [Event::Interrupted { node: other(2, 2).id }]);
 }
