@@ -17,14 +17,12 @@ use tokio::time::{Instant, timeout};
 use super::config::idle_timeout;
 use super::outgoing::HANDSHAKE_LIMIT;
 use super::peer::{Shared, Stranger};
+use super::places::Place;
 use super::refusal::{REPLACED, UNKNOWN_NODE, passes_within};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::codec;
 use crate::transport::identity::node_of;
-
-/// Connections beyond two for each peer (the present one and one that replaces it): room for strangers until they are refused.
-const SPARE_CONNECTIONS: usize = 16;
 
 /// Accepts connections until the endpoint is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -42,20 +40,29 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 fn admit(shared: &Arc<Shared>, incoming: Incoming, connections: &mut JoinSet<()>) {
     let address = incoming.remote_address();
-    let (known, most) = {
+    let (is_known, peers) = {
         let peers = shared.peers();
-        (peers.values().any(|peer| peer.address == address), 2 * peers.len() + SPARE_CONNECTIONS)
+        (peers.values().any(|peer| peer.address == address), peers.len())
     };
-    if connections.len() >= most {
+    // Two for each peer: the present one, and one that replaces it. Strangers have places of their own.
+    let of_peers = connections.len().saturating_sub(shared.places.taken());
+    // Whoever only claims a peer's address must not take the peers' places.
+    let is_trusted = is_known && of_peers <= peers;
+    if !is_trusted && !incoming.remote_address_validated() {
+        if incoming.retry().is_err() {
+            tracing::debug!("{address} could not be asked to retry");
+        }
+    } else if is_known && of_peers < 2 * peers {
+        connections.spawn(serve(shared.clone(), incoming, None));
+    } else if let Some(place) = shared.places.enter(address.ip()) {
+        connections.spawn(serve(shared.clone(), incoming, Some(place)));
+    } else {
         incoming.refuse();
-    } else if known || incoming.remote_address_validated() {
-        connections.spawn(serve(shared.clone(), incoming));
-    } else if incoming.retry().is_err() {
-        tracing::debug!("{address} could not be asked to retry");
     }
 }
 
-async fn serve(shared: Arc<Shared>, incoming: Incoming) {
+/// `place`: a stranger's, which it keeps until it turns out to be a peer.
+async fn serve(shared: Arc<Shared>, incoming: Incoming, place: Option<Place>) {
     let address = incoming.remote_address();
     let connection = match timeout(HANDSHAKE_LIMIT, incoming).await {
         Ok(Ok(connection)) => connection,
@@ -65,6 +72,7 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming) {
     match identify(&connection) {
         Some(peer) if register(&shared, peer, &connection) => {
             shared.strangers().remove(&peer);
+            drop(place);
             read_streams(&shared, peer, &connection).await;
             forget(&shared, peer, &connection);
         }

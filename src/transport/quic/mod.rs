@@ -16,6 +16,7 @@ mod config;
 mod incoming;
 mod outgoing;
 mod peer;
+mod places;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,7 @@ impl QuicTransport {
             inbox: sender,
             peers: Mutex::default(),
             strangers: Mutex::default(),
+            places: Arc::default(),
             deliveries: TaskTracker::new(),
             dials: Semaphore::new(outgoing::DIALS),
             closing: CancellationToken::new(),

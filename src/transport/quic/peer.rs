@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::outgoing::{self, Outbound};
+use super::places::Places;
 use super::refusal::LEAVING;
 use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The nodes of this cluster that were refused, since they are no peers.
     pub(super) strangers: Mutex<BTreeMap<NodeId, Stranger>>,
+    /// The places of connections from addresses that are no peer's.
+    pub(super) places: Arc<Places>,
     /// The tasks that may still have messages to deliver when the transport closes.
     pub(super) deliveries: TaskTracker,
     /// A permit for each task that dials.
