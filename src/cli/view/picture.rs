@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use console::{Term, truncate_str};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 
 use crate::cluster::{NodeId, PeerState};
 use crate::node::{Event, Outcome};
@@ -22,6 +24,8 @@ const FEW_ROWS: usize = 6;
 
 pub(super) struct Picture {
     bar: ProgressBar,
+    /// The terminal's settings before, if they were changed.
+    terminal: Option<Termios>,
     nodes: BTreeMap<NodeId, NodeLine>,
     leader: Option<NodeId>,
     height: u64,
@@ -41,7 +45,7 @@ impl Picture {
         bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or(ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_secs(1));
         let _ = PICTURE.set(bar.clone());
-        Self { bar, nodes: BTreeMap::new(), leader: None, height: 0, zeros: 0, blocks: 0 }
+        Self { bar, terminal: hush(), nodes: BTreeMap::new(), leader: None, height: 0, zeros: 0, blocks: 0 }
     }
 
     /// Does something that writes, without tearing the picture apart.
@@ -51,6 +55,9 @@ impl Picture {
 
     pub(super) fn end(&mut self) {
         self.bar.finish_and_clear();
+        if let Some(before) = self.terminal.take() {
+            let _ = tcsetattr(io::stderr(), OptionalActions::Now, &before);
+        }
     }
 
     pub(super) fn update(&mut self, event: &Event) {
@@ -111,6 +118,19 @@ impl Picture {
     }
 }
 
+/// Has the terminal not show `^C`, which would move the picture. Gives the settings before; none if this process may not change them.
+fn hush() -> Option<Termios> {
+    // A process in the background that changes its terminal is stopped.
+    if tcgetpgrp(io::stderr()).ok()? != getpgrp() {
+        return None;
+    }
+    let before = tcgetattr(io::stderr()).ok()?;
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHOCTL);
+    tcsetattr(io::stderr(), OptionalActions::Now, &quiet).ok()?;
+    Some(before)
+}
+
 /// A rate for people, in three digits or so.
 pub(in crate::cli) fn hash_rate(rate: f64) -> String {
     match rate {
@@ -146,6 +166,7 @@ mod tests {
     fn picture(nodes: u32) -> Picture {
         let mut picture = Picture {
             bar: ProgressBar::hidden(),
+            terminal: None,
             nodes: BTreeMap::new(),
             leader: None,
             height: 6,
