@@ -84,7 +84,7 @@ impl From<OneOrMany> for Sources {
 impl File {
     fn read(path: &Path) -> anyhow::Result<Self> {
         let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
-        let text = regular::read(path, Links::Followed, MAX_FILE)
+        let text = regular::read(path, Links::IfSafe, MAX_FILE)
             .map_err(|error| named(format!("expected a config file that can be read: {error}")))?;
         toml::from_str(&text).map_err(|error| named(error.to_string()))
     }

@@ -263,9 +263,9 @@ fn open_private(path: &Path) -> io::Result<File> {
     regular::open(&mut options, path, Links::Refused, MAX_ENTRY)
 }
 
-/// Whether `file` is still what `path` names.
+/// Whether `file` is still what `path` names, itself and not by a link.
 fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
+    match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
         _ => false,
     }

@@ -200,7 +200,7 @@ fn is_private(metadata: &Metadata) -> bool {
 }
 
 fn open(dir: &Path, file: &Path) -> Result<File, CertificateFileError> {
-    regular::open(OpenOptions::new().read(true), file, Links::Followed, MAX_FILE).map_err(|cause| match cause.kind() {
+    regular::open(OpenOptions::new().read(true), file, Links::IfSafe, MAX_FILE).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => CertificateFileError::Missing { file: file.to_owned(), dir: dir.to_owned() },
         _ => CertificateFileError::Io { file: file.to_owned(), cause },
     })

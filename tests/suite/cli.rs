@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -146,10 +147,19 @@ fn a_node_with_peers_needs_no_registry() {
 fn what_is_no_file_holds_nothing_up() {
     let site = Site::with_certs(1);
     site.run(&["node", "--config", "/dev/zero"]).refused(2, &["/dev/zero", "expected a regular file"]);
-    let key = site.path("certs").join("node-1.key");
-    fs::remove_file(&key).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&key).status().unwrap().success());
-    site.run(&["node", "--id", "1"]).refused(1, &["node-1.key", "expected a regular file"]);
+    site.run(&["node", "--config", "/dev/full"]).refused(2, &["/dev/full", "expected a regular file"]);
+    let make_pipe = |path: &Path| {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    make_pipe(&site.path("store.lock"));
+    site.run(&["node", "--id", "1", "--store", "store"]).refused(1, &["the store store", "expected a regular file"]);
+    for name in ["node-1.key", "node-1.pem", "ca.pem"] {
+        let (file, kept) = (site.path("certs").join(name), site.path("kept"));
+        fs::rename(&file, &kept).unwrap();
+        make_pipe(&file);
+        site.run(&["node", "--id", "1"]).refused(1, &[name, "expected a regular file"]);
+        fs::rename(&kept, &file).unwrap();
+    }
 }
 
 #[test]

@@ -99,14 +99,14 @@ impl SolutionFile {
             return Err(unusable(io::Error::other("it names no file")));
         }
         // The path is the one that a link leads to: a rename would replace the link, and a file must have one lock under all its names.
-        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let target = regular::target(path).map_err(unusable)?;
         match fs::metadata(&target) {
             Ok(found) if !found.is_file() => return Err(unusable(io::Error::other("it is no file"))),
             _ => {}
         }
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = regular::open(&mut options, &beside(&target, ".lock"), Links::Followed, MAX_FILE);
+        let lock = regular::open(&mut options, &beside(&target, ".lock"), Links::Refused, MAX_FILE);
         let lock = lock.map_err(unusable)?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -114,7 +114,7 @@ impl SolutionFile {
             Err(TryLockError::Error(reason)) => return Err(unusable(reason)),
         }
         let mut content = Vec::new();
-        let solutions = match regular::open(OpenOptions::new().read(true), &target, Links::Followed, u64::MAX)
+        let solutions = match regular::open(OpenOptions::new().read(true), &target, Links::IfSafe, u64::MAX)
             .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut content))
         {
             Ok(_) => parse(&content).map_err(|found| StoreError::NotSolutions { path: path.to_owned(), found })?,
@@ -350,5 +350,27 @@ pub(super) mod tests {
             let error = open(&path).unwrap_err();
             assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
         }
+    }
+    #[test]
+    fn a_lock_that_is_a_pipe_or_a_link_is_refused_and_nothing_is_made_through_it() {
+        let folder = Folder::new();
+        let lock = folder.path("solutions.lock");
+        regular::tests::make_pipe(&lock);
+        let refused = || assert!(matches!(open(&folder.store()), Err(StoreError::Unusable { .. })));
+        refused();
+        fs::remove_file(&lock).unwrap();
+        symlink(folder.path("elsewhere"), &lock).unwrap();
+        refused();
+        assert!(!folder.path("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_store_is_not_used_through_a_link_that_others_could_have_put_there() {
+        let (folder, open_folder) = (Folder::new(), Folder::new());
+        write(&folder.store(), &solutions(1));
+        symlink(folder.store(), open_folder.store()).unwrap();
+        assert_eq!(open(&open_folder.store()).unwrap(), solutions(1));
+        regular::tests::open_to_all(open_folder.0.path());
+        assert!(matches!(open(&open_folder.store()), Err(StoreError::Unusable { .. })));
     }
 }
