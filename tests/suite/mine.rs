@@ -186,6 +186,19 @@ fn servers_find_each_other_in_the_registry_and_follow_the_lowest_id() {
 }
 
 #[test]
+fn servers_find_each_other_although_the_registry_was_removed_in_between() {
+    let site = Site::with_certs(2);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let mut second = site.node(2, service, SHORT);
+    second.event("leader", leads(2));
+    std::fs::remove_dir_all(site.path("run")).unwrap();
+    let mut first = site.node(1, service, SHORT);
+    first.event("leader", leads(1));
+    second.event("leader", leads(1));
+    wait_for_leader(&site, 2, 1);
+}
+
+#[test]
 fn a_server_that_is_back_at_another_address_leads_again() {
     let site = Site::with_certs(2);
     let (_service, service) = site.service(&["--zeros", "12"]);
