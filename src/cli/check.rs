@@ -58,7 +58,12 @@ impl Findings {
 async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
     let mut findings = Findings::default();
     let registry = Registry::open();
-    findings.note("registry of this machine", registry.as_ref().map(|_| "can be used"))?;
+    match &registry {
+        Err(problem) if !settings.peers.is_empty() => print(format_args!(
+            "note   registry of this machine: `headframe status` would not show this node, which needs no registry since its peers are named: {problem}"
+        ))?,
+        _ => findings.note("registry of this machine", registry.as_ref().map(|_| "can be used"))?,
+    }
     if let Some(store) = settings.store.as_deref().filter(|path| path.exists()) {
         let opened = Store::open(store).map(|_| "can be used");
         findings.note(format_args!("store {}", store.display()), opened)?;

@@ -141,6 +141,14 @@ fn a_node_with_peers_needs_no_registry() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.err.contains("node 1 is not registered") && ended.err.contains("HEADFRAME_RUN_DIR"), "{ended:?}");
     site.node(1, source, &["--blocks", "1"]).end().refused(1, &["HEADFRAME_RUN_DIR"]);
+    // A check says the same: without peers it is a fault, with them it is not.
+    let source = format!("http://{source}");
+    let check = |more: &[&str]| site.run(&[&["check", "--id", "1", "--source", &source], more].concat());
+    check(&[]).refused(1, &["1 fault"]);
+    let own = site.free_addresses::<1>()[0].to_string();
+    let named = check(&["--listen", &own, "--peer", &format!("1={own}")]);
+    assert_eq!(named.code, Some(0), "{named:?}");
+    assert!(named.out.contains("note   registry of this machine") && !named.out.contains("FAULT"), "{named:?}");
 }
 
 #[test]
