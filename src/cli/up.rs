@@ -14,7 +14,7 @@ use super::run::{nodes, now, register, runtime, sources, until_signal};
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
-use crate::node::{Config, Peers, Registry};
+use crate::node::{Config, Peers, Registration, Registry, RegistryError};
 use crate::scan::Threads;
 use crate::service::{Service, ServiceConfig, ServiceError};
 use crate::transport::Transport;
@@ -40,10 +40,10 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
     let registry = Registry::open();
-    let ids = free_ids(args.nodes, registry.as_ref().ok());
-    let transports = transports(&args, &ids)?;
-    let addresses: BTreeMap<_, _> =
-        ids.iter().copied().zip(transports.iter().map(|transport| transport.local_address())).collect();
+    let registry = registry.as_ref().map_err(Clone::clone);
+    let ids = free_ids(registry.as_ref().ok().copied());
+    let places = places(args.nodes, ids, transports(&args)?, registry)?;
+    let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();
 
     let stop_service = CancellationToken::new();
     let mut embedded = None;
@@ -58,9 +58,9 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         asked
     };
 
-    let shares = shares(threads, ids.len());
+    let shares = shares(threads, places.len());
     let mut configs = Vec::new();
-    for ((id, transport), threads) in ids.iter().copied().zip(transports).zip(shares) {
+    for (Place { id, transport, registration }, threads) in places.into_iter().zip(shares) {
         configs.push(Config {
             id,
             peers: Peers::Fixed(addresses.clone()),
@@ -68,8 +68,8 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             kernel: kernel.clone(),
             threads,
             sources: sources(&urls, "headframe")?,
-            registration: register(registry.as_ref().map_err(Clone::clone), id, addresses[&id])?,
             transport,
+            registration,
             store: None,
             blocks: args.blocks,
         });
@@ -82,28 +82,61 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     result
 }
 
-/// The lowest ids that no server of this machine has.
-fn free_ids(count: u32, registry: Option<&Registry>) -> Vec<NodeId> {
-    let taken = registry.and_then(|registry| registry.servers().ok()).unwrap_or_default();
-    let ids = (1..).filter_map(|id| NodeId::try_from(id).ok());
-    ids.filter(|id| taken.iter().all(|server| server.id != *id)).take(count as usize).collect()
+/// Makes a node's transport.
+type Connect = Box<dyn Fn(NodeId) -> anyhow::Result<Arc<dyn Transport>>>;
+
+/// What a node has of its own on this machine.
+struct Place {
+    id: NodeId,
+    transport: Arc<dyn Transport>,
+    registration: Option<Registration>,
 }
 
-fn transports(args: &args::Up, ids: &[NodeId]) -> anyhow::Result<Vec<Arc<dyn Transport>>> {
-    match args.transport {
+/// Places for `count` nodes, with the first of `ids` that no other server takes meanwhile: another `up` may be starting, too.
+fn places(
+    count: u32,
+    ids: impl Iterator<Item = NodeId>,
+    transport: impl Fn(NodeId) -> anyhow::Result<Arc<dyn Transport>>,
+    registry: Result<&Registry, RegistryError>,
+) -> anyhow::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for id in ids {
+        if places.len() == count as usize {
+            break;
+        }
+        let transport = transport(id)?;
+        match register(registry.clone(), id, transport.local_address()) {
+            Ok(registration) => places.push(Place { id, transport, registration }),
+            Err(RegistryError::Taken { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(places)
+}
+
+/// The ids that no server of this machine has, from the lowest on.
+fn free_ids(registry: Option<&Registry>) -> impl Iterator<Item = NodeId> + use<> {
+    let taken = registry.and_then(|registry| registry.servers().ok()).unwrap_or_default();
+    let ids = (1..).map_while(|id| NodeId::try_from(id).ok());
+    ids.filter(move |id| taken.iter().all(|server| server.id != *id))
+}
+
+/// Makes the transports of one cluster's nodes.
+fn transports(args: &args::Up) -> anyhow::Result<Connect> {
+    let heartbeat = args.heartbeat;
+    Ok(match args.transport {
         TransportKind::Quic => {
             let ca = ClusterCa::generate(now())?;
-            let transport = |&id| {
+            Box::new(move |id| {
                 let identity = ca.issue(id, now())?;
-                Ok(Arc::new(QuicTransport::bind(&identity, ANY_PORT, args.heartbeat)?) as Arc<dyn Transport>)
-            };
-            ids.iter().map(transport).collect()
+                Ok(Arc::new(QuicTransport::bind(&identity, ANY_PORT, heartbeat)?))
+            })
         }
         TransportKind::Memory => {
             let network = MemoryNetwork::new();
-            Ok(ids.iter().map(|&id| Arc::new(network.join(id)) as Arc<dyn Transport>).collect())
+            Box::new(move |id| Ok(Arc::new(network.join(id))))
         }
-    }
+    })
 }
 
 /// Listens on the address that was asked for, else on the usual one, or, if that is taken, on any free port.
@@ -149,5 +182,18 @@ mod tests {
         assert_eq!(shares(8, 3), [(3, 0), (3, 3), (2, 6)]);
         assert_eq!(shares(2, 2), [(1, 0), (1, 1)]);
         assert_eq!(shares(2, 3), [(1, 0), (1, 1), (1, 2)]);
+    }
+    #[test]
+    fn ids_that_others_took_since_the_registry_was_read_are_left_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::at(folder.path().join("run")).unwrap();
+        let stale = free_ids(Some(&registry));
+        let node = |id: u32| NodeId::try_from(id).unwrap();
+        let _others = [1, 3].map(|id| registry.register(node(id), ANY_PORT, 5).unwrap());
+        let network = MemoryNetwork::new();
+        let places = places(2, stale, |id| Ok(Arc::new(network.join(id))), Ok(&registry)).unwrap();
+        assert_eq!(places.iter().map(|place| place.id).collect::<Vec<_>>(), [node(2), node(4)]);
+        let ids: Vec<_> = registry.servers().unwrap().iter().map(|server| server.id).collect();
+        assert_eq!(ids, [1, 2, 3, 4].map(node));
     }
 }

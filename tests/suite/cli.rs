@@ -106,6 +106,17 @@ fn a_second_cluster_on_one_machine_takes_free_ids() {
 }
 
 #[test]
+fn clusters_that_start_at_the_same_moment_share_the_ids_out() {
+    let site = Site::new();
+    let words = ["up", "--json", "--zeros", "64", "--service-listen", "127.0.0.1:0"];
+    let mut clusters = [(); 3].map(|()| site.start(&words));
+    for cluster in &mut clusters {
+        (0..2).for_each(|_| drop(cluster.event("started", |_| true)));
+    }
+    wait_until("all have ids of their own", || site.status().len() == 6);
+}
+
+#[test]
 fn status_says_where_it_looked_and_who_is_silent() {
     let site = Site::new();
     let nobody = site.run(&["status"]);
