@@ -19,11 +19,7 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     }
     if args.output.json {
         for entry in &servers {
-            let mut line = serde_json::to_value(entry)?;
-            if let Some(since) = entry.silent_since(now) {
-                line["silent_since"] = since.into();
-            }
-            print(line)?;
+            print(json(entry, now)?)?;
         }
         return Ok(Outcome::Done);
     }
@@ -43,6 +39,20 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// The entry as a line of JSON. A silent server has the time since when, and no rate. Control characters are escaped, also those that JSON
+/// allows: they could only be inside of strings.
+fn json(entry: &Entry, now: u64) -> serde_json::Result<String> {
+    let mut line = serde_json::to_value(entry)?;
+    if let Some(since) = entry.silent_since(now) {
+        line["silent_since"] = since.into();
+        if let Some(rate) = line.pointer_mut("/status/hashes_per_second") {
+            rate.take();
+        }
+    }
+    let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    Ok(line.to_string().chars().map(escaped).collect())
 }
 
 /// The text with its control characters escaped: whoever writes an entry must not move the reader's cursor.
@@ -73,4 +83,44 @@ fn row(entry: &Entry, now: u64) -> String {
         hash_rate(status.hashes_per_second),
         status.blocks,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server with a heartbeat of a second, whose status is of second 100 and full of control characters.
+    fn entry() -> Entry {
+        serde_json::from_str(
+            r#"{"id":1,"address":"127.0.0.1:7701","pid":5,"since":90,"status":{"leader":1,"epoch":1,"height":7,"zeros":6,
+                "kernel":"portable","choice":"\u001b[2J\u009b2J","threads":1,"hashes":5,"hashes_per_second":2e6,"blocks":0,
+                "peers":{"2":"alive\r\u007f"},"heartbeat":1.0,"at":100}}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_silent_server_has_the_time_since_when_and_no_rate() {
+        let (works, silent) = (row(&entry(), 101), row(&entry(), 106));
+        assert!(works.contains("2.0 MH/s") && !works.contains("silent"), "{works}");
+        assert!(silent.contains("silent since 1970-01-01T00:01:40Z") && !silent.contains("H/s"), "{silent}");
+        let parsed = |now| serde_json::from_str::<serde_json::Value>(&json(&entry(), now).unwrap()).unwrap();
+        assert_eq!(parsed(101), serde_json::to_value(entry()).unwrap());
+        let silent = parsed(106);
+        assert_eq!(silent["silent_since"], 100);
+        assert!(silent["status"]["hashes_per_second"].is_null(), "{silent}");
+        assert_eq!(silent["status"]["hashes"], 5, "the rest stays as it was last reported");
+        let starting = json(&Entry { status: None, ..entry() }, 106).unwrap();
+        assert!(starting.contains(r#""silent_since":90"#) && !starting.contains("status"), "{starting}");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let row = row(&entry(), 101);
+        assert!(row.ends_with(r"2 alive\r\u{7f}"), "{row}");
+        assert_eq!(visible(&entry().status.unwrap().choice), r"\u{1b}[2J\u{9b}2J");
+        let json = json(&entry(), 101).unwrap();
+        assert!(!json.contains(char::is_control), "{json:?}");
+        assert!(json.contains(r"\u001b[2J\u009b2J") && json.contains(r"alive\r\u007f"), "{json}");
+    }
 }

@@ -128,6 +128,7 @@ fn status_says_where_it_looked_and_who_is_silent() {
     wait_until("it is at work", || site.status().first().is_some_and(|server| server["status"]["height"].is_u64()));
     process.signal(Signal::STOP);
     wait_until("it is silent", || site.status()[0]["silent_since"].is_u64());
+    assert!(site.status()[0]["status"]["hashes_per_second"].is_null());
     let told = site.run(&["status"]);
     assert!(told.out.contains("silent since 2") && !told.out.contains("H/s  "), "{told:?}");
     process.signal(Signal::CONT);
