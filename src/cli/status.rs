@@ -1,21 +1,24 @@
 //! `headframe status`: the servers registered on this machine, and what each reports of itself.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::run::since_1970;
 use super::view::hash_rate;
 use super::{Outcome, args, print, tell};
-use crate::node::{Entry, Registry};
+use crate::node::{Entry, Registry, RegistryError};
 
 pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
-    let registry = Registry::open()?;
+    let registry = match Registry::open() {
+        // Without the folder no server is registered in it, whether or not it could be made.
+        Err(RegistryError::Io { path, .. }) if path.try_exists().is_ok_and(|is_there| !is_there) => {
+            return Ok(nobody(&path));
+        }
+        opened => opened?,
+    };
     let (servers, now) = (registry.servers()?, since_1970().as_secs());
     if servers.is_empty() {
-        tell(format_args!(
-            "no server runs on this machine, as far as the registry {} knows",
-            registry.folder().display()
-        ));
-        return Ok(Outcome::Nothing);
+        return Ok(nobody(registry.folder()));
     }
     if args.output.json {
         for entry in &servers {
@@ -39,6 +42,12 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Tells that no server runs, and where that was looked up.
+fn nobody(folder: &Path) -> Outcome {
+    tell(format_args!("no server runs on this machine, as far as the registry {} knows", folder.display()));
+    Outcome::Nothing
 }
 
 /// The entry as a line of JSON. A silent server has the time since when, and no rate. Control characters are escaped, also those that JSON

@@ -122,6 +122,9 @@ fn status_says_where_it_looked_and_who_is_silent() {
     let nobody = site.run(&["status"]);
     assert_eq!((nobody.code, nobody.out.as_str()), (Some(3), ""));
     assert!(nobody.err.contains("no server runs") && nobody.err.contains("registry /"), "{nobody:?}");
+    let mut command = site.command(&["status"]);
+    command.env("HEADFRAME_RUN_DIR", "/proc/headframe"); // a folder that cannot be made
+    start(command).end().refused(3, &["no server runs", "registry /proc/headframe"]);
     let words =
         ["up", "--json", "--nodes", "1", "--heartbeat", "50ms", "--zeros", "64", "--service-listen", "127.0.0.1:0"];
     let process = site.start(&words);
