@@ -57,7 +57,7 @@ impl Findings {
 /// Tries everything, and gives the number of faults.
 async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
     let mut findings = Findings::default();
-    let registry = Registry::open();
+    let registry = Registry::open().and_then(|registry| registry.probe());
     match &registry {
         Err(problem) if !settings.peers.is_empty() => print(format_args!(
             "note   registry of this machine: `headframe status` would not show this node, which needs no registry since its peers are named: {problem}"

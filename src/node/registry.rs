@@ -115,6 +115,17 @@ impl Registry {
         &self.folder
     }
 
+    /// Makes sure that a server can be registered, by a file that is made and removed. This blocks.
+    ///
+    /// # Errors
+    /// No file can be made in the folder, as where it is mounted read-only.
+    pub fn probe(&self) -> Result<(), RegistryError> {
+        let path = self.folder.join(format!("probe-{}", std::process::id())); // no server's file: it does not end with .json
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let probed = made.and_then(|_| fs::remove_file(&path));
+        probed.map_err(|problem| RegistryError::Io { path: self.folder.clone(), problem: Arc::new(problem) })
+    }
+
     /// Registers a server that others reach at `address`; it started at `since`, in seconds since 1970. This may wait for up to a fifth of
     /// a second.
     ///
@@ -361,6 +372,16 @@ mod tests {
         assert_eq!(registry.servers().unwrap(), [first.entry().clone()]);
         assert!(registry.register(node(201), address(7703), 5).is_err(), "a link");
         assert!(registry.register(node(2), address(7702), 5).is_err(), "a folder");
+    }
+
+    #[test]
+    fn a_folder_that_takes_no_files_is_found_by_a_probe_which_leaves_nothing() {
+        let (_folder, registry) = registry();
+        registry.probe().unwrap();
+        assert_eq!(fs::read_dir(&registry.folder).unwrap().count(), 0);
+        // Nobody can make files there, not even root.
+        let full = Registry { folder: "/proc".into() };
+        assert!(matches!(full.probe(), Err(RegistryError::Io { .. })));
     }
 
     #[test]
