@@ -1,9 +1,9 @@
 //! Opens files by name, so that nothing a name may stand for holds the program up: a pipe that nobody writes to, a device without end.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -43,7 +43,9 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path, links: Links, most: u
 ///
 /// # Errors
 /// As for [`open`], or it is no UTF-8.
+#[cfg(any(test, feature = "node"))]
 pub(crate) fn read(path: &Path, links: Links, most: u64) -> io::Result<String> {
+    use std::io::Read as _;
     let mut text = String::new();
     let file = open(OpenOptions::new().read(true), path, links, most)?;
     match file.take(most + 1).read_to_string(&mut text)? as u64 {
@@ -56,7 +58,8 @@ pub(crate) fn read(path: &Path, links: Links, most: u64) -> io::Result<String> {
 ///
 /// # Errors
 /// The name is a link in a folder that others can write to.
-pub(crate) fn target(path: &Path) -> io::Result<PathBuf> {
+#[cfg(any(test, feature = "node"))]
+pub(crate) fn target(path: &Path) -> io::Result<std::path::PathBuf> {
     match path.is_symlink() && can_others_write(folder_of(path)) {
         true => Err(unsafe_link()),
         false => Ok(fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())),
