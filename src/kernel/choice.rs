@@ -192,4 +192,20 @@ mod tests {
         assert_eq!(unknown.to_string(), "no kernel \"gpu\" on this CPU; there are: wrong, slow");
         assert!(matches!(choose_from(&[&WRONG], None, &ticking()), Err(KernelError::SelfTest(_))));
     }
+
+    #[test]
+    fn a_rate_is_measured_until_a_whole_turn_has_passed() {
+        static KERNEL: Sized = Sized("any", 10);
+        let prepared = Prepared::new(&KERNEL, measuring_job());
+        for ticks in [2, 3, 5] {
+            let (looks, time) = (Cell::new(0), ticking());
+            let clock = || {
+                looks.set(looks.get() + 1);
+                time()
+            };
+            let rate = rate(&KERNEL, &prepared, Duration::from_micros(ticks), &clock);
+            assert_eq!(looks.get(), ticks + 1, "at the start and after each batch");
+            assert!((rate / 1e7 - 1.0).abs() < 1e-9, "ten nonces in a microsecond: {rate}");
+        }
+    }
 }

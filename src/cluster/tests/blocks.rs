@@ -240,11 +240,12 @@ fn the_session_is_wanted_as_long_as_blocks_of_its_headers_may_be_found() {
         let mut scene = Scene::new(2, &[1]);
         scene.answers(1, false, 9.0);
         scene.template(2, template);
-        scene.answers(1, true, 4.0);
+        scene.played(1).is_silent = false;
+        scene.on(2, |cluster, now| cluster.handle_moved(now, node(1)));
         let (cluster, now) = (&scene.nodes[&node(2)], scene.now);
         assert!(!cluster.is_leading());
         assert_eq!(cluster.wants_session(now), is_wanted);
-        assert_eq!(cluster.wants_session(now + BEAT * 6), is_wanted);
+        assert_eq!(cluster.wants_session(now + BEAT * 8 - Duration::from_nanos(1)), is_wanted);
         assert!(!cluster.wants_session(now + BEAT * 8));
     }
 }
@@ -319,4 +320,15 @@ fn a_settled_block_is_remembered_as_long_as_whoever_told_of_it_is_a_member() {
     let both = [2, 3].map(|id| (node(id), true));
     assert!(!told_again(&both[..1]), "node 3 is gone");
     assert!(!told_again(&[]) && told_again(&both), "node 2 was gone");
+}
+
+#[test]
+fn an_answer_to_a_text_does_not_count_where_the_source_has_restarted_the_search() {
+    let (mut scene, block) = submitting(&text(1));
+    scene.on(1, |cluster, now| cluster.handle_verdict(now, &block, None));
+    let restarted = RoundId { generation: 1, ..block.job.round };
+    scene.template(1, Template { round: restarted, ..text(1) });
+    let again = Solution { job: Job { round: restarted, ..block.job }, ..block };
+    scene.report(2, |report| report.blocks.push(again));
+    assert_eq!(scene.done(1)[0], Output::Submit { solution: again, found_by: node(2) });
 }

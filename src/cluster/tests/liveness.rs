@@ -304,3 +304,61 @@ fn a_goodbye_that_comes_twice_does_not_put_a_peer_into_the_window() {
         assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node));
     }
 }
+
+/// Nodes 1 and 3 are played, and node 3 is silent since it answered at `at`. Node 2 runs until 5.5 s, and is then late by just the time of
+/// an answer: its next timer is a tick at 6 s.
+fn late_by_an_answers_time(at: f64) -> Scene {
+    let mut scene = Scene::new(3, &[1, 3]);
+    scene.assign(2, 1, &[]);
+    scene.pass(at);
+    scene.on(2, |cluster, now| cluster.handle_moved(now, node(3)));
+    scene.answers(3, false, 5.5 - at);
+    assert_eq!(scene.done(2), []);
+    scene.now += seconds(1.25);
+    scene
+}
+
+#[test]
+fn a_message_comes_before_timers_that_are_late_by_an_answers_time_at_most() {
+    let mut scene = late_by_an_answers_time(0.0);
+    let goodbye = Message::Leave(scene.played(3).heartbeat(None), None);
+    assert_eq!(scene.say(3, 2, goodbye), [Output::Peer { peer: node(3), state: Left }], "it was never suspect");
+}
+
+#[test]
+fn a_timer_that_is_late_by_an_answers_time_excuses_nobody() {
+    let mut scene = late_by_an_answers_time(0.5);
+    let done = scene.on(2, |cluster, now| cluster.handle_timeout(now));
+    assert_eq!(done, [Output::Peer { peer: node(3), state: Suspect }], "since 6.5 s");
+}
+
+#[test]
+fn nobody_is_probed_since_the_leader_itself_claims_to_lead() {
+    let mut scene = Scene::new(4, &[1, 2, 3]);
+    let members = |ids: &[u32]| ids.iter().map(|&id| (node(id), true)).collect::<Vec<_>>();
+    scene.nodes.insert(node(4), Cluster::new(config(4), scene.now));
+    scene.on(4, |cluster, now| cluster.set_peers(now, &members(&[3, 4])));
+    scene.played(1).is_silent = true;
+    scene.on(4, |cluster, now| cluster.set_peers(now, &members(&[1, 2, 3, 4])));
+    let cluster = &scene.nodes[&node(4)];
+    assert_eq!((cluster.leader(), cluster.state(node(2))), (Some(node(3)), Alive), "node 1 may be about to answer");
+    scene.asked(2);
+    scene.played(3).leads = Some(Leads { reign: 1, current: None, blocks: vec![] });
+    let heartbeat = scene.played(3).heartbeat(None);
+    scene.say(3, 4, Message::HeartbeatRequest(heartbeat));
+    assert_eq!(scene.asked(2), 0);
+}
+
+#[test]
+fn two_late_answers_or_goodbyes_at_once_do_not_put_peers_into_the_window() {
+    let mut watch = three_down();
+    for id in [2, 3] {
+        watch.peers.requested(node(id), 1, watch.start + seconds(0.0));
+        assert!(watch.answer(id, 7, 1));
+    }
+    watch.choose(false, 1.5);
+    assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node));
+    [2, 3].into_iter().for_each(|id| watch.peers.leave(node(id), watch.start + seconds(1.5)));
+    watch.choose(false, 1.5);
+    assert_eq!(watch.peers.audience(), [5, 6, 2, 3].map(node));
+}

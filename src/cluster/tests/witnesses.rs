@@ -118,3 +118,28 @@ fn progress_is_reported_up_to_the_first_witness_that_is_left_out() {
     let told: Vec<_> = progress(&mut scene).iter().map(|told| (told.to, told.witnesses.len())).collect();
     assert_eq!(told, [(1001, 1000), (2001, 1000), (3001, 1000), (3001, 0)]);
 }
+
+#[test]
+fn the_witness_at_which_a_full_report_ends_is_told_in_the_next() {
+    let mut scene = Scene::new(2, &[1]);
+    let job = job(&text(1), 1, 0);
+    scene.assign(2, 1, &[(job, NonceRange::new(1, 101))]);
+    scene.on(2, |cluster, now| cluster.handle_searched(now, 1, 101, &[3, 20, 59]));
+    scene.assign(2, 2, &[(job, NonceRange::new(20, 101))]);
+    assert_eq!(progress(&mut scene), [Progress { lease: 1, to: 101, witnesses: vec![20, 59] }]);
+}
+
+#[test]
+fn what_a_scan_tells_beyond_its_lease_does_not_count() {
+    let mut scene = Scene::new(2, &[1]);
+    let job = job(&pool(1), 1, 0);
+    let share = solutions(job, 100, false).next().unwrap().nonce;
+    scene.assign(2, 1, &[(job, NonceRange::new(1, share))]);
+    scene.on(2, |cluster, _| cluster.handle_progress(1, share + 9, &[3, share]));
+    assert_eq!(progress(&mut scene), [Progress { lease: 1, to: share, witnesses: vec![3] }]);
+    let mut found = |nonce| {
+        scene.on(2, |cluster, now| cluster.handle_found(now, 1, nonce));
+        scene.nodes[&node(2)].pending_shares()
+    };
+    assert_eq!((found(share), found(share - 1)), (0, 1));
+}
