@@ -59,7 +59,9 @@ pub mod cluster;
 pub mod kernel;
 #[cfg(feature = "node")]
 pub mod node;
-#[cfg(feature = "transport")]
+#[cfg(any(feature = "transport", feature = "service"))]
+mod origin;
+#[cfg(any(feature = "transport", feature = "service"))]
 mod regular;
 pub mod scan;
 #[cfg(feature = "service")]

@@ -67,7 +67,7 @@ pub(crate) fn target(path: &Path) -> io::Result<std::path::PathBuf> {
 }
 
 /// The folder that a name is in.
-fn folder_of(path: &Path) -> &Path {
+pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

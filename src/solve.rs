@@ -89,16 +89,17 @@ pub fn solve(job: Job, threads: impl Into<Threads>) -> Result<Option<u64>, Solve
     lowest(job, job.space(), threads.into())
 }
 
-fn lowest(job: Job, mut range: NonceRange, threads: Threads) -> Result<Option<u64>, SolveError> {
-    let found = first_nonces(job, &mut range)?;
-    if found.is_some() || range.is_empty() {
-        return Ok(found);
-    }
-    Ok(Solutions::start(fastest_kernel()?, threads, job, range)?.next())
+fn lowest(job: Job, range: NonceRange, threads: Threads) -> Result<Option<u64>, SolveError> {
+    lowest_by(job, range, |range| Ok(Solutions::start(fastest_kernel()?, threads, job, range)?))
 }
 
-/// The lowest solution among the first nonces of `range`, which the calling thread searches and takes off the range.
-pub(crate) fn first_nonces(job: Job, range: &mut NonceRange) -> Result<Option<u64>, KernelError> {
+/// The lowest solution in `range`. The calling thread searches the first nonces; if there is none among them, `start` begins the search of
+/// the others.
+pub(crate) fn lowest_by<E: From<KernelError>>(
+    job: Job,
+    mut range: NonceRange,
+    start: impl FnOnce(NonceRange) -> Result<Solutions, E>,
+) -> Result<Option<u64>, E> {
     let kernel = kernel_at_hand()?;
     let prepared = Prepared::new(kernel, job);
     let mut nonces = FIRST_NONCES;
@@ -108,7 +109,7 @@ pub(crate) fn first_nonces(job: Job, range: &mut NonceRange) -> Result<Option<u6
         }
         nonces *= 2;
     }
-    Ok(None)
+    if range.is_empty() { Ok(None) } else { Ok(start(range)?.next()) }
 }
 
 static FASTEST: OnceLock<Result<&'static dyn Kernel, KernelError>> = OnceLock::new();

@@ -87,9 +87,8 @@ pub(super) fn run(args: &args::Bench) -> anyhow::Result<Outcome> {
         self_test(*kernel)?;
     }
     let sample = sample(&kernels, args.puzzle)?;
-    let begin = Instant::now();
     for _ in 0..MOMENTS {
-        kernels.iter().for_each(|kernel| kernel.measure(&|| begin.elapsed()));
+        kernels.iter().for_each(|kernel| kernel.measure(&thread_time));
     }
     let cpus = Threads::default().count;
     let threads = args.threads.map_or(cpus, |threads| threads.of(cpus));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{args, usage};
 use crate::kernel::{Choice, KernelError, choose, measuring_job};
 use crate::scan::{Solutions, Threads, thread_time, threads_worth};
-use crate::solve::{self, SolveError};
+use crate::solve;
 use crate::work::{Job, NonceRange};
 
 /// The most threads: more than any box has CPUs. A slip of the finger should not bring the box down.
@@ -97,15 +97,15 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
 
 /// The lowest nonce of `range` that solves the job. Where the user names no kernel and one of the first nonces is it, as with an easy job,
 /// nothing is measured.
-pub(super) fn lowest(args: &args::Hashing, job: Job, mut range: NonceRange) -> anyhow::Result<Option<u64>> {
-    if args.kernel.is_none() {
-        let found = solve::first_nonces(job, &mut range).map_err(SolveError::from)?;
-        if found.is_some() {
-            return Ok(found);
-        }
+pub(super) fn lowest(args: &args::Hashing, job: Job, range: NonceRange) -> anyhow::Result<Option<u64>> {
+    let start = |range| {
+        let (choice, threads) = resolve(args)?;
+        anyhow::Ok(Solutions::start(choice.kernel, threads, job, range)?)
+    };
+    match args.kernel {
+        Some(_) => Ok(start(range)?.next()),
+        None => solve::lowest_by(job, range, start),
     }
-    let (choice, threads) = resolve(args)?;
-    Ok(Solutions::start(choice.kernel, threads, job, range)?.next())
 }
 
 #[cfg(test)]

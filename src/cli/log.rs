@@ -31,17 +31,15 @@ fn directives(asked: &str) -> Result<String, String> {
     let mut directives = vec!["warn".to_owned(), "headframe=info".to_owned()];
     for item in asked.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (target, level) = item.split_once('=').unwrap_or(("headframe", item));
-        let place = LEVELS.iter().position(|known| known.eq_ignore_ascii_case(level));
-        let is_quiet = matches!(place, Some(..2)) && !item.contains('=');
-        match place {
-            Some(_) if is_quiet => directives.push(level.to_owned()),
-            Some(_) => {}
-            None => {
-                let levels = LEVELS.join(", ");
-                return Err(format!(
-                    "HEADFRAME_LOG: expected one of {levels}, or LIBRARY=LEVEL for a library, got {item:?}"
-                ));
-            }
+        let Some(loudness) = LEVELS.iter().position(|known| known.eq_ignore_ascii_case(level)) else {
+            let levels = LEVELS.join(", ");
+            return Err(format!(
+                "HEADFRAME_LOG: expected one of {levels}, or LIBRARY=LEVEL for a library, got {item:?}"
+            ));
+        };
+        // Whoever wants less than warnings wants no more of libraries.
+        if !item.contains('=') && loudness < 2 {
+            directives.push(level.to_owned());
         }
         directives.push(format!("{target}={level}"));
     }

@@ -36,7 +36,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
             let registration = registry.register(id, address, since_1970().as_secs())?;
             (Peers::Registered(registry), Some(registration))
         }
-        false => (Peers::Named(peers), register(registry.as_ref().map_err(Clone::clone), id, address)?),
+        false => (Peers::Named(peers), register(&registry, id, address)?),
     };
     let config = Config { id, peers, heartbeat, kernel, threads, sources, transport, registration, store, blocks };
     nodes(vec![config], View::new(json), None, stop).await

@@ -38,20 +38,27 @@ pub(super) fn runtime() -> anyhow::Result<Runtime> {
         .context("cannot start the network threads")
 }
 
+/// Waits for a signal that asks the process to end, and gives it. Signals are caught from the return of this call on.
+fn asked_to_end() -> anyhow::Result<impl Future<Output = SignalKind>> {
+    let catch = |kind| signal(kind).context("cannot listen for signals");
+    let (mut interrupt, mut terminate) = (catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?);
+    let mut hang_up = catch(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+            _ = hang_up.recv() => SignalKind::hangup(), // the terminal was closed
+        }
+    })
+}
+
 /// A token that is cancelled when the user or the system asks the process to end. Signals are caught from the return of this call on, so
 /// call it before anything is made that must not be left behind.
 pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
-    let stop = CancellationToken::new();
+    let (stop, asked) = (CancellationToken::new(), asked_to_end()?);
     let stopping = stop.clone();
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {} // the terminal was closed
-        }
+        asked.await;
         stopping.cancel();
     });
     Ok(stop)
@@ -62,21 +69,13 @@ pub(super) fn until_signal() -> anyhow::Result<CancellationToken> {
 pub(super) fn end_on_signal() -> anyhow::Result<()> {
     const ENDED_BY_SIGNAL: i32 = 128;
     let runtime = Builder::new_current_thread().enable_io().build().context("cannot listen for signals")?;
-    let mut signals = Vec::new();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+    let asked = {
         let _guard = runtime.enter();
-        signals.push((kind, signal(kind).context("cannot listen for signals")?));
-    }
+        asked_to_end()?
+    };
     std::thread::spawn(move || {
-        runtime.block_on(async {
-            let mut waiting = JoinSet::new();
-            for (kind, mut signal) in signals {
-                waiting.spawn(async move { signal.recv().await.map(|()| kind) });
-            }
-            if let Some(Ok(Some(kind))) = waiting.join_next().await {
-                std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
-            }
-        });
+        let signal = runtime.block_on(asked);
+        std::process::exit(ENDED_BY_SIGNAL + signal.as_raw_value());
     });
     Ok(())
 }
@@ -86,19 +85,28 @@ pub(super) fn end_on_signal() -> anyhow::Result<()> {
 /// # Errors
 /// Another server of this machine has the id.
 pub(super) fn register(
-    registry: Result<&Registry, RegistryError>,
+    registry: &Result<Registry, RegistryError>,
     id: NodeId,
     address: SocketAddr,
 ) -> Result<Option<Registration>, RegistryError> {
-    match registry.and_then(|registry| registry.register(id, address, since_1970().as_secs())) {
-        Ok(registration) => Ok(Some(registration)),
-        Err(taken @ RegistryError::Taken { .. }) => Err(taken),
-        Err(error) => {
-            tracing::warn!(
-                "node {id} is not registered, so `headframe status` does not show it: {error}; name a folder that can be written to with HEADFRAME_RUN_DIR"
-            );
+    let warn = |problem: &RegistryError| {
+        tracing::warn!(
+            "node {id} is not registered, so `headframe status` does not show it: {problem}; name a folder that can be written to with HEADFRAME_RUN_DIR"
+        );
+    };
+    let registered = match registry {
+        Ok(registry) => registry.register(id, address, since_1970().as_secs()),
+        Err(problem) => {
+            warn(problem);
+            return Ok(None);
+        }
+    };
+    match registered {
+        Err(problem) if !matches!(problem, RegistryError::Taken { .. }) => {
+            warn(&problem);
             Ok(None)
         }
+        registered => registered.map(Some),
     }
 }
 

@@ -40,9 +40,8 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
     let registry = Registry::open();
-    let registry = registry.as_ref().map_err(Clone::clone);
-    let ids = free_ids(registry.as_ref().ok().copied());
-    let places = places(args.nodes, ids, transports(&args)?, registry)?;
+    let ids = free_ids(registry.as_ref().ok());
+    let places = places(args.nodes, ids, transports(&args)?, &registry)?;
     let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();
 
     let stop_service = CancellationToken::new();
@@ -97,7 +96,7 @@ fn places(
     count: u32,
     ids: impl Iterator<Item = NodeId>,
     transport: impl Fn(NodeId) -> anyhow::Result<Arc<dyn Transport>>,
-    registry: Result<&Registry, RegistryError>,
+    registry: &Result<Registry, RegistryError>,
 ) -> anyhow::Result<Vec<Place>> {
     let mut places = Vec::new();
     for id in ids {
@@ -105,7 +104,7 @@ fn places(
             break;
         }
         let transport = transport(id)?;
-        match register(registry.clone(), id, transport.local_address()) {
+        match register(registry, id, transport.local_address()) {
             Ok(registration) => places.push(Place { id, transport, registration }),
             Err(RegistryError::Taken { .. }) => {}
             Err(error) => return Err(error.into()),
@@ -183,6 +182,7 @@ mod tests {
         assert_eq!(shares(2, 2), [(1, 0), (1, 1)]);
         assert_eq!(shares(2, 3), [(1, 0), (1, 1), (1, 2)]);
     }
+
     #[test]
     fn ids_that_others_took_since_the_registry_was_read_are_left_to_them() {
         let folder = tempfile::tempdir().unwrap();
@@ -191,7 +191,7 @@ mod tests {
         let node = |id: u32| NodeId::try_from(id).unwrap();
         let _others = [1, 3].map(|id| registry.register(node(id), ANY_PORT, 5).unwrap());
         let network = MemoryNetwork::new();
-        let places = places(2, stale, |id| Ok(Arc::new(network.join(id))), Ok(&registry)).unwrap();
+        let places = places(2, stale, |id| Ok(Arc::new(network.join(id))), &Ok(registry.clone())).unwrap();
         assert_eq!(places.iter().map(|place| place.id).collect::<Vec<_>>(), [node(2), node(4)]);
         let ids: Vec<_> = registry.servers().unwrap().iter().map(|server| server.id).collect();
         assert_eq!(ids, [1, 2, 3, 4].map(node));

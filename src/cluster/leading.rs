@@ -97,7 +97,7 @@ impl Leading {
 
     /// From now on this is searched, with a new job. Leases of another round or goal end.
     pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
-        self.job = maker.make(&template, now).map(|job| (job, job.puzzle.first_nonces()));
+        self.job = maker.begin(&template, now);
         self.template = Some(template);
         self.workers.values_mut().for_each(|worker| worker.lost = (0, now));
     }
@@ -234,7 +234,7 @@ impl Leading {
             if rest.is_empty() {
                 let last = job.puzzle.last_nonces();
                 if rest.end == last.end || last.is_empty() {
-                    self.job = maker.make(&template, now).map(|job| (job, job.puzzle.first_nonces()));
+                    self.job = maker.begin(&template, now);
                 } else {
                     *rest = last;
                 }
@@ -302,6 +302,11 @@ impl Maker {
     pub(super) fn new(config: &Config, now: Instant) -> Self {
         let began = config.since_1970;
         Self { run: config.run, started: now, began, last: Duration::ZERO, own: 0, counts: VecDeque::new() }
+    }
+
+    /// Another job of the template, and those of its nonces that are handed out first.
+    fn begin(&mut self, template: &Template, now: Instant) -> Option<(Job, NonceRange)> {
+        self.make(template, now).map(|job| (job, job.puzzle.first_nonces()))
     }
 
     /// Another job of the template; `None` when its extranonce is used up.

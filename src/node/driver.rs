@@ -233,6 +233,7 @@ impl Driver {
             self.next_look = instant + LOOK_EVERY;
             let busy = self.cluster.job().is_some();
             self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
+            self.tell_claims(now);
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
@@ -344,17 +345,22 @@ impl Driver {
         if self.members.take_wish(now.instant) {
             self.actions.push_back(Action::ReadRegistry);
         }
-        self.warn(now);
         self.keep(now);
     }
 
-    /// Tells the operator what to act on.
-    fn warn(&mut self, now: Now) {
+    /// Warns of leading alone, or that it is over; to be called when a peer's state or the leader has changed.
+    fn warn_if_alone(&mut self, now: Now) {
         let is_alone = self.cluster.is_leading() && !self.cluster.peers().any(|(_, state)| state.is_up());
         let mut silent = if is_alone { self.members.all() } else { vec![] };
         silent.retain(|member| member.id != self.id && self.cluster.state(member.id) == PeerState::Down);
-        let events = self.warnings.alone(self.id, &silent).into_iter().chain(self.warnings.due(self.id, now.instant));
-        for event in events.collect::<Vec<_>>() {
+        if let Some(event) = self.warnings.alone(self.id, &silent) {
+            self.tell(now, event);
+        }
+    }
+
+    /// Tells of the false claims that are due.
+    fn tell_claims(&mut self, now: Now) {
+        for event in self.warnings.due(self.id, now.instant) {
             self.tell(now, event);
         }
     }
@@ -387,16 +393,19 @@ impl Driver {
             Output::Peer { peer, state } => {
                 tracing::debug!("node {node}: node {peer} is {}", state.name());
                 self.tell(now, Event::Peer { node, peer, state });
+                self.warn_if_alone(now);
             }
             Output::Leader { leader } => {
                 tracing::debug!("node {node}: node {leader} has the lowest id of those that answer, and leads");
                 self.epoch += 1;
                 self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
+                self.warn_if_alone(now);
             }
             Output::Distrusted { node: peer } => self.tell(now, Event::Distrusted { node, peer }),
             Output::Refused { from, solution } => {
                 tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
                 self.warnings.claimed(from, solution.nonce);
+                self.tell_claims(now);
             }
             Output::ShareLost => self.shares.lost += 1,
         }

@@ -8,7 +8,6 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ pub struct Entry {
 }
 
 /// Why the registry cannot be used.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// Another live server has the id.
     #[error(
@@ -64,7 +63,7 @@ pub enum RegistryError {
         /// File or folder.
         path: PathBuf,
         /// The system's reason.
-        problem: Arc<io::Error>,
+        problem: io::Error,
     },
 }
 
@@ -104,7 +103,7 @@ impl Registry {
         match create_private(&folder) {
             Ok(()) if is_private(&folder) => Ok(Self { folder }),
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
-                Err(RegistryError::Io { path: folder, problem: Arc::new(problem) })
+                Err(RegistryError::Io { path: folder, problem })
             }
             _ => Err(RegistryError::Unsafe(folder)), // also if it is there and is no folder
         }
@@ -123,7 +122,7 @@ impl Registry {
         let path = self.folder.join(format!("probe-{}", std::process::id())); // no server's file: it does not end with .json
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let probed = made.and_then(|_| fs::remove_file(&path));
-        probed.map_err(|problem| RegistryError::Io { path: self.folder.clone(), problem: Arc::new(problem) })
+        probed.map_err(|problem| RegistryError::Io { path: self.folder.clone(), problem })
     }
 
     /// Registers a server that others reach at `address`; it started at `since`, in seconds since 1970. This may wait for up to a fifth of
@@ -133,7 +132,7 @@ impl Registry {
     /// A live server has the same id, or the file cannot be written.
     pub fn register(&self, id: NodeId, address: SocketAddr, since: u64) -> Result<Registration, RegistryError> {
         let path = self.folder.join(format!("{id}.json"));
-        let io = |problem| RegistryError::Io { path: path.clone(), problem: Arc::new(problem) };
+        let io = |problem| RegistryError::Io { path: path.clone(), problem };
         // A reader may hold the lock for a moment to see whether the server lives; a live one holds it for good.
         for attempt in 0.. {
             let file = open_private(&path).map_err(io)?;
@@ -166,7 +165,7 @@ impl Registry {
     /// # Errors
     /// The folder cannot be read.
     pub fn servers(&self) -> Result<Vec<Entry>, RegistryError> {
-        let io = |problem| RegistryError::Io { path: self.folder.clone(), problem: Arc::new(problem) };
+        let io = |problem| RegistryError::Io { path: self.folder.clone(), problem };
         let mut servers = Vec::new();
         for file in fs::read_dir(&self.folder).map_err(io)? {
             let path = file.map_err(io)?.path();
@@ -202,13 +201,13 @@ impl Registration {
     pub fn set_status(&mut self, status: Status) -> Result<(), RegistryError> {
         self.entry.status = Some(status);
         if !is_at(&self.file, &self.path) {
-            let folder = self.path.parent().unwrap_or(Path::new(".")).to_owned();
+            let folder = regular::folder_of(&self.path).to_owned();
             let Entry { id, address, since, .. } = self.entry;
             let status = self.entry.status.take();
             *self = Registry::at(folder)?.register(id, address, since)?;
             self.entry.status = status;
         }
-        self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem: Arc::new(problem) })
+        self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem })
     }
 
     fn write(&mut self) -> io::Result<()> {

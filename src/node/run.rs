@@ -39,29 +39,27 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
     let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
-    let (read, mut reads) = mpsc::channel(1);
+    let (read, reads) = mpsc::channel(1);
     let (list, mut servers) = mpsc::channel(1);
-    let (registry, members) = match config.peers {
+    let members = match config.peers {
         Peers::Fixed(servers) => {
-            let servers = servers.into_iter().map(|(id, address)| Member::headframe(id, address));
-            (None, Members::fixed(servers))
+            Members::fixed(servers.into_iter().map(|(id, address)| Member::headframe(id, address)))
         }
         Peers::Named(names) => {
-            let names = Names::new(names, config.transport.local_address());
-            let wishes = std::mem::replace(&mut reads, mpsc::channel(1).1);
-            tokio::spawn(names.run(wishes, list.clone()));
-            (None, Members::named())
+            tokio::spawn(Names::new(names, config.transport.local_address()).run(reads, list));
+            Members::named()
         }
         Peers::Registered(registry) => {
             let mut members = Members::registered();
             // The servers that are there already have to be asked before this node leads. A registry that cannot be read now is read, and
             // its problem logged, later.
             members.listed(registrar::read(registry.clone()).await.unwrap_or_default());
-            (Some(registry), members)
+            tokio::spawn(registrar::list(registry, reads, list));
+            members
         }
     };
     let (status, statuses) = watch::channel(None);
-    let registrar = tokio::spawn(registrar::run(config.registration, registry, statuses, reads, list));
+    let registrar = tokio::spawn(registrar::run(config.registration, statuses));
 
     let start = now();
     let rules = cluster::Config {

@@ -35,17 +35,12 @@ impl Scan {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// Whether the first solution ends the search.
-    fn ends_with_first(&self) -> bool {
-        self.prepared.job().goal.search == Search::First
-    }
-
     /// Takes note that `nonce` solves the job. False if a lower solution was found before, so that this one does not count. A solution in
     /// the last batch of a stopped scan does count: it has been hashed.
     pub(super) fn found(&self, nonce: u64) -> bool {
-        let limit = match self.ends_with_first() {
-            true => self.limit.fetch_min(nonce, Ordering::Relaxed),
-            false => self.limit(),
+        let limit = match self.prepared.job().goal.search {
+            Search::First => self.limit.fetch_min(nonce, Ordering::Relaxed),
+            Search::Every => self.limit(),
         };
         nonce < limit || limit == STOPPED
     }

@@ -23,6 +23,7 @@ use redb::{
 use super::chain::{Block, genesis};
 use super::last_block::LastBlock;
 use super::store::StoreError;
+use crate::regular;
 
 const BLOCKS: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new("blocks");
 
@@ -82,8 +83,7 @@ impl BlockFile {
         let found = file.check()?;
         let lost = file.lost(found.as_ref())?;
         // The files' names have to be on disk as well. A file system that cannot sync a folder does not need that.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let _ = File::open(folder).and_then(|folder| folder.sync_all());
+        let _ = File::open(regular::folder_of(path)).and_then(|folder| folder.sync_all());
         let (repaired, tip) = (lost.is_some(), lost.or(found));
         let height = tip.as_ref().map_or(0, |tip| tip.height);
         tracing::info!(store = %path.display(), height, repaired, "the chain was opened");

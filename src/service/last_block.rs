@@ -7,12 +7,13 @@
 //! If a process was killed and the newest commit in its database is damaged, redb goes back to the commit before and does not say so. Then
 //! the block that was lost is here. The file is written after the database, so it is ahead of the database only when that has lost a block.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::chain::Block;
+use crate::regular::{self, Links};
 use crate::work::reference;
 
 /// The most that is read; a block takes less than 1 KiB.
@@ -41,10 +42,9 @@ impl LastBlock {
     /// # Errors
     /// It cannot be read and written, or is no regular file, or is a link: whoever can write to the folder could have made that.
     pub(super) fn open(path: PathBuf) -> io::Result<Self> {
-        if fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
-            return Err(io::Error::other("it is no regular file"));
-        }
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = regular::open(&mut options, &path, Links::Refused, u64::MAX)?;
         Ok(Self { path, file })
     }
 
@@ -83,6 +83,8 @@ fn parse(bytes: &[u8]) -> Option<Block> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::service::chain::mined;
 

@@ -7,26 +7,15 @@
 //! 4. When too many wait, the newest connection of the origin that has most, served and waiting, is turned away.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::origin::Origin;
+
 /// The most connections that wait. They cost a file descriptor each, of which a process usually has 1,024.
 const WAITING: usize = 256;
-
-/// Where connections come from: an IPv4 address, or an IPv6 network of 64 bits, since one client usually has all of its addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Origin(IpAddr);
-
-impl Origin {
-    fn of(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-            address => address,
-        })
-    }
-}
 
 /// All places, and the connections `T` that wait for one.
 #[derive(Debug)]
@@ -202,14 +191,5 @@ mod tests {
         let (_, place) = places.next().unwrap();
         places.stop.cancel();
         assert!(place.end.is_cancelled());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_origin() {
-        let origin = |text: &str| Origin::of(text.parse().unwrap());
-        assert_eq!(origin("2001:db8::1"), origin("2001:db8::ffff:0:0:2"));
-        assert_ne!(origin("2001:db8::1"), origin("2001:db8:0:1::1"));
-        assert_eq!(origin("::ffff:192.0.2.1"), origin("192.0.2.1"));
-        assert_ne!(origin("192.0.2.1"), origin("192.0.2.2"));
     }
 }

@@ -92,9 +92,7 @@ pub fn create_cluster(
 /// # Errors
 /// The CA's files are missing or of no use, a key can be read by others, or the node's files exist already or cannot be written.
 pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
-    let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
-    let ca = ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))?;
-    write_node(dir, &ca, node, now)
+    write_node(dir, &read_ca(dir)?, node, now)
 }
 
 /// Replaces the key and certificate of a node of the cluster in `dir` by new ones, valid from `now`. A node that runs goes on with the old ones
@@ -103,9 +101,7 @@ pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), Certifi
 /// # Errors
 /// The CA's files are missing or of no use, the node has none, or the new ones cannot be written; the old ones then stay.
 pub fn renew_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), CertificateFileError> {
-    let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
-    let ca = ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))?;
-    let issued = ca.issue_pem(node, now).map_err(in_dir(dir))?;
+    let issued = read_ca(dir)?.issue_pem(node, now).map_err(in_dir(dir))?;
     let (certificate, key) = node_files(node);
     read_key(dir, &key)?;
     read(dir, &certificate)?;
@@ -143,6 +139,11 @@ impl Identity {
         }
         Ok(identity)
     }
+}
+
+fn read_ca(dir: &Path) -> Result<ClusterCa, CertificateFileError> {
+    let (certificate, key) = (read(dir, "ca.pem")?, read_key(dir, "ca.key")?);
+    ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))
 }
 
 fn node_files(node: NodeId) -> (String, String) {

@@ -15,9 +15,14 @@ use crate::kernel::Candidates;
 use crate::kernel::blocks::{text_block, text_midstate, words};
 use crate::work::{NonceRange, TextPuzzle};
 
-/// The nonces of so many digits that one table serves: those that differ in the last digits, but for the first four, which stand in word 0.
+/// How many of a nonce's digits differ from lane to lane. The first four digits stand in word 0.
+const fn low(digits: usize) -> usize {
+    if digits < 8 { digits - 4 } else { 4 }
+}
+
+/// The nonces of so many digits that one table serves: those that differ in the low digits.
 const fn row(digits: usize) -> u64 {
-    if digits < 8 { 1_000 } else { 10_000 }
+    10u64.pow(low(digits) as u32)
 }
 
 /// Tables that are made at once: 8 KB of them.
@@ -96,8 +101,7 @@ impl Text {
     /// The table for the row of nonces that begin with the digits of `high`.
     fn table(&self, digits: usize, midstate: &[u32; 8], mut high: u64) -> Table {
         let mut block = text_block(&self.puzzle, digits);
-        let low = row(digits).ilog10() as usize;
-        for byte in block[..digits - low].iter_mut().rev() {
+        for byte in block[..digits - low(digits)].iter_mut().rev() {
             *byte = b'0' + (high % 10) as u8;
             high /= 10;
         }
@@ -132,7 +136,7 @@ impl Digits {
             let row = row(digits) as usize;
             Vectors::from_fn(2 * row.next_multiple_of(self.lanes), |place| {
                 let (vector, lane) = (place / self.lanes, place % self.lanes);
-                let (group, low) = ((vector / 2 * self.lanes + lane) % row, row.ilog10() as usize);
+                let (group, low) = ((vector / 2 * self.lanes + lane) % row, low(digits));
                 // The digits begin in word 1, and end in word 2 if there are more than eight.
                 let ascii = format!("{group:0low$}").bytes().fold(0, |word, digit| word << 8 | u64::from(digit));
                 let both = ascii << (64 - 8 * (digits - 4));

@@ -138,8 +138,7 @@ impl SolutionFile {
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&new, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        match File::open(folder).and_then(|folder| folder.sync_all()) {
+        match File::open(regular::folder_of(&self.path)).and_then(|folder| folder.sync_all()) {
             // A file system that cannot sync a folder does not need that.
             Err(problem) if !matches!(problem.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
                 Err(problem)
@@ -351,6 +350,7 @@ pub(super) mod tests {
             assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
         }
     }
+
     #[test]
     fn a_lock_that_is_a_pipe_or_a_link_is_refused_and_nothing_is_made_through_it() {
         let folder = Folder::new();

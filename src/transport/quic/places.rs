@@ -2,37 +2,39 @@
 //! much nor keep each other out; peers have places of their own, which no stranger can take.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::origin::Origin;
 
 /// Connections of strangers at the same time. A stranger is one until its certificate is that of a peer.
 const ALL: usize = 16;
-/// Those of one address.
+/// Those of one origin.
 const OF_ONE: usize = 4;
 
-/// The places that are taken, by address.
+/// The places that are taken, by origin.
 #[derive(Debug, Default)]
 pub(super) struct Places {
-    taken: Mutex<BTreeMap<IpAddr, usize>>,
+    taken: Mutex<BTreeMap<Origin, usize>>,
 }
 
 /// A place, which is free again once this is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    address: IpAddr,
+    origin: Origin,
 }
 
 impl Places {
     /// A place for a stranger at this address, if there is one.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let (address, mut taken) = (network(address), self.lock());
-        let of_one = taken.get(&address).copied().unwrap_or(0);
+        let (origin, mut taken) = (Origin::of(address), self.lock());
+        let of_one = taken.get(&origin).copied().unwrap_or(0);
         if of_one >= OF_ONE || taken.values().sum::<usize>() >= ALL {
             return None;
         }
-        taken.insert(address, of_one + 1);
-        Some(Place { places: self.clone(), address })
+        taken.insert(origin, of_one + 1);
+        Some(Place { places: self.clone(), origin })
     }
 
     /// How many are taken.
@@ -40,7 +42,7 @@ impl Places {
         self.lock().values().sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Origin, usize>> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -48,23 +50,17 @@ impl Places {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
-        match taken.get_mut(&self.address) {
+        match taken.get_mut(&self.origin) {
             Some(of_one) if *of_one > 1 => *of_one -= 1,
-            _ => drop(taken.remove(&self.address)),
+            _ => drop(taken.remove(&self.origin)),
         }
-    }
-}
-
-/// What counts as one address: whoever has an IPv6 address has the 2^64 of its network.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-        address => address,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::*;
 
     #[test]
