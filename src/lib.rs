@@ -59,9 +59,9 @@ pub mod cluster;
 pub mod kernel;
 #[cfg(feature = "node")]
 pub mod node;
-#[cfg(any(feature = "transport", feature = "service"))]
+#[cfg(any(feature = "grpc", feature = "quic", feature = "service"))]
 mod origin;
-#[cfg(any(feature = "transport", feature = "service"))]
+#[cfg(any(feature = "identity", feature = "node", feature = "service"))]
 mod regular;
 pub mod scan;
 #[cfg(feature = "service")]

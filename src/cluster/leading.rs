@@ -15,6 +15,10 @@ const FIRST_ALLOWANCE: u64 = 1 << 30;
 /// An allowance does not grow beyond that: more than an hour of the fastest machine's work.
 const LARGEST_ALLOWANCE: u64 = 1 << 40;
 
+/// Nor beyond that without witnesses, and nobody without them gets more than four times that in a heartbeat: it may say that it has searched
+/// what it has not, and use up the nonces of a pool's job. This is three minutes of the fastest machine's work.
+const LARGEST_UNPROVED: u64 = 1 << 36;
+
 /// A node's speed is the best of so many measurements: a pause or a busy moment does not count.
 const MEASUREMENTS: usize = 8;
 
@@ -45,6 +49,8 @@ struct Worker {
     measured: VecDeque<u64>,
     /// Nonces of the template that it was assigned and has lost, and since when they are counted: for a heartbeat.
     lost: (u64, Instant),
+    /// Nonces that it says in that time to have searched, without witnesses.
+    unproved: u64,
     /// Since when the next one is measured, and what it has searched since.
     since: Instant,
     searched: u64,
@@ -99,7 +105,7 @@ impl Leading {
     pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
         self.job = maker.begin(&template, now);
         self.template = Some(template);
-        self.workers.values_mut().for_each(|worker| worker.lost = (0, now));
+        self.workers.values_mut().for_each(|worker| (worker.lost, worker.unproved) = ((0, now), 0));
     }
 
     /// Nothing is handed out until another job begins: a solution of this template is being submitted (rule 7).
@@ -143,7 +149,7 @@ impl Leading {
         let progress = &report.progress[..report.progress.len().min(MAX_LEASES)];
         let named: BTreeSet<_> = progress.iter().map(|progress| progress.lease).collect();
         if now >= worker.lost.1 + self.config.heartbeat {
-            worker.lost = (0, now);
+            (worker.lost, worker.unproved) = ((0, now), 0);
         }
         let is_held = |lease: &Granted| held.is_some_and(|held| lease.sequence > held || named.contains(&lease.number));
         for lease in worker.leases.extract_if(.., |lease| !is_held(lease)) {
@@ -170,9 +176,13 @@ impl Leading {
             finished |= lease.range.is_empty();
         }
         worker.searched = worker.searched.saturating_add(new);
+        if !proves {
+            worker.unproved = worker.unproved.saturating_add(new);
+        }
         worker.measure(now, &self.config);
         if believed && (if proves { new > 0 } else { finished }) {
-            worker.allowance = worker.allowance.saturating_mul(2).min(LARGEST_ALLOWANCE);
+            let largest = if proves { LARGEST_ALLOWANCE } else { LARGEST_UNPROVED };
+            worker.allowance = worker.allowance.saturating_mul(2).min(largest);
         }
         // The start of the allowance, as soon as a speed is reported.
         let first = self.config.beat_of(best(&worker.reported).unwrap_or(0));
@@ -220,7 +230,7 @@ impl Leading {
         };
         let most = most.max(unit);
         // A template's nonces may be few. Whoever loses more than it may hold twice over gets no more of them in this heartbeat.
-        if worker.lost.0 / 2 > most.max(FIRST_ALLOWANCE) {
+        if worker.lost.0 / 2 > most.max(FIRST_ALLOWANCE) || worker.unproved / 4 > LARGEST_UNPROVED {
             return;
         }
         let mut held = worker.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
@@ -265,6 +275,7 @@ impl Worker {
             reported: VecDeque::new(),
             measured: VecDeque::new(),
             lost: (0, now),
+            unproved: 0,
             since: now,
             searched: 0,
         }

@@ -58,7 +58,7 @@ pub(crate) enum Input {
     Source(Answer),
     /// A write that [`Action::Write`] ordered has ended.
     Written(Written),
-    /// The registry lists these servers.
+    /// The registry lists these servers, or the transport has met them.
     Servers(Vec<Member>),
 }
 
@@ -306,7 +306,7 @@ impl Driver {
         }
     }
 
-    /// Takes over the servers that the registry lists.
+    /// Takes over servers that a list names or the transport has met.
     fn list(&mut self, now: Now, servers: Vec<Member>) {
         let known: BTreeSet<_> = self.cluster.peers().map(|(id, _)| id).collect();
         let news = self.members.listed(servers);

@@ -69,11 +69,13 @@ impl Members {
         wish
     }
 
-    /// Takes over the servers that the registry lists, and gives those that have come or moved. Servers are never taken out here. One that
+    /// Takes over servers that a list names or the transport has met, and gives those that have come or moved. Servers are never taken out here. One that
     /// is not listed any more was stopped or killed: the heartbeats decide, and a killed one may come back at the same address.
     pub(crate) fn listed(&mut self, servers: impl IntoIterator<Item = Member>) -> Vec<NodeId> {
         let mut news = Vec::new();
-        for member in servers {
+        for mut member in servers {
+            // That a member shows no witnesses is learned from itself; lists of addresses know nothing of it.
+            member.proves &= self.servers.get(&member.id).is_none_or(|known| known.proves);
             if self.servers.insert(member.id, member) != Some(member) {
                 news.push(member.id);
             }
@@ -97,6 +99,14 @@ mod tests {
         assert_eq!(members.listed([member(1, 1)]), []);
         assert_eq!(members.listed([member(1, 3), member(2, 2)]), [member(1, 3).id]);
         assert_eq!(members.all(), [member(1, 3), member(2, 2)]);
+    }
+
+    #[test]
+    fn a_list_does_not_forget_who_shows_no_witnesses() {
+        let (mut members, silent) = (Members::fixed([member(1, 1)]), Member { proves: false, ..member(1, 1) });
+        assert_eq!(members.listed([silent]), [silent.id]);
+        assert_eq!(members.listed([member(1, 1)]), []);
+        assert_eq!(members.all(), [silent]);
     }
 
     #[test]

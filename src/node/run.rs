@@ -108,6 +108,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(event) = scans.recv() => Some(Input::Scan(event)),
             Some(written) = async { node.store.as_mut()?.written().await } => Some(Input::Written(written)),
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
+            member = config.transport.introduced() => Some(Input::Servers(vec![member])),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
         match input {

@@ -10,13 +10,21 @@
 //! What every transport may need stands beside them: [`codec`] (a message as bytes), [`identity`] and [`files`] (who a node is, and how
 //! it proves that), and the table of which message answers which.
 
+#[cfg(feature = "quic")]
 mod answers;
 pub mod codec;
+#[cfg(feature = "identity")]
 pub mod files;
+#[cfg(feature = "identity")]
 pub mod identity;
 mod inbox;
 pub mod memory;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod places;
+#[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod strangers;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -58,6 +66,12 @@ pub trait Transport: Send + Sync {
 
     /// The next message and its sender. Cancel-safe. `None` after `close`.
     fn recv(&self) -> BoxFuture<'_, Option<(NodeId, Message)>>;
+
+    /// The next member that this transport has met by itself, or knows more of than the list says: to be added to the list, also in place
+    /// of a member with the same id. Cancel-safe. Most transports meet nobody.
+    fn introduced(&self) -> BoxFuture<'_, Member> {
+        Box::pin(std::future::pending())
+    }
 
     /// Delivers the messages sent so far where that is possible at once (within about 200 ms), then ends all connections.
     fn close(&self) -> BoxFuture<'_, ()>;

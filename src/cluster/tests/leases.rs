@@ -84,6 +84,19 @@ fn a_node_holds_leases_of_32_jobs_at_most() {
 }
 
 #[test]
+fn whoever_shows_no_witnesses_cannot_use_up_a_templates_nonces() {
+    let mut scene = led(false);
+    let (mut held, mut leased) = (scene.report(2, |report| report.speed = u64::MAX).unwrap(), 0);
+    // One heartbeat, in which it says each time that it has searched everything.
+    for _ in 0..1000 {
+        leased += held.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
+        held = scene.report(2, |report| finish(report, &held, held.leases.len())).unwrap();
+    }
+    assert!(held.leases.is_empty(), "{held:?}");
+    assert!(leased <= 6 << 36, "{leased}");
+}
+
+#[test]
 fn the_next_job_begins_where_one_is_used_up() {
     let mut scene = led(true);
     let first = scene.report(2, |report| report.speed = u64::MAX).unwrap();

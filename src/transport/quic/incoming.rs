@@ -6,7 +6,6 @@
 //! 3. Each peer has one incoming connection: a newer one replaces the older, as after a restart.
 //! 4. Each stream brings one frame. If that is a request, the stream's other half is kept for the answer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::{Connection, Incoming, RecvStream, SendStream};
@@ -16,13 +15,13 @@ use tokio::time::{Instant, timeout};
 
 use super::config::idle_timeout;
 use super::outgoing::HANDSHAKE_LIMIT;
-use super::peer::{Shared, Stranger};
-use super::places::Place;
-use super::refusal::{REPLACED, UNKNOWN_NODE, passes_within};
+use super::peer::Shared;
+use super::refusal::{REPLACED, UNKNOWN_NODE};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::codec;
 use crate::transport::identity::node_of;
+use crate::transport::places::Place;
 
 /// Accepts connections until the endpoint is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -71,7 +70,7 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming, place: Option<Place>) {
     };
     match identify(&connection) {
         Some(peer) if register(&shared, peer, &connection) => {
-            shared.strangers().remove(&peer);
+            shared.strangers.accepted(peer);
             drop(place);
             read_streams(&shared, peer, &connection).await;
             forget(&shared, peer, &connection);
@@ -79,32 +78,9 @@ async fn serve(shared: Arc<Shared>, incoming: Incoming, place: Option<Place>) {
         stranger => {
             connection.close(UNKNOWN_NODE, b"not one of this node's servers");
             if let Some(stranger) = stranger {
-                tell_of(&shared, stranger, address);
+                shared.strangers.refused(stranger, address);
             }
         }
-    }
-}
-
-/// Warns of a node of this cluster that is not among the peers, once it has tried for longer than it takes to get onto a list.
-fn tell_of(shared: &Shared, id: NodeId, address: SocketAddr) {
-    tracing::debug!("refused node {id} at {address}: it is not among this node's servers");
-    let mut strangers = shared.strangers();
-    let now = Instant::now();
-    let new = Stranger { since: now, last: now, is_told: false };
-    // After a long rest it begins anew.
-    strangers.retain(|_, stranger| stranger.last.elapsed() < shared.heartbeat.saturating_mul(20));
-    let stranger = strangers.entry(id).or_insert(new);
-    stranger.last = now;
-    if !stranger.is_told && stranger.since.elapsed() >= passes_within(shared.heartbeat) {
-        stranger.is_told = true;
-        if id == shared.node {
-            return tracing::warn!(
-                "a server at {address} has this node's own certificate, that of node {id}: stop one of them, and make it a certificate of its own with `headframe certs --add ID`"
-            );
-        }
-        tracing::warn!(
-            "node {id} at {address} is not among this node's servers, so each of you leads without the other: add --peer {id}={address} here, or stop it"
-        );
     }
 }
 
@@ -120,11 +96,8 @@ fn register(shared: &Shared, id: NodeId, connection: &Connection) -> bool {
     let Some(peer) = peers.get_mut(&id) else { return false };
     if let Some(older) = peer.incoming.replace(connection.clone()) {
         let (there, here) = (older.remote_address(), connection.remote_address());
-        let is_rival = older.close_reason().is_none() && there != here;
-        if is_rival && peer.rivals.meet(Instant::now(), passes_within(shared.heartbeat)) {
-            tracing::warn!(
-                "two servers have the certificate of node {id}, at {there} and at {here}, and take its place from each other: stop one of them, and make it a certificate of its own with `headframe certs --add ID`"
-            );
+        if older.close_reason().is_none() && there != here {
+            peer.rivals.meet(id, there, here, shared.heartbeat);
         }
         older.close(REPLACED, b"replaced by a newer connection");
     }

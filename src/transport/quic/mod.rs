@@ -16,7 +16,6 @@ mod config;
 mod incoming;
 mod outgoing;
 mod peer;
-mod places;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -39,6 +38,7 @@ use self::refusal::LEAVING;
 use super::answers::Answer;
 use super::identity::Identity;
 use super::inbox::Inbox;
+use super::strangers::Strangers;
 use super::{BoxFuture, Member, Transport, codec};
 use crate::cluster::{Message, NodeId};
 
@@ -108,7 +108,7 @@ impl QuicTransport {
             runtime,
             inbox: sender,
             peers: Mutex::default(),
-            strangers: Mutex::default(),
+            strangers: Strangers::new(identity.node(), heartbeat),
             places: Arc::default(),
             deliveries: TaskTracker::new(),
             dials: Semaphore::new(outgoing::DIALS),

@@ -22,11 +22,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::incoming::read_streams;
 use super::peer::Shared;
-use super::refusal::{LEAVING, Refusal, UNUSED, passes_within, refusal};
+use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::codec;
 use crate::transport::identity::node_name;
+use crate::transport::strangers::passes_within;
 
 /// The pause after a first failed attempt: a peer that restarts is back within about that time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -8,16 +8,16 @@ use std::time::Duration;
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::outgoing::{self, Outbound};
-use super::places::Places;
 use super::refusal::LEAVING;
 use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
 use crate::transport::codec;
+use crate::transport::places::Places;
+use crate::transport::strangers::{Rivals, Strangers};
 
 /// The most messages that wait for one peer; further ones are dropped. This is room for several heartbeats' messages, so it fills up only
 /// for a peer that is away.
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The nodes of this cluster that were refused, since they are no peers.
-    pub(super) strangers: Mutex<BTreeMap<NodeId, Stranger>>,
+    pub(super) strangers: Strangers,
     /// The places of connections from addresses that are no peer's.
     pub(super) places: Arc<Places>,
     /// The tasks that may still have messages to deliver when the transport closes.
@@ -45,36 +45,6 @@ pub(super) struct Shared {
     pub(super) closing: CancellationToken,
     /// Every task ends now.
     pub(super) stop: CancellationToken,
-}
-
-/// A node that is not in the list of peers and wants to be one.
-pub(super) struct Stranger {
-    /// Since when it has tried, and when it did so last.
-    pub(super) since: Instant,
-    pub(super) last: Instant,
-    /// Whether the operator was told.
-    pub(super) is_told: bool,
-}
-
-/// How often connections of one peer from different addresses have replaced each other, one soon after the other. A peer that has moved does
-/// so once.
-#[derive(Debug, Default)]
-pub(super) struct Rivals {
-    count: u32,
-    last: Option<Instant>,
-}
-
-impl Rivals {
-    /// More often than a peer moves.
-    const MANY: u32 = 4;
-
-    /// It happens again; soon means within `soon`. True once, when it has happened too often for a peer that moves.
-    pub(super) fn meet(&mut self, now: Instant, soon: Duration) -> bool {
-        let goes_on = self.last.is_some_and(|last| now.saturating_duration_since(last) < soon);
-        self.count = if goes_on { self.count.saturating_add(1) } else { 1 };
-        self.last = Some(now);
-        self.count == Self::MANY
-    }
 }
 
 /// A peer in the current list. Dropping it ends its tasks and connections.
@@ -93,10 +63,6 @@ pub(super) struct Peer {
 impl Shared {
     pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn strangers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Stranger>> {
-        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over a new list of peers. Peers whose address is unchanged keep their connections.
@@ -145,22 +111,5 @@ impl Drop for Peer {
         if let Some(connection) = &self.incoming {
             connection.close(LEAVING, b"leaving");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_moves_is_no_rival_and_two_servers_are_told_of_once() {
-        let (mut rivals, soon, start) = (Rivals::default(), Duration::from_secs(3), Instant::now());
-        let mut told = Vec::new();
-        for second in [0, 10, 20, 30, 40, 41, 42, 43, 44, 45] {
-            if rivals.meet(start + Duration::from_secs(second), soon) {
-                told.push(second);
-            }
-        }
-        assert_eq!(told, [43]);
     }
 }

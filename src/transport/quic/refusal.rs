@@ -1,7 +1,5 @@
 //! Why one node refuses another, in words that say what to do.
 
-use std::time::Duration;
-
 use quinn::{ConnectionError, TransportErrorCode, VarInt};
 
 /// The code with which a node that stops, or drops a peer, closes connections.
@@ -25,11 +23,6 @@ pub(super) enum Refusal {
     },
     /// The peer does not list this node among its servers, or not yet: while a cluster starts, this passes by itself.
     UnknownNode,
-}
-
-/// Within this time after a node's start its peers have it on their lists, where these come from a registry.
-pub(super) fn passes_within(heartbeat: Duration) -> Duration {
-    heartbeat.saturating_mul(3)
 }
 
 /// The refusal behind the end of a connection that this node opened, if it is one.
