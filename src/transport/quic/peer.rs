@@ -15,13 +15,10 @@ use super::outgoing::{self, Outbound};
 use super::refusal::LEAVING;
 use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
+use crate::transport::bounds::WAITING;
 use crate::transport::codec;
 use crate::transport::places::Places;
 use crate::transport::strangers::{Rivals, Strangers};
-
-/// The most messages that wait for one peer; further ones are dropped. This is room for several heartbeats' messages, so it fills up only
-/// for a peer that is away.
-const WAITING: usize = 64;
 
 /// Shared by a transport and its tasks.
 pub(super) struct Shared {

@@ -44,6 +44,7 @@ pub(crate) trait Dialect {
 conformance! {
     memory = crate::transport::networks::Network::memory();
     quic = crate::transport::networks::Network::quic();
+    grpc = crate::transport::networks::Network::grpc();
     => {
         a_heartbeat_is_answered_and_its_reply_echoes_it
         a_reply_may_ask_for_work
