@@ -23,8 +23,11 @@ pub mod memory;
 mod places;
 #[cfg(feature = "quic")]
 pub mod quic;
+pub mod several;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod strangers;
+#[cfg(feature = "udp")]
+pub mod udp;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
