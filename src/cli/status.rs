@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::affinity::list;
 use super::run::since_1970;
 use super::view::hash_rate;
 use super::{Outcome, args, print, tell};
@@ -30,10 +31,11 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     for entry in &servers {
         print(row(entry, now))?;
     }
-    for Entry { id, status, .. } in &servers {
+    for Entry { id, status, cpus, .. } in &servers {
         if let Some(status) = status {
             let choice = visible(&status.choice);
-            print(format_args!("server {id}: {} threads, kernel {choice}", status.threads))?;
+            let cpus = if cpus.is_empty() { String::new() } else { format!(" on CPU {}", list(cpus)) };
+            print(format_args!("server {id}: {} threads{cpus}, kernel {choice}", status.threads))?;
             for other in &status.distrusted {
                 print(format_args!(
                     "server {id} does not believe server {other}, which showed too few witnesses: restart it"

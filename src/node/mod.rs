@@ -12,6 +12,7 @@
 //! The clock is read in [`run()`]; the driver and the rules are given the time.
 
 mod chain;
+mod cpus;
 pub(crate) mod driver;
 mod event;
 mod event_queue;
@@ -35,6 +36,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::address_of;
 pub use registry::{Entry, Registration, Registry, RegistryError};

@@ -36,7 +36,7 @@ const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: CancellationToken) -> Result<(), ScanError> {
     let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
     let (answer, mut answers) = mpsc::channel(ANSWERS);
-    let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
+    let scanner = Scanner::start(config.kernel.kernel, config.threads.clone(), move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
     let (read, reads) = mpsc::channel(1);

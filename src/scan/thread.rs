@@ -19,23 +19,6 @@ pub(super) fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
-/// Pins the calling thread to one CPU: that of index `number` among those that it may run on, counted round and round. Where the system
-/// refuses, the thread stays unpinned.
-pub(super) fn pin(number: usize) {
-    #[cfg(all(target_os = "linux", feature = "priority"))]
-    if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
-        use rustix::thread::CpuSet;
-        let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
-        if let Some(cpu) = cpus.nth(number) {
-            let mut one = CpuSet::new();
-            one.set(cpu);
-            let _ = rustix::thread::sched_setaffinity(None, &one);
-        }
-    }
-    #[cfg(not(all(target_os = "linux", feature = "priority")))]
-    let _ = number;
-}
-
 /// Scans pieces until the queue is closed.
 pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
     loop {

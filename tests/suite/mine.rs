@@ -236,6 +236,41 @@ fn status_shows_the_servers_of_this_machine() {
     assert!(status[0]["since"].is_u64());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn servers_are_pinned_to_cpus_that_no_other_server_uses() {
+    let site = Site::with_certs(2);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let usable = rustix::thread::sched_getaffinity(None).unwrap();
+    let usable: Vec<_> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| usable.is_set(cpu)).collect();
+    let (first, last) = (usable[0], usable[usable.len() - 1]);
+    let mut one = site.node(1, service, &["--affinity"]);
+    one.event("started", |_| true);
+    assert_eq!(site.status()[0]["cpus"], json!([first]));
+    let mut two = site.node(2, service, &["--affinity"]);
+    two.event("started", |_| true);
+    let second = usable.get(1).copied().unwrap_or(first);
+    assert_eq!(site.status()[1]["cpus"], json!([second]));
+    two.signal(Signal::TERM);
+    let told = two.end().err;
+    assert_eq!(told.contains("hashing threads of server 1 are pinned there"), usable.len() == 1, "{told}");
+
+    let list = last.to_string();
+    let mut two = site.node(2, service, &["--affinity", &list]);
+    two.event("started", |_| true);
+    assert_eq!(site.status()[1]["cpus"], json!([last]));
+    wait_until("it has a status", || site.status()[1]["status"].is_object());
+    let shown = site.run(&["status"]).out;
+    assert!(shown.contains(&format!("server 2: 1 threads on CPU {last}, kernel")), "{shown}");
+    two.signal(Signal::KILL);
+    two.end();
+    let mut two = site.node(2, service, &[&format!("--affinity={first}")]);
+    two.event("started", |_| true);
+    two.signal(Signal::TERM);
+    let told = two.end().err;
+    assert!(told.contains(&format!("CPU {first}: hashing threads of server 1 are pinned there")), "{told}");
+}
+
 #[test]
 fn a_node_ends_by_itself_after_its_blocks() {
     let site = Site::with_certs(2);
