@@ -20,6 +20,7 @@ pub(crate) mod feed;
 pub(crate) mod members;
 mod meter;
 mod names;
+mod pace;
 mod registrar;
 mod registry;
 mod run;

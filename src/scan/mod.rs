@@ -13,7 +13,7 @@
 //!    the number of threads.
 //! 3. Where witnesses are wanted, a thread puts a piece back together with its witnesses. So the witnesses of everything that counts as
 //!    searched are known.
-//! 4. Each thread counts its hashes on a cache line of its own.
+//! 4. Each thread counts its hashes, and the CPU time that they take, on a cache line of its own.
 
 #[cfg(test)]
 pub(crate) mod by_hand;
@@ -27,6 +27,7 @@ mod worth;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clock::thread_time;
 pub use cpus::usable_cpus;
@@ -174,7 +175,17 @@ impl Scanner {
 
     /// Nonces hashed since the start.
     pub fn hashes(&self) -> u64 {
-        self.meter.total()
+        self.meter.hashes()
+    }
+
+    /// The CPU time that they took, all threads together, as [`thread_time`] tells it. A piece of work counts once it is done.
+    pub fn time(&self) -> Duration {
+        self.meter.time()
+    }
+
+    /// From the next range on, `kernel` searches. Ranges in the queue keep theirs.
+    pub fn set_kernel(&mut self, kernel: &'static dyn Kernel) {
+        self.kernel = kernel;
     }
 }
 
