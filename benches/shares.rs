@@ -167,6 +167,7 @@ impl Nodes {
                 sources: vec![Arc::new(Way(Arc::clone(&pool)))],
                 registration: Some(registry.register(id(node), servers[&id(node)], 0).unwrap()),
                 transport,
+                certs: None,
                 store: None,
                 blocks: None,
             };

@@ -232,7 +232,7 @@ pub(super) struct Service {
 #[command(after_help = "Examples:
   headframe certs --nodes 3 --dir certs      ca.pem, ca.key and node-1.pem, node-1.key … node-3.key
   headframe certs --add 4 --dir certs        one more node of the same cluster
-  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up when it is started again
+  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up while it runs
 
 Every box needs ca.pem and its own node's two files. Keep ca.key where no node runs.")]
 pub(super) struct Certs {

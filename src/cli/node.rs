@@ -42,6 +42,18 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     if let Some(affinity) = &settings.hashing.affinity {
         affinity.pin(place.as_ref(), [(&mut threads, registration.as_mut())]);
     }
-    let config = Config { id, peers, heartbeat, kernel, threads, sources, transport, registration, store, blocks };
+    let config = Config {
+        id,
+        peers,
+        heartbeat,
+        kernel,
+        threads,
+        sources,
+        transport,
+        registration,
+        store,
+        blocks,
+        certs: Some(certs),
+    };
     nodes(vec![config], View::new(json), None, stop).await
 }

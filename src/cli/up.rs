@@ -72,6 +72,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             threads,
             sources: sources(&urls, "headframe")?,
             transport,
+            certs: None,
             registration,
             store: None,
             blocks: args.blocks,

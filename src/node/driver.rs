@@ -64,6 +64,8 @@ pub(crate) enum Input {
     Servers(Vec<Member>),
     /// The kernels were measured again, as [`Action::Measure`] wanted: this one is to be used.
     Kernel(Choice),
+    /// This is wrong with the node's certificate files, or nothing any more.
+    Certificate(Option<String>),
 }
 
 /// Something is to be done.
@@ -230,6 +232,9 @@ impl Driver {
             }
             Input::Servers(servers) => self.list(now, servers),
             Input::Kernel(choice) => self.set_kernel(now, &choice),
+            Input::Certificate(problem) => {
+                self.warnings.certificate(self.id, problem).into_iter().for_each(|event| self.tell(now, event));
+            }
         }
         self.drain(now);
     }
@@ -558,7 +563,7 @@ impl Driver {
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
     }
 
-    /// This node's status.
+    /// This node's status, without what its transport knows.
     pub(crate) fn make_status(&self, now: Now) -> Status {
         let job = self.cluster.job();
         Status {
@@ -576,6 +581,7 @@ impl Driver {
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
             heartbeat: self.heartbeat.as_secs_f64(),
+            certificate_ends: None,
             at: now.since_1970.as_secs(),
         }
     }

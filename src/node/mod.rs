@@ -23,6 +23,7 @@ mod names;
 mod pace;
 mod registrar;
 mod registry;
+mod renewal;
 mod run;
 mod sessions;
 mod status;
@@ -34,6 +35,7 @@ mod sim;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +80,8 @@ pub struct Config {
     pub sources: Vec<Arc<dyn BlockSource>>,
     /// How it reaches the others.
     pub transport: Arc<dyn Transport>,
+    /// The folder of its certificate files, from which renewed ones are taken up.
+    pub certs: Option<PathBuf>,
     /// Its place in this machine's registry, if it has one.
     pub registration: Option<Registration>,
     /// Where its solutions are kept until they are settled; those of an earlier run are reported again.

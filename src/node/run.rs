@@ -11,6 +11,7 @@ use super::driver::{Action, Driver, Input, Now, Setup};
 use super::event_queue::EventQueue;
 use super::members::Members;
 use super::names::Names;
+use super::renewal::Renewal;
 use super::sessions::Sessions;
 use super::store::Store;
 use super::{Config, Peers, Status, TimedEvent, registrar};
@@ -85,6 +86,11 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         blocks: config.blocks,
     };
     let (measured, mut choices) = mpsc::channel(1);
+    let (problem, mut certificate_problems) = mpsc::channel(1);
+    if let Some(dir) = config.certs {
+        let wall_clock = || SystemTime::UNIX_EPOCH + now().since_1970;
+        tokio::spawn(Renewal::new(dir, config.id).run(config.transport.clone(), wall_clock, problem));
+    }
     let mut node = Node {
         driver: Driver::new(setup, start),
         transport: Arc::clone(&config.transport),
@@ -113,6 +119,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(event) = scans.recv() => Some(Input::Scan(event)),
             Some(written) = async { node.store.as_mut()?.written().await } => Some(Input::Written(written)),
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
+            Some(problem) = certificate_problems.recv() => Some(Input::Certificate(problem)),
             Some(choice) = choices.recv() => Some(Input::Kernel(node.take_over(choice))),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
@@ -164,7 +171,11 @@ impl Node {
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
                 Action::Tell(event) => self.events.push(event),
                 Action::Measure => self.measure(),
-                Action::Status => drop(self.status.send_replace(Some(self.driver.make_status(now())))),
+                Action::Status => {
+                    let certificate_ends = self.transport.certificate_ends().map(|ends| ends.as_secs());
+                    let status = Status { certificate_ends, ..self.driver.make_status(now()) };
+                    self.status.send_replace(Some(status));
+                }
             }
         }
         self.events.flush();

@@ -272,6 +272,30 @@ fn servers_are_pinned_to_cpus_that_no_other_server_uses() {
 }
 
 #[test]
+fn a_renewed_certificate_is_taken_up_without_a_restart() {
+    let site = Site::with_certs(1);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let mut node = site.node(1, service, &[]);
+    node.event("started", |_| true);
+    let ends = || site.status()[0]["status"]["certificate_ends"].as_u64();
+    wait_until("it has a status", || ends().is_some());
+    let first = ends();
+    let shown = site.run(&["status"]).out;
+    assert!(shown.contains("server 1: its certificate ends at 20") && shown.contains(" days\n"), "{shown}");
+    std::thread::sleep(std::time::Duration::from_secs(1)); // it ends in whole seconds
+    assert_eq!(site.run(&["certs", "--renew", "1"]).code, Some(0));
+    wait_until("it has taken up the new one", || ends() > first);
+
+    std::fs::write(site.path("certs/node-1.pem"), "no certificate").unwrap();
+    let told = node.event("warning", |_| true);
+    let problem = told["problem"].as_str().unwrap();
+    assert!(problem.contains("cannot be used") && problem.contains("the old certificate stays in use"), "{problem}");
+    assert_eq!(site.run(&["status"]).code, Some(0));
+    node.signal(Signal::TERM);
+    assert_eq!(node.end().code, Some(0));
+}
+
+#[test]
 fn a_node_ends_by_itself_after_its_blocks() {
     let site = Site::with_certs(2);
     let (_service, service) = site.service(&["--zeros", "3"]);
