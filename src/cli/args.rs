@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::affinity::Affinity;
 use super::hashing::ThreadCount;
 use crate::cluster::NodeId;
 use crate::work::{Digest, Header, Timestamp};
@@ -44,7 +45,10 @@ impl Cli {
     pub(super) fn definition() -> clap::Command {
         let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         let unset = move |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
-        Self::command().long_version(long_version()).mut_subcommands(move |command| command.mut_args(unset))
+        // A header may follow `--affinity`, which would take it for its CPUs.
+        let with_equals = |command: clap::Command| command.mut_arg("affinity", |arg| arg.require_equals(true));
+        let command = Self::command().mut_subcommand("grind", with_equals).long_version(long_version());
+        command.mut_subcommands(move |command| command.mut_args(unset))
     }
 }
 
@@ -228,7 +232,7 @@ pub(super) struct Service {
 #[command(after_help = "Examples:
   headframe certs --nodes 3 --dir certs      ca.pem, ca.key and node-1.pem, node-1.key … node-3.key
   headframe certs --add 4 --dir certs        one more node of the same cluster
-  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up when it is started again
+  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up while it runs
 
 Every box needs ca.pem and its own node's two files. Keep ca.key where no node runs.")]
 pub(super) struct Certs {
@@ -333,9 +337,9 @@ pub(super) struct Hashing {
     /// Hashing threads, like 4 or 50%; for `up` those of all nodes together, at least one each [default: as many as raise the hash rate]
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
     pub(super) threads: Option<ThreadCount>,
-    /// Pin each hashing thread to a CPU of its own
-    #[arg(long, value_name = "true|false", env = "HEADFRAME_AFFINITY", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(super) affinity: Option<bool>,
+    /// Pin each hashing thread to a CPU of its own: to CPUs that no registered server uses, or to those of a list like 2-5,8
+    #[arg(long, value_name = "CPUS", env = "HEADFRAME_AFFINITY", num_args = 0..=1, default_missing_value = "true")]
+    pub(super) affinity: Option<Affinity>,
 }
 
 #[derive(Args, Debug)]
@@ -457,6 +461,9 @@ mod tests {
             ("up --zeros -1", "-1 is not in 0..=64"),
             ("up --nodes 0", "0 is not in 1..=64"),
             ("up --threads 0", "threads"),
+            ("up --affinity 5-2", "expected the lower CPU first, like 2-5"),
+            ("node --affinity=x", "expected CPUs like 2-5,8, or true or false"),
+            ("grind --affinity 00", "expected an 80-byte header"),
             ("up --heartbeat 5", "expected a time like 5s"),
             ("up --heartbeat 1ms", "50ms to 1h"),
             ("node --id 0", "expected a node id from 1"),

@@ -13,6 +13,7 @@ use super::{Outcome, args, print};
 use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
 use crate::node::{Registry, Store, address_of};
 use crate::source::BlockSource;
+use crate::transport::files::near_end;
 use crate::transport::identity::Identity;
 use crate::transport::quic::QuicTransport;
 use crate::transport::{Member, Transport};
@@ -72,6 +73,9 @@ async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
     let what = format!("certificates in {}", settings.certs.display());
     findings.note(what, identity.as_ref().map(|_| format!("good for node {}", settings.id)))?;
     if let Ok(identity) = identity {
+        if let Some(problem) = near_end(&settings.certs, settings.id, identity.ends(), now()) {
+            print(format_args!("note   {problem}"))?;
+        }
         let transport = QuicTransport::bind(&identity, settings.listen, settings.heartbeat);
         findings.note(format_args!("address {}", settings.listen), transport.as_ref().map(|_| "can be listened on"))?;
         if let Ok(transport) = transport {

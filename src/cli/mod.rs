@@ -1,5 +1,6 @@
 //! The command line: parse it, work out the settings, run the command, give the exit code.
 
+mod affinity;
 mod args;
 mod bench;
 mod certs;

@@ -23,14 +23,15 @@ pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
 async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, store, pool, .. } = settings;
     let stop = until_signal()?;
-    let (kernel, threads) = hashing::resolve(&settings.hashing)?;
+    let (kernel, mut threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let sources = sources(&urls, &pool)?;
     let identity = Identity::load(&certs, id, now())?;
     let store = store.as_deref().map(Store::open).transpose()?;
     let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
     let (registry, address) = (Registry::open(), transport.local_address());
-    let (peers, registration) = match peers.is_empty() {
+    let place = registry.as_ref().ok().cloned();
+    let (peers, mut registration) = match peers.is_empty() {
         true => {
             let registry = registry?;
             let registration = registry.register(id, address, since_1970().as_secs())?;
@@ -38,6 +39,21 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         }
         false => (Peers::Named(peers), register(&registry, id, address)?),
     };
-    let config = Config { id, peers, heartbeat, kernel, threads, sources, transport, registration, store, blocks };
+    if let Some(affinity) = &settings.hashing.affinity {
+        affinity.pin(place.as_ref(), [(&mut threads, registration.as_mut())]);
+    }
+    let config = Config {
+        id,
+        peers,
+        heartbeat,
+        kernel,
+        threads,
+        sources,
+        transport,
+        registration,
+        store,
+        blocks,
+        certs: Some(certs),
+    };
     nodes(vec![config], View::new(json), None, stop).await
 }

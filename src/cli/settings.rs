@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
 use super::usage;
@@ -53,7 +54,7 @@ struct File {
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
-    affinity: Option<bool>,
+    affinity: Option<Affinity>,
     heartbeat: Option<String>,
     blocks: Option<NonZeroU64>,
     store: Option<PathBuf>,
@@ -170,7 +171,10 @@ impl NodeSettings {
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
         lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {kernel:?}")));
         lines.extend(self.hashing.threads.map(|threads| format!("threads = \"{threads}\"")));
-        lines.extend(self.hashing.affinity.map(|affinity| format!("affinity = {affinity}")));
+        lines.extend(self.hashing.affinity.as_ref().map(|affinity| match affinity {
+            Affinity::Cpus(_) => format!("affinity = \"{affinity}\""),
+            _ => format!("affinity = {affinity}"),
+        }));
         lines
     }
 }
@@ -268,9 +272,35 @@ mod tests {
     }
 
     #[test]
+    fn an_affinity_is_a_switch_or_a_list() {
+        let cpu = crate::scan::usable_cpus()[0];
+        let list = Affinity::Cpus(vec![cpu]);
+        for (written, read) in [
+            ("true", Affinity::Choose),
+            ("false", Affinity::Off),
+            ("\"true\"", Affinity::Choose),
+            (&format!("\"{cpu}\""), list.clone()),
+        ] {
+            let (_file, path) = config(&format!("id = 1\naffinity = {written}"));
+            let settings = resolve(&["--config", &path]).unwrap();
+            assert_eq!(settings.hashing.affinity, Some(read.clone()), "{written}");
+            let line = format!("affinity = {}", if read == list { format!("\"{cpu}\"") } else { read.to_string() });
+            assert!(settings.lines().contains(&line), "{line}");
+        }
+        let cpu = cpu.to_string();
+        for words in [["--affinity", &cpu, "--threads", "1"], ["--threads", "1", "--affinity", &cpu]] {
+            let settings = resolve(&[&["--id", "1"], &words[..]].concat()).unwrap();
+            assert_eq!(settings.hashing.affinity, Some(list.clone()));
+        }
+        let settings = resolve(&["--affinity", "--id", "1"]).unwrap();
+        assert_eq!(settings.hashing.affinity, Some(Affinity::Choose));
+    }
+
+    #[test]
     fn what_cannot_be_is_said() {
         let (_file, unknown) = config("id = 1\ncolour = 'red'");
         let (_file, zero) = config("id = 0");
+        let (_file, backwards) = config("id = 1\naffinity = '5-2'");
         let (_file, nowhere) = config("id = 1\npeers = { 2 = 'nowhere' }");
         for (words, told) in [
             (vec![], "expected --id"),
@@ -279,6 +309,7 @@ mod tests {
             (vec!["--config", &nowhere], "expected an address like"),
             (vec!["--config", "/nonexistent/headframe.toml"], "/nonexistent/headframe.toml"),
             (vec!["--config", &unknown], "colour"),
+            (vec!["--config", &backwards], "expected the lower CPU first, like 2-5"),
             (vec!["--config", &zero], "expected a node id from 1"),
         ] {
             let error = resolve(&words).expect_err(told);

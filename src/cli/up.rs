@@ -41,7 +41,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let mut view = View::new(args.output.json);
     let registry = Registry::open();
     let ids = free_ids(registry.as_ref().ok());
-    let places = places(args.nodes, ids, transports(&args)?, &registry)?;
+    let mut places = places(args.nodes, ids, transports(&args)?, &registry)?;
     let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();
 
     let stop_service = CancellationToken::new();
@@ -57,7 +57,11 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         asked
     };
 
-    let shares = shares(threads, places.len());
+    let mut shares: Vec<_> = shares(&threads, places.len()).collect();
+    if let Some(affinity) = &args.hashing.affinity {
+        let registrations = places.iter_mut().map(|place| place.registration.as_mut());
+        affinity.pin(registry.as_ref().ok(), shares.iter_mut().zip(registrations));
+    }
     let mut configs = Vec::new();
     for (Place { id, transport, registration }, threads) in places.into_iter().zip(shares) {
         configs.push(Config {
@@ -68,6 +72,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             threads,
             sources: sources(&urls, "headframe")?,
             transport,
+            certs: None,
             registration,
             store: None,
             blocks: args.blocks,
@@ -156,15 +161,12 @@ fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     .context("embedded block service")
 }
 
-/// Divides `threads` among `nodes`; each has one at least, and CPUs of its own while there are enough.
-fn shares(threads: Threads, nodes: usize) -> impl Iterator<Item = Threads> {
-    let (all, mut next) = (threads.count.get(), threads.pin_from);
+/// Divides `threads` among `nodes`; each has one at least.
+fn shares(threads: &Threads, nodes: usize) -> impl Iterator<Item = Threads> + use<> {
+    let all = threads.count.get();
     (0..nodes).map(move |node| {
         let share = all / nodes + usize::from(node < all % nodes);
-        let count = NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN);
-        let pin_from = next;
-        next = next.map(|first| first + count.get());
-        Threads { count, pin_from }
+        NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN).into()
     })
 }
 
@@ -175,12 +177,12 @@ mod tests {
     #[test]
     fn threads_are_divided_evenly_and_every_node_has_one() {
         let shares = |threads, nodes| {
-            let threads = Threads { count: NonZeroUsize::new(threads).unwrap(), pin_from: Some(0) };
-            shares(threads, nodes).map(|share| (share.count.get(), share.pin_from.unwrap())).collect::<Vec<_>>()
+            let threads = NonZeroUsize::new(threads).unwrap().into();
+            shares(&threads, nodes).map(|share| share.count.get()).collect::<Vec<_>>()
         };
-        assert_eq!(shares(8, 3), [(3, 0), (3, 3), (2, 6)]);
-        assert_eq!(shares(2, 2), [(1, 0), (1, 1)]);
-        assert_eq!(shares(2, 3), [(1, 0), (1, 1), (1, 2)]);
+        assert_eq!(shares(8, 3), [3, 3, 2]);
+        assert_eq!(shares(2, 2), [1, 1]);
+        assert_eq!(shares(2, 3), [1, 1, 1]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[cfg(feature = "identity")]
+use super::identity::Identity;
 use super::{BoxFuture, Member, Transport};
 use crate::cluster::{Message, NodeId};
 
@@ -130,6 +132,17 @@ impl Transport for Several {
             }
             member
         })
+    }
+
+    /// Its connections show the same certificate.
+    fn certificate_ends(&self) -> Option<Duration> {
+        self.parts.iter().find_map(|part| part.certificate_ends())
+    }
+
+    #[cfg(feature = "identity")]
+    fn take_up(&self, identity: &Identity) -> Result<(), rustls::Error> {
+        let natives = self.parts.iter().enumerate().filter(|(place, _)| Some(*place) != self.text);
+        natives.map(|(_, part)| part.take_up(identity)).fold(Ok(()), Result::and)
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

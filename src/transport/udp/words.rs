@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn whatever_else_comes_is_refused_by_its_reason() {
         let field = |place: usize, value: &str| {
-            let mut fields = vec!["Process", "1", "100000", "1550766000000", PREV, "4"];
+            let mut fields = ["Process", "1", "100000", "1550766000000", PREV, "4"];
             fields[place] = value;
             fields.join(";")
         };
