@@ -15,6 +15,7 @@ mod service;
 mod settings;
 mod solve;
 mod status;
+mod transports;
 mod up;
 mod view;
 

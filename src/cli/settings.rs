@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
+use super::transports::{TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
 use crate::regular::{self, Links};
@@ -34,6 +35,7 @@ pub(super) struct NodeSettings {
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
     pub(super) certs: PathBuf,
+    pub(super) transports: Transports,
     pub(super) hashing: args::Hashing,
     pub(super) heartbeat: Duration,
     pub(super) blocks: Option<u64>,
@@ -50,7 +52,7 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     #[serde(default)]
-    source: Sources,
+    source: OneOrMany<String>,
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
@@ -59,25 +61,36 @@ struct File {
     blocks: Option<NonZeroU64>,
     store: Option<PathBuf>,
     pool: Option<String>,
+    #[serde(default)]
+    transport: OneOrMany<TransportKind>,
+    insecure: Option<bool>,
+    #[serde(default)]
+    udp_peers: BTreeMap<String, String>,
+    udp_port: Option<NonZeroU16>,
+    udp_dialect: Option<args::DialectName>,
+    text_hashing: Option<args::HashingName>,
+    text_zeros: Option<args::ZeroUnitName>,
 }
 
-/// One source, or several in order of preference.
-#[derive(Debug, Default, Deserialize)]
-#[serde(from = "OneOrMany")]
-struct Sources(Vec<String>);
-
-#[derive(Deserialize)]
+/// One value, or several.
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
-impl From<OneOrMany> for Sources {
-    fn from(sources: OneOrMany) -> Self {
-        match sources {
-            OneOrMany::One(source) => Self(vec![source]),
-            OneOrMany::Many(sources) => Self(sources),
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> From<OneOrMany<T>> for Vec<T> {
+    fn from(values: OneOrMany<T>) -> Self {
+        match values {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
         }
     }
 }
@@ -117,6 +130,28 @@ impl NodeSettings {
             }
         };
         let peers = peers(named)?;
+        let asked = args::items(args.reach.udp_peers);
+        let udp_peers = match asked.is_empty() {
+            false => asked,
+            true => {
+                let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
+                    let id = id.parse().map_err(|error: NodeIdError| in_file(error.to_string()))?;
+                    TextPeer::new(id, address).map_err(in_file)
+                };
+                file.udp_peers.iter().map(peer).collect::<anyhow::Result<_>>()?
+            }
+        };
+        let asked = args::items(args.reach.transports);
+        let wishes = Wishes {
+            kinds: if asked.is_empty() { file.transport.into() } else { asked },
+            insecure: args.reach.insecure.or(file.insecure).unwrap_or_default(),
+            udp_peers,
+            udp_port: args.reach.udp_port.or(file.udp_port.map(NonZeroU16::get)),
+            udp_dialect: args.reach.udp_dialect.or(file.udp_dialect),
+            text_hashing: args.reach.text_hashing.or(file.text_hashing),
+            text_zeros: args.reach.text_zeros.or(file.text_zeros),
+        };
+        let transports = Transports::resolve(wishes, id, args.listen.or(file.listen), !peers.is_empty())?;
         let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
         let listen = args.listen.or(file.listen).or(own).unwrap_or(default_listen(id));
         let heartbeat = match (args.heartbeat, file.heartbeat) {
@@ -127,7 +162,7 @@ impl NodeSettings {
             (None, None) => Duration::from_secs(5),
         };
         let asked = args::items(args.sources);
-        let mut sources = if asked.is_empty() { file.source.0 } else { asked };
+        let mut sources = if asked.is_empty() { file.source.into() } else { asked };
         if sources.is_empty() {
             sources.push(SOURCE.to_owned());
         }
@@ -145,6 +180,7 @@ impl NodeSettings {
                 kernel: args.hashing.kernel.or(file.kernel),
                 affinity: args.hashing.affinity.or(file.affinity),
             },
+            transports,
             heartbeat,
             blocks: args.blocks.or(file.blocks.map(NonZeroU64::get)),
             store: args.store.or(file.store),
@@ -167,6 +203,7 @@ impl NodeSettings {
             format!("heartbeat = \"{}\"", humantime::format_duration(self.heartbeat)),
             format!("pool = {:?}", self.pool),
         ];
+        lines.extend(self.transports.lines());
         lines.extend(self.store.as_ref().map(|store| format!("store = {store:?}")));
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
         lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {kernel:?}")));

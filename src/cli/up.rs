@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::args::TransportKind;
-use super::run::{nodes, now, register, runtime, sources, until_signal};
+use super::run::{nodes, register, runtime, sources, until_signal};
+use super::transports::on_loopback;
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
@@ -18,9 +18,7 @@ use crate::node::{Config, Peers, Registration, Registry, RegistryError};
 use crate::scan::Threads;
 use crate::service::{Service, ServiceConfig, ServiceError};
 use crate::transport::Transport;
-use crate::transport::identity::ClusterCa;
-use crate::transport::memory::MemoryNetwork;
-use crate::transport::quic::QuicTransport;
+use crate::work::TextForm;
 
 /// Where the embedded service listens if it can.
 const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8480);
@@ -41,7 +39,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let mut view = View::new(args.output.json);
     let registry = Registry::open();
     let ids = free_ids(registry.as_ref().ok());
-    let mut places = places(args.nodes, ids, transports(&args)?, &registry)?;
+    let mut places = places(args.nodes, ids, on_loopback(args.transport, args.heartbeat)?, &registry)?;
     let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();
 
     let stop_service = CancellationToken::new();
@@ -70,7 +68,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             heartbeat: args.heartbeat,
             kernel: kernel.clone(),
             threads,
-            sources: sources(&urls, "headframe")?,
+            sources: sources(&urls, "headframe", TextForm::default())?,
             transport,
             certs: None,
             registration,
@@ -85,9 +83,6 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     }
     result
 }
-
-/// Makes a node's transport.
-type Connect = Box<dyn Fn(NodeId) -> anyhow::Result<Arc<dyn Transport>>>;
 
 /// What a node has of its own on this machine.
 struct Place {
@@ -125,24 +120,6 @@ fn free_ids(registry: Option<&Registry>) -> impl Iterator<Item = NodeId> + use<>
     ids.filter(move |id| taken.iter().all(|server| server.id != *id))
 }
 
-/// Makes the transports of one cluster's nodes.
-fn transports(args: &args::Up) -> anyhow::Result<Connect> {
-    let heartbeat = args.heartbeat;
-    Ok(match args.transport {
-        TransportKind::Quic => {
-            let ca = ClusterCa::generate(now())?;
-            Box::new(move |id| {
-                let identity = ca.issue(id, now())?;
-                Ok(Arc::new(QuicTransport::bind(&identity, ANY_PORT, heartbeat)?))
-            })
-        }
-        TransportKind::Memory => {
-            let network = MemoryNetwork::new();
-            Box::new(move |id| Ok(Arc::new(network.join(id))))
-        }
-    })
-}
-
 /// Listens on the address that was asked for, else on the usual one, or, if that is taken, on any free port.
 fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     let bind = |listen| {
@@ -173,6 +150,7 @@ fn shares(threads: &Threads, nodes: usize) -> impl Iterator<Item = Threads> + us
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::memory::MemoryNetwork;
 
     #[test]
     fn threads_are_divided_evenly_and_every_node_has_one() {

@@ -11,6 +11,9 @@ use super::words::NoWords;
 /// So long the first drops are counted before they are told, and the following ones ten times as long.
 const FIRST: Duration = Duration::from_secs(1);
 
+/// Fewer than that are nothing that an operator has to know: they come when nodes start, and when datagrams cross.
+const FEW: u64 = 5;
+
 /// Why a datagram was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reason {
@@ -49,6 +52,14 @@ pub(super) struct Drops {
     is_told: bool,
 }
 
+/// What there is to tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) text: String,
+    /// Whether an operator should know.
+    pub(super) is_worth_it: bool,
+}
+
 impl Drops {
     pub(super) fn count(&mut self, reason: Reason, now: Instant) {
         *self.counts.entry(reason).or_default() += 1;
@@ -62,13 +73,13 @@ impl Drops {
     }
 
     /// What was dropped since it was told last, if it is time to tell.
-    pub(super) fn take(&mut self, now: Instant) -> Option<String> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Told> {
         self.due.filter(|due| *due <= now)?;
         (self.due, self.is_told) = (None, true);
         let counts = std::mem::take(&mut self.counts);
         let all: u64 = counts.values().sum();
         let each: Vec<_> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-        Some(format!("{all} datagrams dropped: {}", each.join(", ")))
+        Some(Told { text: format!("{all} datagrams dropped: {}", each.join(", ")), is_worth_it: all >= FEW })
     }
 }
 
@@ -86,7 +97,8 @@ mod tests {
         drops.count(Reason::NoWords(NoWords::TooLong), start);
         assert_eq!(drops.take(start), None);
         let told = drops.take(start + FIRST).unwrap();
-        assert_eq!(told, "4 datagrams dropped: 1 longer than any message, 3 from an address that is no peer's");
+        assert_eq!(told.text, "4 datagrams dropped: 1 longer than any message, 3 from an address that is no peer's");
+        assert!(!told.is_worth_it);
         drops.count(Reason::Busy, start + FIRST);
         assert_eq!(drops.due(), Some(start + FIRST * 11));
     }

@@ -50,6 +50,9 @@ const INBOX: usize = 256;
 const MAX_MET: usize = 64;
 const FORGOTTEN_AFTER: u32 = 12;
 
+/// Introductions that are not taken yet. One that finds no room is repeated with the next list of members.
+const INTRODUCTIONS: usize = 1024;
+
 /// Datagrams of one peer that are read in a second, more than 400 blocks a second need.
 pub const BUDGET: u32 = 2_000;
 
@@ -119,6 +122,8 @@ struct Shared {
     /// The port at which text peers listen.
     port: u16,
     socket: UdpSocket,
+    /// The same socket, for sending: the runtime's does not send until it is known to be writable.
+    out: std::net::UdpSocket,
     state: Mutex<State>,
     messages: mpsc::Sender<(NodeId, Message)>,
     introduce: mpsc::Sender<Member>,
@@ -154,13 +159,15 @@ impl UdpTransport {
         }
         let socket = std::net::UdpSocket::bind(listen).map_err(refused)?;
         socket.set_nonblocking(true).map_err(refused)?;
+        let out = socket.try_clone().map_err(refused)?;
         let socket = UdpSocket::from_std(socket).map_err(refused)?;
         let local = socket.local_addr().map_err(refused)?;
         let (messages, inbox) = Inbox::new(INBOX);
-        let (introduce, introductions) = Inbox::new(MAX_MET + config.peers.len());
+        let (introduce, introductions) = Inbox::new(INTRODUCTIONS);
         let shared = Arc::new(Shared {
             port: local.port(),
             socket,
+            out,
             state: Mutex::default(),
             messages,
             introduce,
@@ -195,7 +202,11 @@ impl Shared {
     /// A peer that no list of members has named yet.
     fn add(&self, state: &mut State, id: NodeId, address: SocketAddr) {
         state.peers.insert(id, self.new_peer(address));
-        // There is room for all of them.
+        self.introduce(id, address);
+    }
+
+    /// A text peer shows no witnesses, whatever a list of addresses says.
+    fn introduce(&self, id: NodeId, address: SocketAddr) {
         let _ = self.introduce.try_send(Member { id, address, proves: false });
     }
 
@@ -256,7 +267,7 @@ impl Shared {
     fn say(&self, words: Words, to: SocketAddr) {
         match words.write(self.config.dialect, self.config.form) {
             // What does not fit into the socket's buffer is lost, as it may be on the way.
-            Some(text) => drop(self.socket.try_send_to(text.as_bytes(), to)),
+            Some(text) => drop(self.out.send_to(text.as_bytes(), to)),
             None if !self.is_unfit_told.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(
                     "the block to find is no text that is hashed as text peers hash it, so they get no work: check --text-hashing"
@@ -268,8 +279,10 @@ impl Shared {
 
     fn tell_drops(&self) {
         let told = self.state().drops.take(Instant::now());
-        if let Some(told) = told {
-            tracing::warn!("udp: {told}");
+        match told {
+            Some(told) if told.is_worth_it => tracing::warn!("udp: {}", told.text),
+            Some(told) => tracing::debug!("udp: {}", told.text),
+            None => {}
         }
     }
 }
@@ -343,6 +356,9 @@ impl Transport for UdpTransport {
         for member in members.iter().filter(|member| member.id != config.node) {
             let peer = peers.entry(member.id).or_insert_with(|| self.shared.new_peer(member.address));
             peer.address = member.address;
+            if member.proves {
+                self.shared.introduce(member.id, member.address);
+            }
         }
     }
 

@@ -44,6 +44,8 @@ pub(crate) trait Dialect {
 conformance! {
     memory = crate::transport::networks::Network::memory();
     quic = crate::transport::networks::Network::quic();
+    udp_a = crate::transport::udp::Texts(headframe::transport::udp::Dialect::A);
+    udp_b = crate::transport::udp::Texts(headframe::transport::udp::Dialect::B);
     => {
         a_heartbeat_is_answered_and_its_reply_echoes_it
         a_reply_may_ask_for_work

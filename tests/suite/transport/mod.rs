@@ -3,6 +3,7 @@
 //! - `native`: every message arrives whole. For transports between Headframe nodes.
 //! - `dialect`: which facts survive. For transports that translate to other programs' words, too.
 //! - `quic`, `files`: what QUIC holds against strangers, and the certificate files.
+//! - `udp`: text peers, and what comes from everybody else.
 //!
 //! A transport is added with a line in `native`, in `dialect` or in both.
 
@@ -26,3 +27,4 @@ mod native;
 mod networks;
 mod peer;
 mod quic;
+mod udp;
