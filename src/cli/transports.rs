@@ -19,7 +19,7 @@ use crate::transport::identity::{ClusterCa, Identity};
 use crate::transport::memory::MemoryNetwork;
 use crate::transport::quic::QuicTransport;
 use crate::transport::several::Several;
-use crate::transport::udp::{BUDGET, Dialect, UdpConfig, UdpTransport};
+use crate::transport::udp::{BUDGET, Dialect, UdpConfig, UdpError, UdpTransport};
 use crate::work::{Hashing, TextForm, ZeroUnit};
 
 /// In a cluster with certified nodes text peers have ids above this number, so they never lead.
@@ -137,6 +137,9 @@ impl Transports {
             let port = wishes.udp_port.or(named).unwrap_or(dialect.port());
             let any = if wishes.insecure { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
             let listen = SocketAddr::new(listen.map_or(any.into(), |listen| listen.ip()), port);
+            if !listen.ip().is_loopback() && !wishes.insecure {
+                return Err(usage(UdpError::Insecure(listen)));
+            }
             let first = if is_mixed { TEXT_IDS + 1 } else { 1 };
             if is_mixed && node.get() > TEXT_IDS {
                 return Err(usage(format_args!("node {node}: ids above {TEXT_IDS} are for text peers")));
