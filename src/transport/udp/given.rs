@@ -16,6 +16,10 @@ use crate::work::{Job, NonceRange, Solution, UNIT};
 /// A piece takes no longer than that by the speed of the pieces before it.
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// Whoever asks for work within twice the time that its piece should take, or within this time, has not lost it: some programs ask with each
+/// heartbeat.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
 /// A piece that is not answered for so long is lost: its peer asks for work and gets other nonces.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
@@ -63,15 +67,17 @@ impl Given {
         words
     }
 
-    /// The peer asks for work. It gets the piece that it has once more, if that is not answered: one of the two datagrams was lost, or it
-    /// was started anew.
+    /// The peer asks for work. It gets the piece that it has once more, if that should be answered by now: one of the two datagrams was
+    /// lost, or it was started anew.
     pub(super) fn hear_request(&mut self, now: Instant) -> Option<Words> {
         let piece = self.piece?;
-        if now.saturating_duration_since(piece.since) < LOST_AFTER {
-            return Some(Words::Process(piece.job, piece.range));
+        let time = now.saturating_duration_since(piece.since);
+        let expected = Duration::from_secs_f64(piece.range.len() as f64 / self.speed.max(UNIT) as f64);
+        if time >= LOST_AFTER {
+            self.give_up(piece);
+            return self.next(now);
         }
-        self.give_up(piece);
-        self.next(now)
+        (time >= (expected * 2).max(TOO_SOON)).then_some(Words::Process(piece.job, piece.range))
     }
 
     /// It has searched its piece and found nothing. `None` if it has none.

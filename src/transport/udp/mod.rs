@@ -57,11 +57,12 @@ const INTRODUCTIONS: usize = 1024;
 pub const BUDGET: u32 = 2_000;
 
 /// Datagrams that are read in one go.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
-/// If so many of one go were dropped, the next ones wait for a moment: a flood then costs little more than its system calls.
-const MANY_DROPPED: usize = 8;
-const MOMENT: Duration = Duration::from_millis(1);
+/// If so many of one go were dropped, the next ones wait for a moment: a flood then costs little more than its system calls, because what
+/// costs most is that a hashing thread is woken for each.
+const MANY_DROPPED: usize = 4;
+const MOMENT: Duration = Duration::from_millis(5);
 
 /// How a node speaks with text peers.
 #[derive(Clone, Debug)]
