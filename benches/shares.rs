@@ -163,10 +163,11 @@ impl Nodes {
                 peers: Peers::Fixed(servers.clone()),
                 heartbeat: HEARTBEAT,
                 kernel: choose(None, &|| begin.elapsed()).unwrap(),
-                threads,
+                threads: threads.clone(),
                 sources: vec![Arc::new(Way(Arc::clone(&pool)))],
                 registration: Some(registry.register(id(node), servers[&id(node)], 0).unwrap()),
                 transport,
+                certs: None,
                 store: None,
                 blocks: None,
             };

@@ -166,9 +166,9 @@ mod tests {
         for threads in [Threads::default(), NonZeroUsize::MIN.into()] {
             for before in [0, 10, 20_000_000] {
                 let range = NonceRange::new(nonce - before, nonce + 30_000_000);
-                assert_eq!(lowest(job, range, threads).unwrap(), Some(nonce), "{before} before");
+                assert_eq!(lowest(job, range, threads.clone()).unwrap(), Some(nonce), "{before} before");
                 let range = NonceRange::new(nonce - before, nonce);
-                assert_eq!(lowest(job, range, threads).unwrap(), None, "{before} before");
+                assert_eq!(lowest(job, range, threads.clone()).unwrap(), None, "{before} before");
             }
         }
     }

@@ -23,6 +23,9 @@ use serde_json::Value;
 /// Nobody fails here, so nothing waits for a heartbeat.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
+/// Interrupts and efficiency are measured over each.
+const TRANSPORTS: [&str; 3] = ["quic", "udp", "memory"];
+
 /// How often a node asks the source, as in the program.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -103,8 +106,8 @@ fn bench_rate(seconds: u64) -> f64 {
 }
 
 /// Hashes per second of a cluster of two, and its memory in MiB.
-fn cluster_rate(seconds: u64) -> (f64, Option<f64>) {
-    let mut up = Running::start("up --nodes 2 --zeros 64 --heartbeat 1s --json");
+fn cluster_rate(transport: &str, seconds: u64) -> (f64, Option<f64>) {
+    let mut up = Running::start(&format!("up --nodes 2 --zeros 64 --heartbeat 1s --json --transport {transport}"));
     let mut hashes = [Vec::new(), Vec::new()];
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(seconds + 1) || hashes.iter().any(|rates| rates.len() < 2) {
@@ -119,29 +122,29 @@ fn cluster_rate(seconds: u64) -> (f64, Option<f64>) {
     (hashes.iter().map(mean).sum(), memory)
 }
 
-fn efficiency(turns: usize, seconds: u64) {
+fn efficiency(transport: &str, turns: usize, seconds: u64) {
     let mut ratios = Vec::new();
     let mut memory = None;
     let mut before = bench_rate(seconds);
     for _ in 0..turns {
-        let (rate, resident) = cluster_rate(seconds);
+        let (rate, resident) = cluster_rate(transport, seconds);
         let after = bench_rate(seconds);
         ratios.push(rate / ((before + after) / 2.0));
         println!("  cluster {:.2} MH/s, bench {:.2} and {:.2} MH/s", rate / 1e6, before / 1e6, after / 1e6);
         (before, memory) = (after, resident);
     }
     println!(
-        "cluster of 2 against bench, same kernel and threads: {:.1} % (median of {turns})",
+        "cluster of 2 over {transport} against bench, same kernel and threads: {:.1} % (median of {turns})",
         100.0 * median(ratios)
     );
     if let Some(memory) = memory {
-        println!("resident memory of `up --nodes 2`: {memory:.1} MiB at most");
+        println!("resident memory of `up --nodes 2 --transport {transport}`: {memory:.1} MiB at most");
     }
 }
 
 /// From each solution to the other node's last hash of the old job. More nodes than cores would wait for each other's threads.
-fn interrupts(blocks: usize) {
-    let mut up = Running::start(&format!("up --nodes 2 --blocks {blocks} --zeros 6 --json"));
+fn interrupts(transport: &str, blocks: usize) {
+    let mut up = Running::start(&format!("up --nodes 2 --blocks {blocks} --zeros 6 --json --transport {transport}"));
     // Nodes tell independently of each other, so what they tell is put in the order in which it happened.
     let mut moments = Vec::new();
     while let Some(event) = up.next() {
@@ -161,7 +164,7 @@ fn interrupts(blocks: usize) {
             _ => {}
         }
     }
-    print("from a solution to the other node's last hash", latencies);
+    print(&format!("{transport}: from a solution to the other node's last hash"), latencies);
 }
 
 /// Blocks a second, from the first job to the end.
@@ -200,7 +203,7 @@ fn main() {
         start_time(if test { 1 } else { 11 });
     }
     if wanted("interrupts") {
-        interrupts(if test { 3 } else { 100 });
+        TRANSPORTS.iter().for_each(|transport| interrupts(transport, if test { 3 } else { 100 }));
     }
     if wanted("switches") {
         let (blocks, zeros) = if test { (3, 4) } else { (200, 6) };
@@ -210,6 +213,8 @@ fn main() {
         blocks(if test { 20 } else { 4000 });
     }
     if wanted("efficiency") {
-        efficiency(if test { 1 } else { 3 }, if test { 2 } else { 20 });
+        for transport in TRANSPORTS {
+            efficiency(transport, if test { 1 } else { 3 }, if test { 2 } else { 20 });
+        }
     }
 }

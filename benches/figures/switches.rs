@@ -175,6 +175,7 @@ async fn mine(blocks: u64, zeros: i64) -> (Moments, BTreeMap<NodeId, Moments>) {
             sources: vec![Arc::new(WatchedSource { source, accepted: accepted.clone() })],
             registration: Some(registry.register(id, addresses[&id], 0).expect("a place in the registry")),
             transport,
+            certs: None,
             store: None,
             blocks: Some(blocks),
         };

@@ -10,10 +10,14 @@ use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use serde::Deserialize;
 
+use super::affinity::Affinity;
 use super::hashing::ThreadCount;
+use super::transports::{TextPeer, TransportKind};
 use crate::cluster::NodeId;
-use crate::work::{Digest, Header, Timestamp};
+use crate::transport::udp::Dialect;
+use crate::work::{Digest, Hashing as TextHashing, Header, Timestamp, ZeroUnit};
 
 /// Finds nonces: every core of a box, and every box of a cluster.
 ///
@@ -44,7 +48,10 @@ impl Cli {
     pub(super) fn definition() -> clap::Command {
         let is_empty = |arg: &Arg| arg.get_env().and_then(std::env::var_os).is_some_and(|value| value.is_empty());
         let unset = move |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
-        Self::command().long_version(long_version()).mut_subcommands(move |command| command.mut_args(unset))
+        // A header may follow `--affinity`, which would take it for its CPUs.
+        let with_equals = |command: clap::Command| command.mut_arg("affinity", |arg| arg.require_equals(true));
+        let command = Self::command().mut_subcommand("grind", with_equals).long_version(long_version());
+        command.mut_subcommands(move |command| command.mut_args(unset))
     }
 }
 
@@ -155,10 +162,12 @@ pub(super) struct Up {
 #[command(after_help = "Examples:
   headframe node --id 1                              with the servers registered on this machine
   headframe node --id 1 --listen 10.0.0.1:7701 --peer 2=10.0.0.2:7702 --source http://10.0.0.9:8480
+  headframe node --id 1 --transport udp --insecure --udp-peers 2=10.0.0.2,3=10.0.0.3     with other programs of the exercise
   headframe node --config /etc/headframe.toml
 
 The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
-kernel, affinity, heartbeat = \"5s\", blocks, store, pool. Flags win over the environment, the environment over the file.")]
+kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure, udp_peers = { 2 = \"10.0.0.2\" }, udp_port,
+udp_dialect, text_hashing, text_zeros. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// This server's id: 1, 2, 3 …; the lowest live one leads
     #[arg(long, env = "HEADFRAME_ID", allow_negative_numbers = true)]
@@ -176,6 +185,8 @@ pub(super) struct Node {
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
     #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS")]
     pub(super) certs: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) reach: Reach,
     #[command(flatten)]
     pub(super) hashing: Hashing,
     /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
@@ -228,7 +239,7 @@ pub(super) struct Service {
 #[command(after_help = "Examples:
   headframe certs --nodes 3 --dir certs      ca.pem, ca.key and node-1.pem, node-1.key … node-3.key
   headframe certs --add 4 --dir certs        one more node of the same cluster
-  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up when it is started again
+  headframe certs --renew 2 --dir certs      a new certificate for node 2, which takes it up while it runs
 
 Every box needs ca.pem and its own node's two files. Keep ca.key where no node runs.")]
 pub(super) struct Certs {
@@ -333,9 +344,9 @@ pub(super) struct Hashing {
     /// Hashing threads, like 4 or 50%; for `up` those of all nodes together, at least one each [default: as many as raise the hash rate]
     #[arg(long, value_name = "T", env = "HEADFRAME_THREADS")]
     pub(super) threads: Option<ThreadCount>,
-    /// Pin each hashing thread to a CPU of its own
-    #[arg(long, value_name = "true|false", env = "HEADFRAME_AFFINITY", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(super) affinity: Option<bool>,
+    /// Pin each hashing thread to a CPU of its own: to CPUs that no registered server uses, or to those of a list like 2-5,8
+    #[arg(long, value_name = "CPUS", env = "HEADFRAME_AFFINITY", num_args = 0..=1, default_missing_value = "true")]
+    pub(super) affinity: Option<Affinity>,
 }
 
 #[derive(Args, Debug)]
@@ -346,13 +357,81 @@ pub(super) struct Output {
     pub(super) json: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
-pub(super) enum TransportKind {
-    /// QUIC over loopback, with certificates made in memory
-    #[default]
-    Quic,
-    /// Inside this process
-    Memory,
+/// How a node reaches the others.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct Reach {
+    /// How to reach the others: quic, grpc (also nodes in other languages), udp (the exercise's text messages), or several, like quic,grpc [default: quic]
+    #[arg(long = "transport", value_name = "NAMES", env = "HEADFRAME_TRANSPORT")]
+    pub(super) transports: Vec<List<TransportKind>>,
+    /// Let udp, which has no TLS, listen where other machines reach it: on --listen's address, or on all
+    #[arg(long, env = "HEADFRAME_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(super) insecure: Option<bool>,
+    /// A text peer, which has no certificate; repeatable [default: ids in the order of first contact]
+    #[arg(long = "udp-peers", value_name = "ID=IP", env = "HEADFRAME_UDP_PEERS")]
+    pub(super) udp_peers: Vec<List<TextPeer>>,
+    /// Where text peers listen, and this node for them [default: 6001, in dialect b 60000]
+    #[arg(long, value_name = "PORT", env = "HEADFRAME_UDP_PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) udp_port: Option<u16>,
+    /// How text peers write their names [default: a]
+    #[arg(long, value_enum, env = "HEADFRAME_UDP_DIALECT")]
+    pub(super) udp_dialect: Option<DialectName>,
+    /// How often text peers, and the exercise's first web service, hash a text [default: double]
+    #[arg(long, value_enum, env = "HEADFRAME_TEXT_HASHING")]
+    pub(super) text_hashing: Option<HashingName>,
+    /// In what they count leading zeros [default: hex]
+    #[arg(long, value_enum, env = "HEADFRAME_TEXT_ZEROS")]
+    pub(super) text_zeros: Option<ZeroUnitName>,
+}
+
+/// Names on the command line and in config files for values of the library.
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident for $type:ident { $($(#[$value_doc:meta])* $value:ident),+ })+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+            #[serde(rename_all = "lowercase")]
+            pub(super) enum $name { $($(#[$value_doc])* $value),+ }
+
+            impl From<$name> for $type {
+                fn from(name: $name) -> Self {
+                    match name { $($name::$value => Self::$value),+ }
+                }
+            }
+
+            impl From<$type> for $name {
+                fn from(value: $type) -> Self {
+                    match value { $($type::$value => Self::$value),+ }
+                }
+            }
+        )+
+    };
+}
+
+names! {
+    /// Which of the exercise's programs the text peers are.
+    DialectName for Dialect {
+        /// HeartbeatRequest; port 6001
+        A,
+        /// Heartbeat Request; port 60000
+        B
+    }
+    /// How often a text is hashed.
+    HashingName for TextHashing {
+        /// SHA-256 once
+        Single,
+        /// SHA-256 of the raw SHA-256 digest
+        Double
+    }
+    /// In what zeros are counted.
+    ZeroUnitName for ZeroUnit {
+        /// Leading hex digits
+        Hex,
+        /// Leading bits
+        Bits,
+        /// Leading whole bytes
+        Bytes
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -457,6 +536,9 @@ mod tests {
             ("up --zeros -1", "-1 is not in 0..=64"),
             ("up --nodes 0", "0 is not in 1..=64"),
             ("up --threads 0", "threads"),
+            ("up --affinity 5-2", "expected the lower CPU first, like 2-5"),
+            ("node --affinity=x", "expected CPUs like 2-5,8, or true or false"),
+            ("grind --affinity 00", "expected an 80-byte header"),
             ("up --heartbeat 5", "expected a time like 5s"),
             ("up --heartbeat 1ms", "50ms to 1h"),
             ("node --id 0", "expected a node id from 1"),

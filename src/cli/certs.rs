@@ -10,7 +10,7 @@ pub(super) fn run(args: &args::Certs) -> anyhow::Result<Outcome> {
     if let Some(id) = args.renew {
         renew_node(dir, id, now)?;
         print(format_args!(
-            "renewed node {id} in {}: copy node-{id}.pem and node-{id}.key to its box and start it again",
+            "renewed node {id} in {}: copy node-{id}.pem and node-{id}.key to its box, where a running node takes them up within seconds",
             dir.display()
         ))?;
         return Ok(Outcome::Done);

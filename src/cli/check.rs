@@ -9,17 +9,20 @@ use tokio::time::timeout;
 
 use super::run::{now, runtime, since_1970, sources};
 use super::settings::NodeSettings;
+use super::transports::connect;
 use super::{Outcome, args, print};
 use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
 use crate::node::{Registry, Store, address_of};
 use crate::source::BlockSource;
+use crate::transport::files::near_end;
 use crate::transport::identity::Identity;
-use crate::transport::quic::QuicTransport;
 use crate::transport::{Member, Transport};
 use crate::work::Run;
 
 /// How long a peer or a source may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
+
+const AT_ONCE: Duration = Duration::from_millis(20);
 
 pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
     let settings = NodeSettings::resolve(args)?;
@@ -68,18 +71,30 @@ async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
         let opened = Store::open(store).map(|_| "can be used");
         findings.note(format_args!("store {}", store.display()), opened)?;
     }
-    let identity = Identity::load(&settings.certs, settings.id, now());
-    let what = format!("certificates in {}", settings.certs.display());
-    findings.note(what, identity.as_ref().map(|_| format!("good for node {}", settings.id)))?;
-    if let Ok(identity) = identity {
-        let transport = QuicTransport::bind(&identity, settings.listen, settings.heartbeat);
-        findings.note(format_args!("address {}", settings.listen), transport.as_ref().map(|_| "can be listened on"))?;
+    let mut identity = None;
+    if settings.transports.are_certified() {
+        let loaded = Identity::load(&settings.certs, settings.id, now());
+        let what = format!("certificates in {}", settings.certs.display());
+        findings.note(what, loaded.as_ref().map(|_| format!("good for node {}", settings.id)))?;
+        identity = loaded.ok();
+    }
+    if let Some(problem) =
+        identity.as_ref().and_then(|identity| near_end(&settings.certs, settings.id, identity.ends(), now()))
+    {
+        print(format_args!("note   {problem}"))?;
+    }
+    if identity.is_some() || !settings.transports.are_certified() {
+        let transport = connect(settings, identity.as_ref());
+        let places: Vec<_> =
+            settings.transports.places(settings.listen).map(|(kind, at)| format!("{at} ({kind})")).collect();
+        let what = format!("address {}", places.join(", "));
+        findings.note(what, transport.as_ref().map(|_| "can be listened on"))?;
         if let Ok(transport) = transport {
-            check_peers(settings, &transport, &mut findings).await?;
+            check_peers(settings, &*transport, &mut findings).await?;
             transport.close().await;
         }
     }
-    for source in sources(&settings.sources, &settings.pool)? {
+    for source in sources(&settings.sources, &settings.pool, settings.transports.form)? {
         let answer = timeout(PATIENCE, block(source.as_ref())).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}; see whether it runs")));
         findings.note(format_args!("source {}", source.url()), answer)?;
@@ -107,6 +122,10 @@ async fn check_peers(
             Ok(address) => members.push(Member::headframe(id, address)),
             Err(problem) => findings.note(format_args!("peer {id}"), Err::<&str, _>(problem))?,
         }
+    }
+    // Text peers are introduced by their transport at once.
+    while let Ok(member) = timeout(AT_ONCE, transport.introduced()).await {
+        members.push(member);
     }
     transport.set_peers(&members);
     let stamp = Stamp { run: Run(since_1970().as_nanos() as u64), sent: 1 };

@@ -6,8 +6,10 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use super::affinity::Affinity;
 use super::{args, usage};
 use crate::kernel::{Choice, KernelError, choose, measuring_job};
+use crate::node::Registry;
 use crate::scan::{Solutions, Threads, thread_time, threads_worth};
 use crate::solve;
 use crate::work::{Job, NonceRange};
@@ -78,8 +80,16 @@ impl ThreadCount {
     }
 }
 
-/// The kernel and the threads that were asked for, or those that are fastest.
+/// The kernel and the threads that were asked for, or those that are fastest. They are pinned by [`Affinity::pin`].
 pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)> {
+    let cpus = Threads::default().count;
+    let asked = match (args.threads, &args.affinity) {
+        (None, Some(Affinity::Cpus(cpus))) => NonZeroUsize::new(cpus.len()), // one for each
+        (threads, _) => threads.map(|threads| threads.of(cpus)),
+    };
+    if let (Some(count), Some(affinity)) = (asked, &args.affinity) {
+        affinity.check(count)?;
+    }
     let choice = choose(args.kernel.as_deref(), &thread_time).map_err(|error| match error {
         KernelError::Unknown { .. } => usage(error),
         KernelError::SelfTest(_) => error.into(),
@@ -87,19 +97,24 @@ pub(super) fn resolve(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)>
     for refused in &choice.refused {
         tracing::warn!("{refused}");
     }
-    let cpus = Threads::default().count;
-    let count = match args.threads {
-        Some(threads) => threads.of(cpus),
-        None => threads_worth(choice.kernel, measuring_job(), cpus, &thread_time),
-    };
-    Ok((choice, Threads { count, pin_from: args.affinity.unwrap_or(false).then_some(0) }))
+    let count = asked.unwrap_or_else(|| threads_worth(choice.kernel, measuring_job(), cpus, &thread_time));
+    Ok((choice, count.into()))
+}
+
+/// The same for a command that is no server, with its threads pinned.
+pub(super) fn resolve_pinned(args: &args::Hashing) -> anyhow::Result<(Choice, Threads)> {
+    let (choice, mut threads) = resolve(args)?;
+    if let Some(affinity) = &args.affinity {
+        affinity.pin(Registry::open().ok().as_ref(), [(&mut threads, None)]);
+    }
+    Ok((choice, threads))
 }
 
 /// The lowest nonce of `range` that solves the job. Where the user names no kernel and one of the first nonces is it, as with an easy job,
 /// nothing is measured.
 pub(super) fn lowest(args: &args::Hashing, job: Job, range: NonceRange) -> anyhow::Result<Option<u64>> {
     let start = |range| {
-        let (choice, threads) = resolve(args)?;
+        let (choice, threads) = resolve_pinned(args)?;
         anyhow::Ok(Solutions::start(choice.kernel, threads, job, range)?)
     };
     match args.kernel {

@@ -1,5 +1,6 @@
 //! The command line: parse it, work out the settings, run the command, give the exit code.
 
+mod affinity;
 mod args;
 mod bench;
 mod certs;
@@ -14,6 +15,7 @@ mod service;
 mod settings;
 mod solve;
 mod status;
+mod transports;
 mod up;
 mod view;
 

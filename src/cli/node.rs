@@ -1,15 +1,12 @@
 //! `headframe node`: one server of a cluster.
 
-use std::sync::Arc;
-
 use super::run::{nodes, now, register, runtime, since_1970, sources, until_signal};
 use super::settings::NodeSettings;
+use super::transports::connect;
 use super::view::View;
 use super::{Outcome, args, hashing};
 use crate::node::{Config, Peers, Registry, Store};
-use crate::transport::Transport;
 use crate::transport::identity::Identity;
-use crate::transport::quic::QuicTransport;
 
 pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
     let json = args.output.json;
@@ -21,23 +18,41 @@ pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
 }
 
 async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
-    let NodeSettings { id, listen, peers, sources: urls, certs, heartbeat, blocks, store, pool, .. } = settings;
     let stop = until_signal()?;
-    let (kernel, threads) = hashing::resolve(&settings.hashing)?;
+    let (kernel, mut threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
-    let sources = sources(&urls, &pool)?;
-    let identity = Identity::load(&certs, id, now())?;
-    let store = store.as_deref().map(Store::open).transpose()?;
-    let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(&identity, listen, heartbeat)?);
+    let sources = sources(&settings.sources, &settings.pool, settings.transports.form)?;
+    let identity = settings.transports.are_certified().then(|| Identity::load(&settings.certs, settings.id, now()));
+    let identity = identity.transpose()?;
+    let store = settings.store.as_deref().map(Store::open).transpose()?;
+    let transport = connect(&settings, identity.as_ref())?;
+    let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, .. } = settings;
     let (registry, address) = (Registry::open(), transport.local_address());
-    let (peers, registration) = match peers.is_empty() {
-        true => {
+    let place = registry.as_ref().ok().cloned();
+    let (peers, mut registration) = match (transports.text_peers(), peers.is_empty()) {
+        (Some(text_peers), _) => (Peers::Fixed(text_peers.clone()), register(&registry, id, address)?),
+        (None, true) => {
             let registry = registry?;
             let registration = registry.register(id, address, since_1970().as_secs())?;
             (Peers::Registered(registry), Some(registration))
         }
-        false => (Peers::Named(peers), register(&registry, id, address)?),
+        (None, false) => (Peers::Named(peers), register(&registry, id, address)?),
     };
-    let config = Config { id, peers, heartbeat, kernel, threads, sources, transport, registration, store, blocks };
+    if let Some(affinity) = &hashing.affinity {
+        affinity.pin(place.as_ref(), [(&mut threads, registration.as_mut())]);
+    }
+    let config = Config {
+        id,
+        peers,
+        heartbeat,
+        kernel,
+        threads,
+        sources,
+        transport,
+        registration,
+        store,
+        blocks,
+        certs: identity.map(|_| certs),
+    };
     nodes(vec![config], View::new(json), None, stop).await
 }

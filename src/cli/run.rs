@@ -15,6 +15,7 @@ use super::view::View;
 use crate::cluster::NodeId;
 use crate::node::{self, Event, Outcome, Registration, Registry, RegistryError};
 use crate::source::{BlockSource, WebSource};
+use crate::work::TextForm;
 
 /// Everything but hashing takes a small part of one core. With two threads a slow moment of one goes unnoticed.
 const NETWORK_THREADS: usize = 2;
@@ -110,10 +111,10 @@ pub(super) fn register(
     }
 }
 
-/// The block service at each URL.
-pub(super) fn sources(urls: &[String], pool: &str) -> anyhow::Result<Vec<Arc<dyn BlockSource>>> {
+/// The block service at each URL; `form` is that of texts, where a service does not state it.
+pub(super) fn sources(urls: &[String], pool: &str, form: TextForm) -> anyhow::Result<Vec<Arc<dyn BlockSource>>> {
     let source = |url: &String| {
-        let source = WebSource::new(url, pool.to_owned(), POLL).map_err(super::usage)?;
+        let source = WebSource::with_form(url, pool.to_owned(), POLL, form).map_err(super::usage)?;
         Ok(Arc::new(source) as Arc<dyn BlockSource>)
     };
     urls.iter().map(source).collect()

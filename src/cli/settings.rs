@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
+use super::transports::{TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
 use crate::regular::{self, Links};
@@ -33,6 +35,7 @@ pub(super) struct NodeSettings {
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
     pub(super) certs: PathBuf,
+    pub(super) transports: Transports,
     pub(super) hashing: args::Hashing,
     pub(super) heartbeat: Duration,
     pub(super) blocks: Option<u64>,
@@ -49,34 +52,45 @@ struct File {
     #[serde(default)]
     peers: BTreeMap<String, String>,
     #[serde(default)]
-    source: Sources,
+    source: OneOrMany<String>,
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
-    affinity: Option<bool>,
+    affinity: Option<Affinity>,
     heartbeat: Option<String>,
     blocks: Option<NonZeroU64>,
     store: Option<PathBuf>,
     pool: Option<String>,
+    #[serde(default)]
+    transport: OneOrMany<TransportKind>,
+    insecure: Option<bool>,
+    #[serde(default)]
+    udp_peers: BTreeMap<String, String>,
+    udp_port: Option<NonZeroU16>,
+    udp_dialect: Option<args::DialectName>,
+    text_hashing: Option<args::HashingName>,
+    text_zeros: Option<args::ZeroUnitName>,
 }
 
-/// One source, or several in order of preference.
-#[derive(Debug, Default, Deserialize)]
-#[serde(from = "OneOrMany")]
-struct Sources(Vec<String>);
-
-#[derive(Deserialize)]
+/// One value, or several.
+#[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
+enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
 }
 
-impl From<OneOrMany> for Sources {
-    fn from(sources: OneOrMany) -> Self {
-        match sources {
-            OneOrMany::One(source) => Self(vec![source]),
-            OneOrMany::Many(sources) => Self(sources),
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> From<OneOrMany<T>> for Vec<T> {
+    fn from(values: OneOrMany<T>) -> Self {
+        match values {
+            OneOrMany::One(value) => vec![value],
+            OneOrMany::Many(values) => values,
         }
     }
 }
@@ -116,6 +130,28 @@ impl NodeSettings {
             }
         };
         let peers = peers(named)?;
+        let asked = args::items(args.reach.udp_peers);
+        let udp_peers = match asked.is_empty() {
+            false => asked,
+            true => {
+                let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
+                    let id = id.parse().map_err(|error: NodeIdError| in_file(error.to_string()))?;
+                    TextPeer::new(id, address).map_err(in_file)
+                };
+                file.udp_peers.iter().map(peer).collect::<anyhow::Result<_>>()?
+            }
+        };
+        let asked = args::items(args.reach.transports);
+        let wishes = Wishes {
+            kinds: if asked.is_empty() { file.transport.into() } else { asked },
+            insecure: args.reach.insecure.or(file.insecure).unwrap_or_default(),
+            udp_peers,
+            udp_port: args.reach.udp_port.or(file.udp_port.map(NonZeroU16::get)),
+            udp_dialect: args.reach.udp_dialect.or(file.udp_dialect),
+            text_hashing: args.reach.text_hashing.or(file.text_hashing),
+            text_zeros: args.reach.text_zeros.or(file.text_zeros),
+        };
+        let transports = Transports::resolve(wishes, id, args.listen.or(file.listen), !peers.is_empty())?;
         let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
         let listen = args.listen.or(file.listen).or(own).unwrap_or(default_listen(id));
         let heartbeat = match (args.heartbeat, file.heartbeat) {
@@ -126,7 +162,7 @@ impl NodeSettings {
             (None, None) => Duration::from_secs(5),
         };
         let asked = args::items(args.sources);
-        let mut sources = if asked.is_empty() { file.source.0 } else { asked };
+        let mut sources = if asked.is_empty() { file.source.into() } else { asked };
         if sources.is_empty() {
             sources.push(SOURCE.to_owned());
         }
@@ -144,6 +180,7 @@ impl NodeSettings {
                 kernel: args.hashing.kernel.or(file.kernel),
                 affinity: args.hashing.affinity.or(file.affinity),
             },
+            transports,
             heartbeat,
             blocks: args.blocks.or(file.blocks.map(NonZeroU64::get)),
             store: args.store.or(file.store),
@@ -166,11 +203,15 @@ impl NodeSettings {
             format!("heartbeat = \"{}\"", humantime::format_duration(self.heartbeat)),
             format!("pool = {:?}", self.pool),
         ];
+        lines.extend(self.transports.lines());
         lines.extend(self.store.as_ref().map(|store| format!("store = {store:?}")));
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
         lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {kernel:?}")));
         lines.extend(self.hashing.threads.map(|threads| format!("threads = \"{threads}\"")));
-        lines.extend(self.hashing.affinity.map(|affinity| format!("affinity = {affinity}")));
+        lines.extend(self.hashing.affinity.as_ref().map(|affinity| match affinity {
+            Affinity::Cpus(_) => format!("affinity = \"{affinity}\""),
+            _ => format!("affinity = {affinity}"),
+        }));
         lines
     }
 }
@@ -268,9 +309,35 @@ mod tests {
     }
 
     #[test]
+    fn an_affinity_is_a_switch_or_a_list() {
+        let cpu = crate::scan::usable_cpus()[0];
+        let list = Affinity::Cpus(vec![cpu]);
+        for (written, read) in [
+            ("true", Affinity::Choose),
+            ("false", Affinity::Off),
+            ("\"true\"", Affinity::Choose),
+            (&format!("\"{cpu}\""), list.clone()),
+        ] {
+            let (_file, path) = config(&format!("id = 1\naffinity = {written}"));
+            let settings = resolve(&["--config", &path]).unwrap();
+            assert_eq!(settings.hashing.affinity, Some(read.clone()), "{written}");
+            let line = format!("affinity = {}", if read == list { format!("\"{cpu}\"") } else { read.to_string() });
+            assert!(settings.lines().contains(&line), "{line}");
+        }
+        let cpu = cpu.to_string();
+        for words in [["--affinity", &cpu, "--threads", "1"], ["--threads", "1", "--affinity", &cpu]] {
+            let settings = resolve(&[&["--id", "1"], &words[..]].concat()).unwrap();
+            assert_eq!(settings.hashing.affinity, Some(list.clone()));
+        }
+        let settings = resolve(&["--affinity", "--id", "1"]).unwrap();
+        assert_eq!(settings.hashing.affinity, Some(Affinity::Choose));
+    }
+
+    #[test]
     fn what_cannot_be_is_said() {
         let (_file, unknown) = config("id = 1\ncolour = 'red'");
         let (_file, zero) = config("id = 0");
+        let (_file, backwards) = config("id = 1\naffinity = '5-2'");
         let (_file, nowhere) = config("id = 1\npeers = { 2 = 'nowhere' }");
         for (words, told) in [
             (vec![], "expected --id"),
@@ -279,6 +346,7 @@ mod tests {
             (vec!["--config", &nowhere], "expected an address like"),
             (vec!["--config", "/nonexistent/headframe.toml"], "/nonexistent/headframe.toml"),
             (vec!["--config", &unknown], "colour"),
+            (vec!["--config", &backwards], "expected the lower CPU first, like 2-5"),
             (vec!["--config", &zero], "expected a node id from 1"),
         ] {
             let error = resolve(&words).expect_err(told);

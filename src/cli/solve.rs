@@ -23,7 +23,7 @@ pub(super) fn run(args: &args::Solve) -> anyhow::Result<Outcome> {
     };
     let mut outcome = Outcome::Nothing;
     if args.all {
-        let (choice, threads) = hashing::resolve(&args.hashing)?;
+        let (choice, threads) = hashing::resolve_pinned(&args.hashing)?;
         for nonce in Solutions::start(choice.kernel, threads, job, range)? {
             outcome = Outcome::Done;
             show(nonce)?;

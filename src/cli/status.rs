@@ -3,10 +3,15 @@
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use super::affinity::list;
 use super::run::since_1970;
 use super::view::hash_rate;
 use super::{Outcome, args, print, tell};
+use crate::cluster::NodeId;
 use crate::node::{Entry, Registry, RegistryError};
+
+/// The last second of the year 9999, in seconds since 1970: no later time can be written.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     let registry = match Registry::open() {
@@ -30,10 +35,14 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
     for entry in &servers {
         print(row(entry, now))?;
     }
-    for Entry { id, status, .. } in &servers {
+    for Entry { id, status, cpus, .. } in &servers {
         if let Some(status) = status {
             let choice = visible(&status.choice);
-            print(format_args!("server {id}: {} threads, kernel {choice}", status.threads))?;
+            let cpus = if cpus.is_empty() { String::new() } else { format!(" on CPU {}", list(cpus)) };
+            print(format_args!("server {id}: {} threads{cpus}, kernel {choice}", status.threads))?;
+            if let Some(ends) = status.certificate_ends {
+                print(format_args!("server {id}: {}", certificate(*id, ends, now)))?;
+            }
             for other in &status.distrusted {
                 print(format_args!(
                     "server {id} does not believe server {other}, which showed too few witnesses: restart it"
@@ -42,6 +51,18 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// When the certificate of server `id` ends, and what to do if that is within a month; both times are in seconds since 1970.
+fn certificate(id: NodeId, ends: u64, now: u64) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(ends.min(LAST_SECOND));
+    let (time, days) = (humantime::format_rfc3339_seconds(end), ends.saturating_sub(now) / DAY);
+    let cure = match days {
+        0..30 => format!(": run `headframe certs --renew {id}` where the CA's key is"),
+        _ => String::new(),
+    };
+    format!("its certificate ends at {time}, in {days} days{cure}")
 }
 
 /// Tells that no server runs, and where that was looked up.
@@ -121,6 +142,16 @@ mod tests {
         assert_eq!(silent["status"]["hashes"], 5, "the rest stays as it was last reported");
         let starting = json(&Entry { status: None, ..entry() }, 106).unwrap();
         assert!(starting.contains(r#""silent_since":90"#) && !starting.contains("status"), "{starting}");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_has_its_cure() {
+        let day = 24 * 60 * 60;
+        let text = |ends| certificate(entry().id, ends, 10 * day);
+        assert_eq!(text(40 * day), "its certificate ends at 1970-02-10T00:00:00Z, in 30 days");
+        assert!(text(39 * day).ends_with("in 29 days: run `headframe certs --renew 1` where the CA's key is"));
+        assert!(text(day).contains("in 0 days: run"));
+        assert!(text(u64::MAX).contains("9999-12-31"), "an entry may have any number");
     }
 
     #[test]

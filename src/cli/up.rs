@@ -9,8 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::args::TransportKind;
-use super::run::{nodes, now, register, runtime, sources, until_signal};
+use super::run::{nodes, register, runtime, sources, until_signal};
+use super::transports::on_loopback;
 use super::view::View;
 use super::{Outcome, args, hashing, service};
 use crate::cluster::NodeId;
@@ -18,9 +18,7 @@ use crate::node::{Config, Peers, Registration, Registry, RegistryError};
 use crate::scan::Threads;
 use crate::service::{Service, ServiceConfig, ServiceError};
 use crate::transport::Transport;
-use crate::transport::identity::ClusterCa;
-use crate::transport::memory::MemoryNetwork;
-use crate::transport::quic::QuicTransport;
+use crate::work::TextForm;
 
 /// Where the embedded service listens if it can.
 const SERVICE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8480);
@@ -41,7 +39,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let mut view = View::new(args.output.json);
     let registry = Registry::open();
     let ids = free_ids(registry.as_ref().ok());
-    let places = places(args.nodes, ids, transports(&args)?, &registry)?;
+    let mut places = places(args.nodes, ids, on_loopback(args.transport, args.heartbeat)?, &registry)?;
     let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();
 
     let stop_service = CancellationToken::new();
@@ -57,7 +55,11 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         asked
     };
 
-    let shares = shares(threads, places.len());
+    let mut shares: Vec<_> = shares(&threads, places.len()).collect();
+    if let Some(affinity) = &args.hashing.affinity {
+        let registrations = places.iter_mut().map(|place| place.registration.as_mut());
+        affinity.pin(registry.as_ref().ok(), shares.iter_mut().zip(registrations));
+    }
     let mut configs = Vec::new();
     for (Place { id, transport, registration }, threads) in places.into_iter().zip(shares) {
         configs.push(Config {
@@ -66,8 +68,9 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             heartbeat: args.heartbeat,
             kernel: kernel.clone(),
             threads,
-            sources: sources(&urls, "headframe")?,
+            sources: sources(&urls, "headframe", TextForm::default())?,
             transport,
+            certs: None,
             registration,
             store: None,
             blocks: args.blocks,
@@ -80,9 +83,6 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     }
     result
 }
-
-/// Makes a node's transport.
-type Connect = Box<dyn Fn(NodeId) -> anyhow::Result<Arc<dyn Transport>>>;
 
 /// What a node has of its own on this machine.
 struct Place {
@@ -120,24 +120,6 @@ fn free_ids(registry: Option<&Registry>) -> impl Iterator<Item = NodeId> + use<>
     ids.filter(move |id| taken.iter().all(|server| server.id != *id))
 }
 
-/// Makes the transports of one cluster's nodes.
-fn transports(args: &args::Up) -> anyhow::Result<Connect> {
-    let heartbeat = args.heartbeat;
-    Ok(match args.transport {
-        TransportKind::Quic => {
-            let ca = ClusterCa::generate(now())?;
-            Box::new(move |id| {
-                let identity = ca.issue(id, now())?;
-                Ok(Arc::new(QuicTransport::bind(&identity, ANY_PORT, heartbeat)?))
-            })
-        }
-        TransportKind::Memory => {
-            let network = MemoryNetwork::new();
-            Box::new(move |id| Ok(Arc::new(network.join(id))))
-        }
-    })
-}
-
 /// Listens on the address that was asked for, else on the usual one, or, if that is taken, on any free port.
 fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     let bind = |listen| {
@@ -156,31 +138,29 @@ fn embedded_service(args: &args::Up) -> anyhow::Result<Service> {
     .context("embedded block service")
 }
 
-/// Divides `threads` among `nodes`; each has one at least, and CPUs of its own while there are enough.
-fn shares(threads: Threads, nodes: usize) -> impl Iterator<Item = Threads> {
-    let (all, mut next) = (threads.count.get(), threads.pin_from);
+/// Divides `threads` among `nodes`; each has one at least.
+fn shares(threads: &Threads, nodes: usize) -> impl Iterator<Item = Threads> + use<> {
+    let all = threads.count.get();
     (0..nodes).map(move |node| {
         let share = all / nodes + usize::from(node < all % nodes);
-        let count = NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN);
-        let pin_from = next;
-        next = next.map(|first| first + count.get());
-        Threads { count, pin_from }
+        NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN).into()
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::memory::MemoryNetwork;
 
     #[test]
     fn threads_are_divided_evenly_and_every_node_has_one() {
         let shares = |threads, nodes| {
-            let threads = Threads { count: NonZeroUsize::new(threads).unwrap(), pin_from: Some(0) };
-            shares(threads, nodes).map(|share| (share.count.get(), share.pin_from.unwrap())).collect::<Vec<_>>()
+            let threads = NonZeroUsize::new(threads).unwrap().into();
+            shares(&threads, nodes).map(|share| share.count.get()).collect::<Vec<_>>()
         };
-        assert_eq!(shares(8, 3), [(3, 0), (3, 3), (2, 6)]);
-        assert_eq!(shares(2, 2), [(1, 0), (1, 1)]);
-        assert_eq!(shares(2, 3), [(1, 0), (1, 1), (1, 2)]);
+        assert_eq!(shares(8, 3), [3, 3, 2]);
+        assert_eq!(shares(2, 2), [1, 1]);
+        assert_eq!(shares(2, 3), [1, 1, 1]);
     }
 
     #[test]

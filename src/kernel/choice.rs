@@ -1,7 +1,7 @@
 //! Which kernel to use: one that gives the right answers, and of those the fastest here and now.
 //!
 //! No table of CPU names: cores differ in ways that no table has, and the same core differs with its neighbours. So each kernel that
-//! passes its self-test hashes for a moment, in turns, and the best turn counts.
+//! passes its self-test hashes for a moment, in turns, and the best turn counts. A node whose threads stay behind that measures again.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,6 +18,9 @@ const TURNS: usize = 5;
 
 /// Two kernels whose rates differ by less than this part cannot be told apart in so short a time.
 const NOISE: f64 = 0.03;
+
+/// So many times as fast as the present kernel another one has to be to take its place.
+const CLEARLY: f64 = 1.1;
 
 /// Tells the time since some fixed moment.
 pub type Clock<'a> = &'a dyn Fn() -> Duration;
@@ -76,13 +79,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
             Err(error) => refused.push(error),
         }
     }
-    for _ in 0..TURNS {
-        for (kernel, best) in &mut good {
-            kernel.measure(clock);
-            *best = rate(*kernel, &Prepared::new(*kernel, measuring_job()), TURN, clock).max(*best);
-        }
-    }
-    good.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+    measure(&mut good, clock);
     match (good.first(), refused.first()) {
         (Some(&(kernel, _)), _) => {
             let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
@@ -91,6 +88,17 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
         (None, Some(error)) => Err(error.clone().into()),
         (None, None) => Err(KernelError::Unknown { name: "any".to_owned(), available: "none".to_owned() }),
     }
+}
+
+/// Measures kernels in turns, beside their variants, and sorts them, the fastest first.
+fn measure(kernels: &mut [(&'static dyn Kernel, f64)], clock: Clock) {
+    for _ in 0..TURNS {
+        for (kernel, best) in &mut *kernels {
+            kernel.measure(clock);
+            *best = rate(*kernel, &Prepared::new(*kernel, measuring_job()), TURN, clock).max(*best);
+        }
+    }
+    kernels.sort_by(|(_, a), (_, b)| b.total_cmp(a));
 }
 
 /// Nonces per second that `kernel` does on a job that it has prepared, in one turn of at least `turn`.
@@ -110,6 +118,33 @@ pub(crate) fn rate(kernel: &dyn Kernel, prepared: &Prepared, turn: Duration, clo
 }
 
 impl Choice {
+    /// What the kernel did on one thread when it was chosen, in nonces per second; none if the user has named it.
+    pub fn promised(&self) -> Option<f64> {
+        let name = self.kernel.name();
+        self.measured.iter().find_map(|&(measured, rate)| (measured == name).then_some(rate))
+    }
+
+    /// Measures the kernels again, in all their variants, and gives what to use from now on: another kernel only if it is clearly faster, and
+    /// always the one that the user has named. This takes some tens of milliseconds of CPU time.
+    pub fn again(&self, clock: Clock) -> Self {
+        self.again_from(&available(), clock)
+    }
+
+    fn again_from(&self, kernels: &[&'static dyn Kernel], clock: Clock) -> Self {
+        let is_good = |name| self.measured.iter().any(|&(measured, _)| measured == name);
+        let mut good: Vec<_> =
+            kernels.iter().filter(|kernel| is_good(kernel.name())).map(|&kernel| (kernel, 0.0)).collect();
+        good.iter().for_each(|(kernel, _)| kernel.measure_anew(TURNS, clock));
+        measure(&mut good, clock);
+        let own = good.iter().find(|(kernel, _)| kernel.name() == self.kernel.name());
+        let kernel = match (good.first(), own) {
+            (Some((first, rate)), Some((_, own))) if *rate > own * CLEARLY => *first,
+            _ => self.kernel,
+        };
+        let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
+        Self { kernel, named: self.named, measured, refused: self.refused.clone() }
+    }
+
     /// The kernel's name, or that of its variant that searches texts here.
     fn variant(&self) -> &'static str {
         self.kernel.variant(&measuring_job())
@@ -191,6 +226,29 @@ mod tests {
         let unknown = choose_from(&kernels, Some("gpu"), &ticking()).unwrap_err();
         assert_eq!(unknown.to_string(), "no kernel \"gpu\" on this CPU; there are: wrong, slow");
         assert!(matches!(choose_from(&[&WRONG], None, &ticking()), Err(KernelError::SelfTest(_))));
+    }
+
+    #[test]
+    fn measured_again_a_kernel_gives_way_to_one_that_is_clearly_faster() {
+        static OLD: Sized = Sized("old", 100);
+        static ALIKE: Sized = Sized("alike", 108);
+        static BETTER: Sized = Sized("better", 112);
+        let old = choose_from(&[&OLD, &WRONG], None, &ticking()).unwrap();
+        let with = |others: &[&'static str]| {
+            let measured = others.iter().map(|&name| (name, 1.0)).chain(old.measured.clone()).collect();
+            Choice { measured, ..old.clone() }
+        };
+        let again = with(&["alike"]).again_from(&[&WRONG, &OLD, &ALIKE, &BETTER], &ticking());
+        assert_eq!(again.kernel.name(), "old");
+        assert_eq!(again.measured.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["alike", "old"], "no others");
+        assert!((again.promised().unwrap() / 1e8 - 1.0).abs() < 1e-9, "{again:?}");
+        assert_eq!(again.refused.len(), 1);
+        let again = with(&["alike", "better"]).again_from(&[&OLD, &ALIKE, &BETTER], &ticking());
+        assert_eq!((again.kernel.name(), again.named), ("better", false));
+        assert!(again.to_string().starts_with("better, the fastest of: better"), "{again}");
+        let named = choose_from(&[&OLD], Some("old"), &ticking()).unwrap();
+        let again = named.again_from(&[&OLD, &BETTER], &ticking());
+        assert_eq!((again.kernel.name(), again.promised()), ("old", None));
     }
 
     #[test]

@@ -66,6 +66,9 @@ pub trait Kernel: Send + Sync {
     /// Gives each variant one more turn at each kind of puzzle (less than a millisecond in all); jobs prepared from then on get the one whose
     /// best turn is best. What disturbs one moment does not disturb all, so this is for several moments.
     fn measure(&self, _: Clock) {}
+
+    /// Forgets what was measured before, after `turns` new turns: jobs prepared from then on get the variant that is best by these alone.
+    fn measure_anew(&self, _turns: usize, _: Clock) {}
 }
 
 /// A job prepared by one kernel.

@@ -18,11 +18,13 @@ use super::chain::ChainWatch;
 use super::feed::{Answer, Feed, News, Request};
 use super::members::Members;
 use super::meter::Meter;
+use super::pace::{Done, Pace};
 use super::status::{ShareCounts, Status};
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
 use super::{Event, Outcome, ShareOutcome, TimedEvent};
 use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
+use crate::kernel::Choice;
 use crate::scan::{self, Scanner};
 use crate::source::Verdict;
 use crate::transport::Member;
@@ -60,6 +62,10 @@ pub(crate) enum Input {
     Written(Written),
     /// The registry lists these servers, or the transport has met them.
     Servers(Vec<Member>),
+    /// The kernels were measured again, as [`Action::Measure`] wanted: this one is to be used.
+    Kernel(Choice),
+    /// This is wrong with the node's certificate files, or nothing any more.
+    Certificate(Option<String>),
 }
 
 /// Something is to be done.
@@ -79,6 +85,8 @@ pub(crate) enum Action {
     Tell(TimedEvent),
     /// Renew the status: [`Driver::make_status`].
     Status,
+    /// Measure the kernels again; answer with [`Input::Kernel`].
+    Measure,
 }
 
 /// What a driver needs to know at its start.
@@ -90,6 +98,8 @@ pub(crate) struct Setup {
     pub(crate) kernel: &'static str,
     pub(crate) choice: String,
     pub(crate) threads: usize,
+    /// What the kernel did on one thread when it was chosen; none if it is never to be given up.
+    pub(crate) promised: Option<f64>,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
     /// The solutions that the store holds, if there is a store.
@@ -108,6 +118,7 @@ pub(crate) struct Driver {
     feed: Feed,
     keeper: Option<Keeper>,
     meter: Meter,
+    pace: Pace,
     chain: ChainWatch,
     /// The job of the newest scan, which was last reported to the user.
     job: Option<Job>,
@@ -131,7 +142,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, choice, threads, sources, kept, blocks } = setup;
+        let Setup { rules, members, scanner, kernel, choice, threads, promised, sources, kept, blocks } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -143,6 +154,7 @@ impl Driver {
             feed: Feed::new(sources.len(), rules.run),
             keeper: kept.map(Keeper::new),
             meter: Meter::new(now.instant),
+            pace: Pace::new(promised, now.instant),
             chain: ChainWatch::default(),
             job: None,
             stopping: BTreeSet::new(),
@@ -219,6 +231,10 @@ impl Driver {
                 self.actions.extend(next.map(Action::Write));
             }
             Input::Servers(servers) => self.list(now, servers),
+            Input::Kernel(choice) => self.set_kernel(now, &choice),
+            Input::Certificate(problem) => {
+                self.warnings.certificate(self.id, problem).into_iter().for_each(|event| self.tell(now, event));
+            }
         }
         self.drain(now);
     }
@@ -239,6 +255,7 @@ impl Driver {
             self.next_status = instant + STATUS_EVERY;
             self.members.want(self.cluster.peers().any(|(_, state)| state.is_away()));
             self.actions.push_back(Action::Status);
+            self.look_at_pace(now);
         }
         if self.next_report <= instant {
             self.next_report = instant + self.heartbeat;
@@ -304,6 +321,37 @@ impl Driver {
         for scan::Progress { ticket, searched, witnesses } in self.scanner.progress() {
             self.cluster.handle_progress(ticket, searched.end, &witnesses);
         }
+    }
+
+    fn done(&self) -> Done {
+        Done { hashes: self.scanner.hashes(), time: self.scanner.time() }
+    }
+
+    /// Orders a measurement of the kernels if hashing stays slower than this one promised to be.
+    fn look_at_pace(&mut self, now: Now) {
+        if let Some(part) = self.pace.note(now.instant, self.done()) {
+            let per_cent = part * 100.0;
+            tracing::debug!(
+                "node {}: hashes at {per_cent:.0} % of the rate that kernel {} was measured with, so all kernels are measured again",
+                self.id,
+                self.kernel
+            );
+            self.actions.push_back(Action::Measure);
+        }
+    }
+
+    /// Hashes with this kernel from the next scan on.
+    fn set_kernel(&mut self, now: Now, choice: &Choice) {
+        self.pace.promise(choice.promised(), now.instant, self.done());
+        if choice.kernel.name() != self.kernel {
+            tracing::info!(
+                "node {}: kernel {} was slower than it was measured to be; from now on {choice}",
+                self.id,
+                self.kernel
+            );
+        }
+        self.scanner.set_kernel(choice.kernel);
+        (self.kernel, self.choice) = (choice.kernel.name(), choice.to_string());
     }
 
     /// Takes over servers that a list names or the transport has met.
@@ -515,7 +563,7 @@ impl Driver {
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
     }
 
-    /// This node's status.
+    /// This node's status, without what its transport knows.
     pub(crate) fn make_status(&self, now: Now) -> Status {
         let job = self.cluster.job();
         Status {
@@ -533,6 +581,7 @@ impl Driver {
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
             heartbeat: self.heartbeat.as_secs_f64(),
+            certificate_ends: None,
             at: now.since_1970.as_secs(),
         }
     }

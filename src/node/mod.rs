@@ -12,6 +12,7 @@
 //! The clock is read in [`run()`]; the driver and the rules are given the time.
 
 mod chain;
+mod cpus;
 pub(crate) mod driver;
 mod event;
 mod event_queue;
@@ -19,8 +20,10 @@ pub(crate) mod feed;
 pub(crate) mod members;
 mod meter;
 mod names;
+mod pace;
 mod registrar;
 mod registry;
+mod renewal;
 mod run;
 mod sessions;
 mod status;
@@ -32,9 +35,11 @@ mod sim;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::address_of;
 pub use registry::{Entry, Registration, Registry, RegistryError};
@@ -75,6 +80,8 @@ pub struct Config {
     pub sources: Vec<Arc<dyn BlockSource>>,
     /// How it reaches the others.
     pub transport: Arc<dyn Transport>,
+    /// The folder of its certificate files, from which renewed ones are taken up.
+    pub certs: Option<PathBuf>,
     /// Its place in this machine's registry, if it has one.
     pub registration: Option<Registration>,
     /// Where its solutions are kept until they are settled; those of an earlier run are reported again.

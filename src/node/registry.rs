@@ -31,6 +31,9 @@ pub struct Entry {
     pub pid: u32,
     /// When it started, in seconds since 1970.
     pub since: u64,
+    /// The CPUs that its hashing threads are pinned to; none if they are not pinned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<usize>,
     /// The status that it last reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
@@ -138,7 +141,7 @@ impl Registry {
             let file = open_private(&path).map_err(io)?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
-                    let entry = Entry { id, address, pid: std::process::id(), since, status: None };
+                    let entry = Entry { id, address, pid: std::process::id(), since, cpus: Vec::new(), status: None };
                     let mut registration = Registration { path: path.clone(), file, entry };
                     registration.write().map_err(io)?;
                     return Ok(registration);
@@ -193,6 +196,15 @@ impl Registration {
         &self.entry
     }
 
+    /// Names the CPUs that the server's hashing threads are pinned to. This writes a file, so it blocks.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn set_cpus(&mut self, cpus: Vec<usize>) -> Result<(), RegistryError> {
+        self.entry.cpus = cpus;
+        self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem })
+    }
+
     /// Replaces the status in the server's entry. If the entry is gone, as after a logout that removed the folder, the server registers
     /// again. This writes a file, so it blocks.
     ///
@@ -203,9 +215,9 @@ impl Registration {
         if !is_at(&self.file, &self.path) {
             let folder = regular::folder_of(&self.path).to_owned();
             let Entry { id, address, since, .. } = self.entry;
-            let status = self.entry.status.take();
+            let (cpus, status) = (self.entry.cpus.clone(), self.entry.status.clone());
             *self = Registry::at(folder)?.register(id, address, since)?;
-            self.entry.status = status;
+            (self.entry.cpus, self.entry.status) = (cpus, status);
         }
         self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem })
     }
@@ -347,8 +359,10 @@ mod tests {
     fn a_server_whose_entry_is_gone_registers_again() {
         let (_folder, registry) = registry();
         let mut first = registry.register(node(1), address(7701), 5).unwrap();
+        first.set_cpus(vec![3, 4]).unwrap();
         fs::remove_dir_all(&registry.folder).unwrap();
         first.set_status(status()).unwrap();
+        assert_eq!(registry.servers().unwrap()[0].cpus, [3, 4]);
         assert_eq!(registry.servers().unwrap(), [first.entry().clone()]);
         assert_eq!(first.entry().status.as_ref().unwrap().height, Some(7));
         fs::remove_file(registry.folder.join("1.json")).unwrap();

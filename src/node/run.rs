@@ -4,18 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Action, Driver, Input, Now, Setup};
 use super::event_queue::EventQueue;
 use super::members::Members;
 use super::names::Names;
+use super::renewal::Renewal;
 use super::sessions::Sessions;
 use super::store::Store;
 use super::{Config, Peers, Status, TimedEvent, registrar};
 use crate::cluster::{self, ALL_TO_ALL, CANDIDATES};
-use crate::scan::{ScanError, Scanner};
+use crate::kernel::Choice;
+use crate::scan::{ScanError, Scanner, thread_time};
 use crate::transport::{Member, Transport};
 use crate::work::{Run, UNIT};
 
@@ -36,7 +38,7 @@ const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: CancellationToken) -> Result<(), ScanError> {
     let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
     let (answer, mut answers) = mpsc::channel(ANSWERS);
-    let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
+    let scanner = Scanner::start(config.kernel.kernel, config.threads.clone(), move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
     let (read, reads) = mpsc::channel(1);
@@ -78,10 +80,17 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         kernel: config.kernel.kernel.name(),
         choice: config.kernel.to_string(),
         threads: config.threads.count.get(),
+        promised: config.kernel.promised(),
         sources: config.sources.iter().map(|source| source.url().to_owned()).collect(),
         kept: config.store.as_ref().map(|store| store.kept().to_vec()),
         blocks: config.blocks,
     };
+    let (measured, mut choices) = mpsc::channel(1);
+    let (problem, mut certificate_problems) = mpsc::channel(1);
+    if let Some(dir) = config.certs {
+        let wall_clock = || SystemTime::UNIX_EPOCH + now().since_1970;
+        tokio::spawn(Renewal::new(dir, config.id).run(config.transport.clone(), wall_clock, problem));
+    }
     let mut node = Node {
         driver: Driver::new(setup, start),
         transport: Arc::clone(&config.transport),
@@ -91,6 +100,8 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         status,
         read,
         registrar,
+        kernel: config.kernel,
+        measured,
     };
     node.driver.start(start, config.transport.local_address());
     node.act();
@@ -109,6 +120,8 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(written) = async { node.store.as_mut()?.written().await } => Some(Input::Written(written)),
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
             member = config.transport.introduced() => Some(Input::Servers(vec![member])),
+            Some(problem) = certificate_problems.recv() => Some(Input::Certificate(problem)),
+            Some(choice) = choices.recv() => Some(Input::Kernel(node.take_over(choice))),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
         match input {
@@ -135,6 +148,9 @@ struct Node {
     status: watch::Sender<Option<Status>>,
     read: mpsc::Sender<()>,
     registrar: JoinHandle<()>,
+    /// The kernel in use, and where the next one comes from.
+    kernel: Choice,
+    measured: mpsc::Sender<Choice>,
 }
 
 impl Node {
@@ -155,10 +171,26 @@ impl Node {
                 }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
                 Action::Tell(event) => self.events.push(event),
-                Action::Status => drop(self.status.send_replace(Some(self.driver.make_status(now())))),
+                Action::Measure => self.measure(),
+                Action::Status => {
+                    let certificate_ends = self.transport.certificate_ends().map(|ends| ends.as_secs());
+                    let status = Status { certificate_ends, ..self.driver.make_status(now()) };
+                    self.status.send_replace(Some(status));
+                }
             }
         }
         self.events.flush();
+    }
+
+    /// Measures the kernels again, on a thread of its own: hashing and network go on.
+    fn measure(&self) {
+        let (kernel, measured) = (self.kernel.clone(), self.measured.clone());
+        drop(spawn_blocking(move || measured.blocking_send(kernel.again(&thread_time)))); // fails once the node has stopped
+    }
+
+    fn take_over(&mut self, choice: Choice) -> Choice {
+        self.kernel.clone_from(&choice);
+        choice
     }
 
     /// Leaves the cluster, waits for the last answers and writes, and takes the address out of the registry.

@@ -53,6 +53,9 @@ pub struct Status {
     /// Time between two heartbeats, in seconds.
     #[serde(default)]
     pub heartbeat: f64,
+    /// When the server's certificate or that of its cluster's CA ends, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_ends: Option<u64>,
     /// When this status was made, in seconds since 1970.
     pub at: u64,
 }

@@ -15,6 +15,8 @@ const CLAIMS_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Warnings {
     /// The warning that this node leads alone, while it does.
     alone: Option<String>,
+    /// What is wrong with this node's certificate.
+    certificate: Option<String>,
     /// The false claims of each peer that no event has told of.
     claims: BTreeMap<NodeId, Claims>,
 }
@@ -45,6 +47,17 @@ impl Warnings {
         );
         self.alone = Some(problem.clone());
         Some(event(problem, false))
+    }
+
+    /// What is wrong with this node's certificate now, if anything. Gives the events if that is news.
+    pub(super) fn certificate(&mut self, node: NodeId, problem: Option<String>) -> Vec<Event> {
+        let event = |problem, over| Event::Warning { node, problem, peer: None, over };
+        let before = std::mem::replace(&mut self.certificate, problem.clone());
+        if before == problem {
+            return vec![];
+        }
+        let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
+        over.into_iter().chain(begins).collect()
     }
 
     /// `from` claims that a nonce is a solution, and it is not.
@@ -88,6 +101,19 @@ mod tests {
             Some(Event::Warning { node: node(1), problem, peer: None, over: true })
         );
         assert_eq!(warnings.alone(node(1), &[]), None);
+    }
+
+    #[test]
+    fn a_certificates_problem_is_told_when_it_begins_changes_and_ends() {
+        let mut warnings = Warnings::default();
+        let event =
+            |problem: &str, over| Event::Warning { node: node(1), problem: problem.to_owned(), peer: None, over };
+        let mut news = |problem: Option<&str>| warnings.certificate(node(1), problem.map(str::to_owned));
+        assert_eq!(news(None), []);
+        assert_eq!(news(Some("bad")), [event("bad", false)]);
+        assert_eq!(news(Some("bad")), []);
+        assert_eq!(news(Some("worse")), [event("bad", true), event("worse", false)]);
+        assert_eq!(news(None), [event("worse", true)]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::meter::Meter;
 pub(crate) use super::queue::Piece;
@@ -37,6 +38,12 @@ impl Scanner {
             Next::Ended(last) => Some(Turn::Ended(Event::ended(last))),
             Next::Closed => None,
         }
+    }
+
+    /// Counts hashes and CPU time that no piece took.
+    pub(crate) fn count(&self, hashes: u64, time: Duration) {
+        self.meter.counter(0).add_hashes(hashes);
+        self.meter.counter(0).add_time(time);
     }
 
     /// Scans a piece up to its scan's limit, counts the hashes and puts the piece back. Gives the [`Event::Found`] of each solution.

@@ -13,11 +13,12 @@
 //!    the number of threads.
 //! 3. Where witnesses are wanted, a thread puts a piece back together with its witnesses. So the witnesses of everything that counts as
 //!    searched are known.
-//! 4. Each thread counts its hashes on a cache line of its own.
+//! 4. Each thread counts its hashes, and the CPU time that they take, on a cache line of its own.
 
 #[cfg(test)]
 pub(crate) mod by_hand;
 mod clock;
+mod cpus;
 mod meter;
 mod queue;
 mod solutions;
@@ -26,8 +27,10 @@ mod worth;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use clock::thread_time;
+pub use cpus::usable_cpus;
 pub use queue::Ticket;
 pub use solutions::Solutions;
 pub use worth::threads_worth;
@@ -86,13 +89,13 @@ pub struct ScanError {
 }
 
 /// How many hashing threads there are, and on which CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Threads {
     /// The number of threads.
     pub count: NonZeroUsize,
-    /// Pins each thread to a CPU of its own; `Some(n)` begins with the CPU of index `n` among those that the process may run on (Linux,
-    /// with the feature `priority`; ignored elsewhere).
-    pub pin_from: Option<usize>,
+    /// The CPUs that the threads are pinned to, each to the next one, and round and round if there are fewer CPUs than threads. If there are
+    /// none, nothing is pinned (Linux, with the feature `priority`; ignored elsewhere).
+    pub cpus: Vec<usize>,
 }
 
 /// One thread for each CPU that the process may use, not pinned.
@@ -104,7 +107,7 @@ impl Default for Threads {
 
 impl From<NonZeroUsize> for Threads {
     fn from(count: NonZeroUsize) -> Self {
-        Self { count, pin_from: None }
+        Self { count, cpus: Vec::new() }
     }
 }
 
@@ -128,15 +131,15 @@ impl Scanner {
         threads: impl Into<Threads>,
         on_event: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, ScanError> {
-        let Threads { count, pin_from } = threads.into();
+        let Threads { count, cpus } = threads.into();
         let threads = count.get();
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|thread| format!("scan-{thread}"))
             .start_handler(move |index| {
                 thread::lower_priority();
-                if let Some(first) = pin_from {
-                    thread::pin(first + index);
+                if let Some(&cpu) = cpus.iter().cycle().nth(index) {
+                    cpus::pin(cpu);
                 }
             })
             .build()
@@ -172,7 +175,17 @@ impl Scanner {
 
     /// Nonces hashed since the start.
     pub fn hashes(&self) -> u64 {
-        self.meter.total()
+        self.meter.hashes()
+    }
+
+    /// The CPU time that they took, all threads together, as [`thread_time`] tells it. A piece of work counts once it is done.
+    pub fn time(&self) -> Duration {
+        self.meter.time()
+    }
+
+    /// From the next range on, `kernel` searches. Ranges in the queue keep theirs.
+    pub fn set_kernel(&mut self, kernel: &'static dyn Kernel) {
+        self.kernel = kernel;
     }
 }
 

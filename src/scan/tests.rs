@@ -332,7 +332,8 @@ fn on_each<T: Send + 'static>(threads: Threads, look: impl Fn() -> T + Send + Sy
     use std::cell::Cell;
     thread_local!(static HAS_LOOKED: Cell<bool> = const { Cell::new(false) });
     let (sender, seen) = unbounded();
-    let all = std::sync::Barrier::new(threads.count.get());
+    let count = threads.count.get();
+    let all = std::sync::Barrier::new(count);
     let look_once = move |_| {
         if !HAS_LOOKED.replace(true) {
             let name = std::thread::current().name().map(str::to_owned);
@@ -342,26 +343,21 @@ fn on_each<T: Send + 'static>(threads: Threads, look: impl Fn() -> T + Send + Sy
     };
     let scanner = Scanner::start(portable(), threads, look_once).unwrap();
     scanner.push(1, job(1, Search::Every), NonceRange::new(1, 2_000_001), None);
-    let mut seen: Vec<_> = (0..threads.count.get()).map(|_| seen.recv_timeout(LIMIT).expect("a look")).collect();
+    let mut seen: Vec<_> = (0..count).map(|_| seen.recv_timeout(LIMIT).expect("a look")).collect();
     seen.sort_by(|a, b| a.0.cmp(&b.0));
     seen.into_iter().map(|(_, seen)| seen).collect()
 }
 
 #[cfg(all(target_os = "linux", feature = "priority"))]
 #[test]
-fn each_thread_is_pinned_to_a_cpu_of_its_own_counted_round_and_round() {
-    use rustix::thread::{CpuSet, sched_getaffinity};
-    let cpus = || {
-        let set = sched_getaffinity(None).unwrap();
-        (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect::<Vec<_>>()
-    };
-    let allowed = cpus();
-    for first in 0..3 {
-        let pinned = Threads { count: threads(3), pin_from: Some(first) };
-        let expected: Vec<_> = (first..first + 3).map(|at| vec![allowed[at % allowed.len()]]).collect();
-        assert_eq!(on_each(pinned, cpus), expected, "from {first}");
+fn each_thread_is_pinned_to_the_next_cpu_of_the_list_round_and_round() {
+    let allowed = usable_cpus();
+    let (first, last) = (allowed[0], allowed[allowed.len() - 1]);
+    for cpus in [vec![first], vec![last], vec![last, first]] {
+        let expected: Vec<_> = cpus.iter().cycle().take(3).map(|&cpu| vec![cpu]).collect();
+        assert_eq!(on_each(Threads { count: threads(3), cpus }, usable_cpus), expected);
     }
-    assert_eq!(on_each(threads(2).into(), cpus), [allowed.clone(), allowed], "unless they are not pinned");
+    assert_eq!(on_each(threads(2).into(), usable_cpus), [allowed.clone(), allowed], "unless they are not pinned");
 }
 
 #[cfg(all(target_os = "linux", feature = "priority"))]

@@ -1,8 +1,8 @@
 //! What each hashing thread does.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::Event;
+use super::clock::thread_time;
+use super::meter::Counter;
 use super::queue::{Next, Piece, Queue};
 use crate::work::NonceRange;
 
@@ -19,37 +19,22 @@ pub(super) fn lower_priority() {
     let _ = rustix::process::setpriority_process(None, NICENESS);
 }
 
-/// Pins the calling thread to one CPU: that of index `number` among those that it may run on, counted round and round. Where the system
-/// refuses, the thread stays unpinned.
-pub(super) fn pin(number: usize) {
-    #[cfg(all(target_os = "linux", feature = "priority"))]
-    if let Ok(allowed) = rustix::thread::sched_getaffinity(None) {
-        use rustix::thread::CpuSet;
-        let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).cycle();
-        if let Some(cpu) = cpus.nth(number) {
-            let mut one = CpuSet::new();
-            one.set(cpu);
-            let _ = rustix::thread::sched_setaffinity(None, &one);
-        }
-    }
-    #[cfg(not(all(target_os = "linux", feature = "priority")))]
-    let _ = number;
-}
-
 /// Scans pieces until the queue is closed.
-pub(super) fn work(queue: &Queue, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
+pub(super) fn work(queue: &Queue, counter: &Counter, on_event: &impl Fn(Event)) {
     loop {
         match queue.next() {
-            Next::Piece(piece) => finish(queue, &piece, hashes, on_event),
+            Next::Piece(piece) => finish(queue, &piece, counter, on_event),
             Next::Ended(last) => on_event(Event::ended(last)),
             Next::Closed => return,
         }
     }
 }
 
-/// Scans a piece and puts it back.
-pub(super) fn finish(queue: &Queue, piece: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) {
-    let witnesses = scan(piece, hashes, on_event);
+/// Scans a piece, counts its hashes and their time, and puts it back.
+pub(super) fn finish(queue: &Queue, piece: &Piece, counter: &Counter, on_event: &impl Fn(Event)) {
+    let begin = thread_time();
+    let witnesses = scan(piece, counter, on_event);
+    counter.add_time(thread_time().saturating_sub(begin));
     queue.put_back(piece, witnesses);
 }
 
@@ -57,7 +42,7 @@ pub(super) fn finish(queue: &Queue, piece: &Piece, hashes: &AtomicU64, on_event:
 ///
 /// Solutions are reported together at the end of the piece: each report wakes the thread that takes it, which costs more than all else that
 /// is done for a share. A solution that ends its job ends the piece, since it has lowered the limit.
-fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Event)) -> Vec<u64> {
+fn scan(Piece { scan, range }: &Piece, counter: &Counter, on_event: &impl Fn(Event)) -> Vec<u64> {
     let (mut rest, mut witnesses, mut found) = (*range, Vec::new(), Vec::new());
     loop {
         rest = rest.intersection(&NonceRange::new(rest.start, scan.limit()));
@@ -68,7 +53,7 @@ fn scan(Piece { scan, range }: &Piece, hashes: &AtomicU64, on_event: &impl Fn(Ev
         let hits = scan.prepared.hits(batch);
         witnesses.extend(hits.witnesses);
         found.extend(hits.solutions.into_iter().filter(|&nonce| scan.found(nonce)));
-        hashes.fetch_add(batch.len(), Ordering::Relaxed);
+        counter.add_hashes(batch.len());
     }
     found.into_iter().for_each(|nonce| on_event(Event::Found { ticket: scan.ticket, nonce }));
     witnesses

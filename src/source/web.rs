@@ -18,8 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::http::{Http, Reply, shown};
 use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, legacy};
 use crate::work::{
-    BlockId, Blueprint, Digest, Goal, Hashing, Puzzle, RoundId, Search, Solution, Target, Template, TextPuzzle,
-    ZeroUnit,
+    BlockId, Blueprint, Digest, Goal, Puzzle, RoundId, Search, Solution, Target, Template, TextForm, TextPuzzle,
 };
 
 const BLOCK: &str = "/api/v1/block";
@@ -40,7 +39,15 @@ impl WebSource {
     /// # Errors
     /// The address has another form.
     pub fn new(url: &str, pool: String, poll: Duration) -> Result<Self, SourceError> {
-        let client = WebClient { http: Http::new(url)?, pool, is_legacy: AtomicBool::new(false) };
+        Self::with_form(url, pool, poll, TextForm::default())
+    }
+
+    /// The same, for the exercise's first service if that states its texts in another form. Headframe's own service states its form itself.
+    ///
+    /// # Errors
+    /// As [`WebSource::new`].
+    pub fn with_form(url: &str, pool: String, poll: Duration, form: TextForm) -> Result<Self, SourceError> {
+        let client = WebClient { http: Http::new(url)?, pool, is_legacy: AtomicBool::new(false), form };
         Ok(Self { client: Arc::new(client), poll: poll.max(SHORTEST_POLL) })
     }
 }
@@ -153,6 +160,8 @@ struct WebClient {
     pool: String,
     /// Whether the service turned out to be the exercise's first one.
     is_legacy: AtomicBool,
+    /// How that one states its texts.
+    form: TextForm,
 }
 
 impl WebClient {
@@ -163,9 +172,9 @@ impl WebClient {
             return Err(self.http.error(reply.unexpected("200")));
         }
         let template = if is_legacy {
-            legacy::object_with("hash", &reply.body).and_then(|object| template(&object, 0))
+            legacy::object_with("hash", &reply.body).and_then(|object| template(&object, 0, self.form))
         } else {
-            reply.object().and_then(|object| template(&object, height(&object)?))
+            reply.object().and_then(|object| template(&object, height(&object)?, TextForm::default()))
         };
         let template = template.map_err(|problem| self.http.error(problem))?;
         // This is set only now, because any server may answer 404 once.
@@ -215,7 +224,7 @@ fn now() -> Instant {
 }
 
 /// The block to find in a service's answer.
-fn template(object: &Map<String, Value>, height: u64) -> Result<Template, String> {
+fn template(object: &Map<String, Value>, height: u64, form: TextForm) -> Result<Template, String> {
     let hash = object.get("hash").and_then(Value::as_str).ok_or_else(|| missing(object, "hash", "a text"))?;
     let hash: Digest = hash.parse().map_err(|error| format!("hash: {error}"))?;
     // The first service writes the number as a text.
@@ -225,11 +234,11 @@ fn template(object: &Map<String, Value>, height: u64) -> Result<Template, String
         None => None,
     };
     let zeros = zeros.ok_or_else(|| missing(object, "zeros", "a whole number"))?;
-    let target = Target::from_zeros(zeros, ZeroUnit::Hex).map_err(|error| format!("zeros: {error}"))?;
+    let target = Target::from_zeros(zeros, form.zeros).map_err(|error| format!("zeros: {error}"))?;
     Ok(Template {
         round: RoundId { block: BlockId { height, hash }, generation: 0 },
         goal: Goal { block: target, report: target, search: Search::First },
-        puzzle: Blueprint::Text { hashing: Hashing::Double },
+        puzzle: Blueprint::Text { hashing: form.hashing },
         tag: 0,
     })
 }
@@ -249,7 +258,7 @@ fn verdict(reply: &Reply) -> Result<Verdict, String> {
         (200, Some("success")) => {
             // The block is accepted whatever else the answer says. If the answer does not name the next block, the poll finds it.
             let height = height(&object).ok();
-            let next = height.and_then(|height| template(&object, height).ok());
+            let next = height.and_then(|height| template(&object, height, TextForm::default()).ok());
             Ok(Verdict::Block { height, next })
         }
         (409, Some("stale")) => Ok(Verdict::Stale),
@@ -283,12 +292,13 @@ fn missing(object: &Map<String, Value>, field: &str, expected: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::work::Hashing;
     use crate::work::fixtures::PREV as HEX;
 
     fn parse(value: Value) -> Result<Template, String> {
         let reply = Reply { status: 200, body: value.to_string() };
         let object = reply.object()?;
-        template(&object, height(&object)?)
+        template(&object, height(&object)?, TextForm::default())
     }
 
     #[test]

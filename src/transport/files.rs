@@ -95,8 +95,8 @@ pub fn add_node(dir: &Path, node: NodeId, now: SystemTime) -> Result<(), Certifi
     write_node(dir, &read_ca(dir)?, node, now)
 }
 
-/// Replaces the key and certificate of a node of the cluster in `dir` by new ones, valid from `now`. A node that runs goes on with the old ones
-/// until it is started again.
+/// Replaces the key and certificate of a node of the cluster in `dir` by new ones, valid from `now`. A node that runs and finds
+/// its files replaced takes them up for new connections.
 ///
 /// # Errors
 /// The CA's files are missing or of no use, the node has none, or the new ones cannot be written; the old ones then stay.
@@ -128,17 +128,20 @@ impl Identity {
     pub fn load(dir: &Path, node: NodeId, now: SystemTime) -> Result<Self, CertificateFileError> {
         let (certificate, key) = node_files(node);
         let (ca, certificate, key) = (read(dir, "ca.pem")?, read(dir, &certificate)?, read_key(dir, &key)?);
-        let identity = Self::from_pem(node, &ca, &certificate, &key, now).map_err(in_dir(dir))?;
-        let left = identity.ends().saturating_sub(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
-        if left < MONTH {
-            tracing::warn!(
-                "the certificate of node {node} in {dir} ends in {} days: run `headframe certs --renew {node} --dir {dir}` where the CA's key is, or make a new cluster if the CA's own ends",
-                left.as_secs() / (24 * 60 * 60),
-                dir = dir.display()
-            );
-        }
-        Ok(identity)
+        Self::from_pem(node, &ca, &certificate, &key, now).map_err(in_dir(dir))
     }
+}
+
+/// That the certificate of `node` in `dir`, which ends at `ends` since 1970, does so within a month, and what to do.
+pub fn near_end(dir: &Path, node: NodeId, ends: Duration, now: SystemTime) -> Option<String> {
+    let left = ends.saturating_sub(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default());
+    (left < MONTH).then(|| {
+        format!(
+            "the certificate of node {node} in {dir} ends in {} days: run `headframe certs --renew {node} --dir {dir}` where the CA's key is, or make a new cluster if the CA's own ends",
+            left.as_secs() / (24 * 60 * 60),
+            dir = dir.display()
+        )
+    })
 }
 
 fn read_ca(dir: &Path) -> Result<ClusterCa, CertificateFileError> {
@@ -146,7 +149,8 @@ fn read_ca(dir: &Path) -> Result<ClusterCa, CertificateFileError> {
     ClusterCa::from_pem(&certificate, &key).map_err(in_dir(dir))
 }
 
-fn node_files(node: NodeId) -> (String, String) {
+/// The names of a node's certificate and key.
+pub(crate) fn node_files(node: NodeId) -> (String, String) {
     (format!("node-{node}.pem"), format!("node-{node}.key"))
 }
 

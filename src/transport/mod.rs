@@ -34,16 +34,20 @@ pub mod quic;
 mod refusal;
 #[cfg(test)]
 mod samples;
+pub mod several;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod strangers;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod tls;
+#[cfg(feature = "udp")]
+pub mod udp;
 
 #[cfg(any(feature = "grpc", feature = "quic"))]
 pub use bind::BindError;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::cluster::{Message, NodeId};
 
@@ -87,6 +91,22 @@ pub trait Transport: Send + Sync {
     /// of a member with the same id. Cancel-safe. Most transports meet nobody.
     fn introduced(&self) -> BoxFuture<'_, Member> {
         Box::pin(std::future::pending())
+    }
+
+    /// When the certificate that this node shows, or its CA's, ends, since 1970; none where there are no certificates.
+    fn certificate_ends(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Uses this node's renewed certificate, and the CA that comes with it, for new connections. Those that there are go on.
+    ///
+    /// # Errors
+    /// The certificate cannot be used, or this transport takes certificates at its start only.
+    #[cfg(feature = "identity")]
+    fn take_up(&self, _identity: &identity::Identity) -> Result<(), rustls::Error> {
+        Err(rustls::Error::General(
+            "this transport takes up a new certificate when the node is started again".to_owned(),
+        ))
     }
 
     /// Delivers the messages sent so far where that is possible at once (within about 200 ms), then ends all connections.

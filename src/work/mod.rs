@@ -29,6 +29,6 @@ pub use puzzle::Puzzle;
 pub use range::{NonceRange, TEXT_NONCES, UNIT};
 pub use target::{Target, TargetError, ZeroUnit};
 pub use template::{Blueprint, Coinbase, Extranonce, Template};
-pub use text::{Hashing, TextPuzzle};
+pub use text::{Hashing, TextForm, TextPuzzle};
 pub use timestamp::{Timestamp, TimestampError};
 pub use witness::{MAX_WITNESSES, WitnessBits, WitnessBitsError};

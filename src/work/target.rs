@@ -19,17 +19,30 @@ pub enum ZeroUnit {
     Hex,
     /// Leading bits.
     Bits,
+    /// Leading bytes, 8 bits each.
+    Bytes,
+}
+
+impl ZeroUnit {
+    /// How many bits one zero stands for.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Hex => 4,
+            Self::Bits => 1,
+            Self::Bytes => 8,
+        }
+    }
 }
 
 /// Why a number is no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The number of zeros is negative, or larger than a digest has digits or bits.
+    /// The number of zeros is negative, or larger than a digest has digits, bits or bytes.
     #[error("expected 0 to {most} zeros, got {got}")]
     Zeros {
         /// How many were asked for.
         got: i64,
-        /// The most there can be: 64 hex digits or 256 bits.
+        /// The most there can be: 64 hex digits, 256 bits or 32 bytes.
         most: i64,
     },
     /// The compact bits are refused by Bitcoin's rules.
@@ -51,19 +64,17 @@ impl Target {
         self.0
     }
 
-    /// The target of hashes that start with `zeros` zero digits (or bits).
+    /// The target of hashes that start with `zeros` zero digits, bits or bytes.
     ///
     /// # Errors
-    /// [`TargetError::Zeros`] for fewer than 0 zeros, or more than 64 digits (256 bits).
+    /// [`TargetError::Zeros`] for fewer than 0 zeros, or more than 64 digits, 256 bits or 32 bytes.
     pub fn from_zeros(zeros: i64, unit: ZeroUnit) -> Result<Self, TargetError> {
-        let (most, width) = match unit {
-            ZeroUnit::Hex => (64, 4),
-            ZeroUnit::Bits => (256, 1),
-        };
+        let width = unit.bits();
+        let most = i64::from(256 / width);
         if !(0..=most).contains(&zeros) {
             return Err(TargetError::Zeros { got: zeros, most });
         }
-        let bits = zeros as usize * width;
+        let bits = zeros as usize * width as usize;
         let mut bytes = [0xff; 32];
         bytes[..bits / 8].fill(0);
         if let Some(byte) = bytes.get_mut(bits / 8) {
@@ -146,6 +157,7 @@ mod tests {
         assert_eq!(hex(Target::from_zeros(5, ZeroUnit::Hex).unwrap()), format!("00000{}", "f".repeat(59)));
         assert_eq!(hex(Target::from_zeros(64, ZeroUnit::Hex).unwrap()), "0".repeat(64));
         assert_eq!(hex(Target::from_zeros(7, ZeroUnit::Bits).unwrap()), format!("01{}", "f".repeat(62)));
+        assert_eq!(Target::from_zeros(3, ZeroUnit::Bytes), Target::from_zeros(6, ZeroUnit::Hex));
         for zeros in 0..=64 {
             assert_eq!(Target::from_zeros(zeros, ZeroUnit::Hex).unwrap().zeros(), zeros as u32);
         }
@@ -156,6 +168,7 @@ mod tests {
         assert_eq!(Target::from_zeros(65, ZeroUnit::Hex), Err(TargetError::Zeros { got: 65, most: 64 }));
         assert_eq!(Target::from_zeros(-1, ZeroUnit::Hex), Err(TargetError::Zeros { got: -1, most: 64 }));
         assert_eq!(Target::from_zeros(257, ZeroUnit::Bits), Err(TargetError::Zeros { got: 257, most: 256 }));
+        assert_eq!(Target::from_zeros(33, ZeroUnit::Bytes), Err(TargetError::Zeros { got: 33, most: 32 }));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Timestamp, reference};
+use super::{Digest, Timestamp, ZeroUnit, reference};
 
 /// How many times the text is hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -13,6 +13,15 @@ pub enum Hashing {
     /// Twice, the second time over the raw 32 bytes of the first digest, as this exercise states.
     #[default]
     Double,
+}
+
+/// How a block service, or another program, states its texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TextForm {
+    /// How many times a text is hashed.
+    pub hashing: Hashing,
+    /// In what the zeros of a goal are counted.
+    pub zeros: ZeroUnit,
 }
 
 /// A text: ASCII of the previous hash's 64 hex digits, then the decimal nonce, then the timestamp, without separators.

@@ -301,6 +301,7 @@ impl Cluster {
                 threads: std::num::NonZeroUsize::MIN.into(),
                 sources: vec![Arc::new(Way(node, Arc::clone(&mint)))],
                 transport,
+                certs: None,
                 registration: Some(registration),
                 store: None,
                 blocks: None,

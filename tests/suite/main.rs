@@ -18,6 +18,7 @@ mod service_process;
 mod source_web;
 mod sources;
 mod store;
+mod text_peers;
 mod transport;
 
 // What they stand on; the benches use `cluster` and `process` too.

@@ -83,7 +83,8 @@ fn up_mines_the_blocks_it_was_asked_for_and_ends() {
 #[test]
 fn up_keeps_pace_with_blocks_that_take_no_time() {
     let site = Site::new();
-    for words in [["--zeros", "0", "--transport", "quic"], ["--zeros", "1", "--transport", "memory"]] {
+    for (zeros, transport) in [("0", "quic"), ("1", "grpc"), ("1", "memory")] {
+        let words = ["--zeros", zeros, "--transport", transport];
         let blocks = up(&site, &[&words[..], &["--nodes", "3", "--blocks", "50"]].concat());
         assert_eq!(blocks.len(), 50, "{words:?}");
         assert_chain(&blocks);
@@ -178,8 +179,8 @@ fn servers_find_each_other_in_the_registry_and_follow_the_lowest_id() {
         }
         wait_for_leader(&site, 3, 1);
         let shown = site.run(&["status"]);
-        // A headline, a row a server, and why each hashes as it does.
-        assert_eq!((shown.code, shown.out.lines().count()), (Some(0), 7), "{shown:?}");
+        // A headline, a row a server, and why each hashes as it does and when its certificate ends.
+        assert_eq!((shown.code, shown.out.lines().count()), (Some(0), 10), "{shown:?}");
         drop(nodes.pop()); // killed
         wait_until("the killed one is not shown", || site.status().len() == 2);
     }
@@ -234,6 +235,65 @@ fn status_shows_the_servers_of_this_machine() {
         (&json!(1), &started["listen"], &json!(node.pid()))
     );
     assert!(status[0]["since"].is_u64());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn servers_are_pinned_to_cpus_that_no_other_server_uses() {
+    let site = Site::with_certs(2);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let usable = rustix::thread::sched_getaffinity(None).unwrap();
+    let usable: Vec<_> = (0..rustix::thread::CpuSet::MAX_CPU).filter(|&cpu| usable.is_set(cpu)).collect();
+    let (first, last) = (usable[0], usable[usable.len() - 1]);
+    let mut one = site.node(1, service, &["--affinity"]);
+    one.event("started", |_| true);
+    assert_eq!(site.status()[0]["cpus"], json!([first]));
+    let mut two = site.node(2, service, &["--affinity"]);
+    two.event("started", |_| true);
+    let second = usable.get(1).copied().unwrap_or(first);
+    assert_eq!(site.status()[1]["cpus"], json!([second]));
+    two.signal(Signal::TERM);
+    let told = two.end().err;
+    assert_eq!(told.contains("hashing threads of server 1 are pinned there"), usable.len() == 1, "{told}");
+
+    let list = last.to_string();
+    let mut two = site.node(2, service, &["--affinity", &list]);
+    two.event("started", |_| true);
+    assert_eq!(site.status()[1]["cpus"], json!([last]));
+    wait_until("it has a status", || site.status()[1]["status"].is_object());
+    let shown = site.run(&["status"]).out;
+    assert!(shown.contains(&format!("server 2: 1 threads on CPU {last}, kernel")), "{shown}");
+    two.signal(Signal::KILL);
+    two.end();
+    let mut two = site.node(2, service, &[&format!("--affinity={first}")]);
+    two.event("started", |_| true);
+    two.signal(Signal::TERM);
+    let told = two.end().err;
+    assert!(told.contains(&format!("CPU {first}: hashing threads of server 1 are pinned there")), "{told}");
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_up_without_a_restart() {
+    let site = Site::with_certs(1);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let mut node = site.node(1, service, &[]);
+    node.event("started", |_| true);
+    let ends = || site.status()[0]["status"]["certificate_ends"].as_u64();
+    wait_until("it has a status", || ends().is_some());
+    let first = ends();
+    let shown = site.run(&["status"]).out;
+    assert!(shown.contains("server 1: its certificate ends at 20") && shown.contains(" days\n"), "{shown}");
+    std::thread::sleep(std::time::Duration::from_secs(1)); // it ends in whole seconds
+    assert_eq!(site.run(&["certs", "--renew", "1"]).code, Some(0));
+    wait_until("it has taken up the new one", || ends() > first);
+
+    std::fs::write(site.path("certs/node-1.pem"), "no certificate").unwrap();
+    let told = node.event("warning", |_| true);
+    let problem = told["problem"].as_str().unwrap();
+    assert!(problem.contains("cannot be used") && problem.contains("the old certificate stays in use"), "{problem}");
+    assert_eq!(site.run(&["status"]).code, Some(0));
+    node.signal(Signal::TERM);
+    assert_eq!(node.end().code, Some(0));
 }
 
 #[test]

@@ -23,6 +23,7 @@ struct Alone {
     sessions: Vec<SessionId>,
     written: Vec<Vec<Solution>>,
     statuses: Vec<Status>,
+    measured: usize,
 }
 
 fn node() -> NodeId {
@@ -73,6 +74,7 @@ impl Alone {
             kernel: "portable",
             choice: "by hand".to_owned(),
             threads: 1,
+            promised: Some(100.0),
             sources: vec!["sim://pool".to_owned()],
             kept: Some(vec![]),
             blocks,
@@ -89,6 +91,7 @@ impl Alone {
             sessions: vec![],
             written: vec![],
             statuses: vec![],
+            measured: 0,
         };
         alone.driver.start(now, "127.0.0.1:1".parse().unwrap());
         alone.pass(Duration::ZERO);
@@ -107,6 +110,7 @@ impl Alone {
                 Action::ReadRegistry => self.reads += 1,
                 Action::Write(solutions) => self.written.push(solutions),
                 Action::Status => self.statuses.push(self.driver.make_status(self.now)),
+                Action::Measure => self.measured += 1,
             }
         }
     }
@@ -458,4 +462,24 @@ fn an_interrupt_is_told_once_and_only_when_the_last_search_has_ended() {
     following.alone.driver.scanner().finish(piece);
     assert!(following.alone.search());
     assert_eq!(following.alone.events(is_interrupt), [Event::Interrupted { node: other(2, 2).id }]);
+}
+
+#[test]
+fn kernels_are_measured_again_when_hashing_stays_slow_and_a_better_one_takes_over() {
+    let mut alone = Alone::new(None);
+    alone.offer(template(1, Search::Every));
+    alone.run(Duration::from_secs(1)); // for the lease to be of any length
+    let minute = Duration::from_secs(60);
+    for (rate, measured) in [(90, 0), (50, 1)] {
+        alone.driver.scanner().count(rate * 60, minute);
+        alone.run(minute);
+        assert_eq!(alone.measured, measured, "at {rate} of 100");
+    }
+    let choice = crate::kernel::choose(Some("portable"), &scan::thread_time).unwrap();
+    let choice = crate::kernel::Choice { named: false, measured: vec![("portable", 50.0)], ..choice };
+    alone.handle(Input::Kernel(choice.clone()));
+    alone.driver.scanner().count(50 * 60 * 10, 10 * minute);
+    alone.run(10 * minute);
+    assert_eq!(alone.measured, 1, "the new promise is kept");
+    assert_eq!(alone.driver.make_status(alone.now).choice, choice.to_string());
 }

@@ -366,7 +366,7 @@ impl World {
                     self.line(id, format_args!("-- {:?}", told.event));
                     self.laws.told(id, &told.event);
                 }
-                Action::Status => {}
+                Action::Status | Action::Measure => {}
             }
         }
     }
@@ -559,6 +559,7 @@ impl World {
             kernel: "small",
             choice: String::new(),
             threads: server.threads as usize,
+            promised: None,
             sources: vec!["sim".to_owned()],
             kept: server.disk.clone(),
             blocks: None,

@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::MAX_MESSAGE;
 use super::http2::{self, Tasks};
-use super::peer::Shared;
+use super::peer::{Shared, lock};
 use super::service::Caller;
 use super::wire::node_server::NodeServer;
 use crate::cluster::NodeId;
@@ -55,7 +55,8 @@ pub(super) async fn run(shared: Arc<Shared>, listener: TcpListener) {
 
 async fn serve(shared: Arc<Shared>, tcp: TcpStream, address: SocketAddr, place: Place) {
     let _ = tcp.set_nodelay(true);
-    let tls = match timeout(HANDSHAKE_LIMIT, shared.acceptor.accept(tcp).into_fallible()).await {
+    let acceptor = lock(&shared.acceptor).clone();
+    let tls = match timeout(HANDSHAKE_LIMIT, acceptor.accept(tcp).into_fallible()).await {
         Ok(Ok(tls)) => tls,
         Ok(Err((error, tcp))) => {
             tracing::debug!("refused a connection from {address}: {error}");

@@ -1,10 +1,11 @@
 //! The peers that this transport knows more of than the list of servers says, until they are asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
+use super::peer::lock;
 use crate::cluster::NodeId;
 use crate::transport::Member;
 
@@ -17,14 +18,14 @@ pub(super) struct Introductions {
 
 impl Introductions {
     pub(super) fn add(&self, member: Member) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(member.id, member);
+        lock(&self.waiting).insert(member.id, member);
         self.news.notify_one();
     }
 
     /// The next one. Cancel-safe.
     pub(super) async fn next(&self) -> Member {
         loop {
-            let first = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_first();
+            let first = lock(&self.waiting).pop_first();
             match first {
                 Some((_, member)) => return member,
                 None => self.news.notified().await,

@@ -42,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use self::introductions::Introductions;
 use self::outgoing::Outbound;
-use self::peer::Shared;
+use self::peer::{Shared, lock};
 use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
 use super::identity::Identity;
 use super::inbox::Inbox;
@@ -89,8 +89,9 @@ impl GrpcTransport {
             node: identity.node(),
             heartbeat,
             runtime,
-            connector: TlsConnector::from(Arc::new(client)),
-            acceptor: TlsAcceptor::from(Arc::new(server)),
+            connector: Mutex::new(TlsConnector::from(Arc::new(client))),
+            acceptor: Mutex::new(TlsAcceptor::from(Arc::new(server))),
+            certificate_ends: Mutex::new(identity.ends()),
             inbox: sender,
             peers: Mutex::default(),
             strangers: Strangers::new(identity.node(), heartbeat),
@@ -168,6 +169,18 @@ impl Transport for GrpcTransport {
     /// A peer that says in a report that it shows no witnesses.
     fn introduced(&self) -> BoxFuture<'_, Member> {
         Box::pin(self.shared.introductions.next())
+    }
+
+    fn certificate_ends(&self) -> Option<Duration> {
+        Some(*lock(&self.shared.certificate_ends))
+    }
+
+    fn take_up(&self, identity: &Identity) -> Result<(), rustls::Error> {
+        let (client, server) = (tls::client(identity, ALPN)?, tls::server(identity, ALPN)?);
+        *lock(&self.shared.connector) = TlsConnector::from(Arc::new(client));
+        *lock(&self.shared.acceptor) = TlsAcceptor::from(Arc::new(server));
+        *lock(&self.shared.certificate_ends) = identity.ends();
+        Ok(())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

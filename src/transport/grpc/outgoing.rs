@@ -25,7 +25,7 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use super::MAX_MESSAGE;
 use super::http2::{self, Calls, Tasks, Watched, tls_error};
-use super::peer::Shared;
+use super::peer::{Shared, lock};
 use super::stream::Live;
 use super::wire::{self, node_client::NodeClient};
 use crate::cluster::NodeId;
@@ -166,7 +166,8 @@ async fn connect(shared: &Arc<Shared>, peer: NodeId, address: SocketAddr) -> Res
 
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    let tls = Watched::new(shared.connector.connect(server, tcp).await?);
+    let connector = lock(&shared.connector).clone();
+    let tls = Watched::new(connector.connect(server, tcp).await?);
     let fault = tls.fault();
     let explain = |error: String| match fault.get() {
         Some(error) => Failure::of_tls(error),

@@ -28,8 +28,9 @@ pub(super) struct Shared {
     pub(super) node: NodeId,
     pub(super) heartbeat: Duration,
     pub(super) runtime: Handle,
-    pub(super) connector: TlsConnector,
-    pub(super) acceptor: TlsAcceptor,
+    pub(super) connector: Mutex<TlsConnector>,
+    pub(super) acceptor: Mutex<TlsAcceptor>,
+    pub(super) certificate_ends: Mutex<Duration>,
     pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
     pub(super) peers: Mutex<BTreeMap<NodeId, Peer>>,
     /// The nodes of this cluster that were refused, since they are no peers.
@@ -83,9 +84,14 @@ impl Recent {
     }
 }
 
+/// What a lock protects is whole after every statement, whoever panicked in between.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
     pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.peers)
     }
 
     /// Takes over a new list of peers. Peers whose address is unchanged keep their connections.
@@ -131,7 +137,7 @@ impl Shared {
             if older.outlasts(&stream) {
                 return true; // and the new one ends
             }
-            if older.has_opener_of(&stream) && older.address.ip() != stream.address.ip() {
+            if older.has_opener_of(&stream) {
                 peer.rivals.meet(id, older.address, stream.address, self.heartbeat);
             }
             older.explain(Status::aborted("replaced by a newer stream of this node"));

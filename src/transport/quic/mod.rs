@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::outgoing::Outbound;
-use self::peer::Shared;
+use self::peer::{Shared, lock};
 use self::refusal::LEAVING;
 use super::answers::Answer;
 use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
@@ -75,7 +75,8 @@ impl QuicTransport {
         let shared = Arc::new(Shared {
             node: identity.node(),
             endpoint,
-            client,
+            client: Mutex::new(client),
+            certificate_ends: Mutex::new(identity.ends()),
             heartbeat,
             runtime,
             inbox: sender,
@@ -164,6 +165,19 @@ impl Transport for QuicTransport {
 
     fn recv(&self) -> BoxFuture<'_, Option<(NodeId, Message)>> {
         Box::pin(self.inbox.recv())
+    }
+
+    fn certificate_ends(&self) -> Option<Duration> {
+        Some(*lock(&self.shared.certificate_ends))
+    }
+
+    fn take_up(&self, identity: &Identity) -> Result<(), rustls::Error> {
+        let client = config::client(identity, self.shared.heartbeat)?;
+        let server = config::server(identity, self.shared.heartbeat)?;
+        *lock(&self.shared.client) = client;
+        self.shared.endpoint.set_server_config(Some(server));
+        *lock(&self.shared.certificate_ends) = identity.ends();
+        Ok(())
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::incoming::read_streams;
-use super::peer::Shared;
+use super::peer::{Shared, lock};
 use super::refusal::{LEAVING, UNUSED, refusal};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
@@ -216,7 +216,7 @@ impl Link {
             return; // the peer was quicker
         }
         self.pause = longer(self.pause);
-        let (client, name) = (self.shared.client.clone(), node_name(self.peer));
+        let (client, name) = (lock(&self.shared.client).clone(), node_name(self.peer));
         match self.shared.endpoint.connect_with(client, self.address, &name) {
             Ok(connecting) => match timeout(HANDSHAKE_LIMIT, connecting).await {
                 Ok(Ok(connection)) => self.dialled(connection),

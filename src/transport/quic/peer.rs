@@ -25,7 +25,9 @@ pub(super) struct Shared {
     /// This node.
     pub(super) node: NodeId,
     pub(super) endpoint: Endpoint,
-    pub(super) client: ClientConfig,
+    /// For connections that this node opens.
+    pub(super) client: Mutex<ClientConfig>,
+    pub(super) certificate_ends: Mutex<Duration>,
     pub(super) heartbeat: Duration,
     pub(super) runtime: Handle,
     pub(super) inbox: mpsc::Sender<(NodeId, Message)>,
@@ -57,9 +59,14 @@ pub(super) struct Peer {
     _stop: DropGuard,
 }
 
+/// What a lock protects is whole after every statement, whoever panicked in between.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
     pub(super) fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.peers)
     }
 
     /// Takes over a new list of peers. Peers whose address is unchanged keep their connections.

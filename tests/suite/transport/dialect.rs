@@ -45,6 +45,8 @@ conformance! {
     memory = crate::transport::networks::Network::memory();
     quic = crate::transport::networks::Network::quic();
     grpc = crate::transport::networks::Network::grpc();
+    udp_a = crate::transport::udp::Texts(headframe::transport::udp::Dialect::A);
+    udp_b = crate::transport::udp::Texts(headframe::transport::udp::Dialect::B);
     => {
         a_heartbeat_is_answered_and_its_reply_echoes_it
         a_reply_may_ask_for_work

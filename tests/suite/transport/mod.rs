@@ -4,6 +4,7 @@
 //! - `dialect`: which facts survive. For transports that translate to other programs' words, too.
 //! - `quic`, `grpc`, `files`: what these hold against strangers, and the certificate files.
 //! - `python`: a node in another language.
+//! - `udp`: text peers, and what comes from everybody else.
 //!
 //! A transport is added with a line in `native`, in `dialect` or in both.
 
@@ -29,3 +30,4 @@ mod networks;
 mod peer;
 mod python;
 mod quic;
+mod udp;

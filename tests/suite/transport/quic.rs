@@ -279,6 +279,27 @@ async fn the_last_message_before_a_close_arrives() {
     }
 }
 
+/// Certificates of another cluster stand for renewed ones, since the nodes can reach each other only if both sides show and trust the new
+/// ones.
+#[tokio::test]
+async fn new_connections_use_the_certificate_that_was_taken_up_and_old_ones_go_on() {
+    let (old, new) = (Files::new(), Files::new());
+    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
+    let start = |identity| async move { bind(&identity, (own_host(), 0).into(), HEARTBEAT).await };
+    let [one, two] = [start(load(&old, 1)).await, start(load(&old, 2)).await];
+    introduce(&[(1, &one), (2, &two)]);
+    assert_eq!(reaches(&one, (2, &two), numbered(1)).await, id(1));
+    let renewed = load(&new, 1);
+    one.take_up(&renewed).unwrap();
+    assert_eq!(one.certificate_ends(), Some(renewed.ends()));
+    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
+
+    let [two, three] = [start(load(&new, 2)).await, start(load(&new, 3)).await];
+    introduce(&[(1, &one), (2, &two), (3, &three)]);
+    assert_eq!(reaches(&one, (2, &two), numbered(3)).await, id(1), "which one dials");
+    assert_eq!(reaches(&three, (1, &one), numbered(4)).await, id(3), "which three dials");
+}
+
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let files = Files::new();

@@ -3,7 +3,7 @@
     node.py --id 7 --certs DIR [--heartbeat SECONDS] 1=127.0.0.1:7701 2=127.0.0.1:7702
 
 It needs the modules that grpcio-tools makes of headframe.proto. It prints what happens as a line of JSON each, and leaves the cluster when its
-standard input ends.
+process is asked to end (SIGINT or SIGTERM).
 """
 
 import argparse
@@ -11,8 +11,8 @@ import hashlib
 import json
 import queue
 import random
+import signal
 import struct
-import sys
 import threading
 import time
 from pathlib import Path
@@ -257,13 +257,15 @@ def main():
     files = ["ca.pem", f"node-{args.id}.key", f"node-{args.id}.pem"]
     credentials = grpc.ssl_channel_credentials(*((args.certs / file).read_bytes() for file in files))
     node, threads = Node(args.heartbeat), []
+    ends = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # they are waited for below
     for other in args.nodes:
         other, address = other.split("=", 1)
         threads.append(threading.Thread(target=exchange, args=(node, int(other), address, credentials)))
     threads.append(threading.Thread(target=search, args=(node,)))
     for thread in threads:
         thread.start()
-    sys.stdin.read()
+    signal.sigwait(ends)
     with node.lock:
         node.leave()
     for thread in threads:
