@@ -357,7 +357,7 @@ impl Driver {
     /// Takes over servers that a list names or the transport has met.
     fn list(&mut self, now: Now, servers: Vec<Member>) {
         let known: BTreeSet<_> = self.cluster.peers().map(|(id, _)| id).collect();
-        let news = self.members.listed(servers);
+        let news = self.members.listed(servers, |id| self.cluster.state(id).is_away());
         if !news.is_empty() {
             self.set_peers(now);
         }

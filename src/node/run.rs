@@ -55,7 +55,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             let mut members = Members::registered();
             // The servers that are there already have to be asked before this node leads. A registry that cannot be read now is read, and
             // its problem logged, later.
-            members.listed(registrar::read(registry.clone()).await.unwrap_or_default());
+            members.listed(registrar::read(registry.clone()).await.unwrap_or_default(), |_| false);
             tokio::spawn(registrar::list(registry, reads, list));
             members
         }

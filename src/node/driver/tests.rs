@@ -483,3 +483,21 @@ fn kernels_are_measured_again_when_hashing_stays_slow_and_a_better_one_takes_ove
     assert_eq!(alone.measured, 1, "the new promise is kept");
     assert_eq!(alone.driver.make_status(alone.now).choice, choice.to_string());
 }
+
+#[test]
+fn of_a_missing_server_the_next_address_is_tried() {
+    let mut alone = Alone::with(node(), Members::named(), None);
+    let list = || Input::Servers(vec![other(2, 1), other(2, 2)]);
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]));
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]), "it is not known to be missing");
+    alone.run(Duration::from_secs(20));
+    assert!(alone.reads > 0 && alone.driver.cluster().state(other(2, 1).id) == PeerState::Down);
+    alone.sent.clear();
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 2)]));
+    assert!(!alone.sent.is_empty(), "it is asked there at once");
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]));
+}
