@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::chain::ChainWatch;
+use super::changes::Changes;
 use super::feed::{Answer, Feed, News, Request};
 use super::members::Members;
 use super::meter::Meter;
@@ -133,6 +134,7 @@ pub(crate) struct Driver {
     sources: Vec<String>,
     blocks_wanted: Option<u64>,
     warnings: Warnings,
+    changes: Changes,
     next_look: Instant,
     next_status: Instant,
     next_report: Instant,
@@ -166,6 +168,7 @@ impl Driver {
             sources,
             blocks_wanted: blocks,
             warnings: Warnings::default(),
+            changes: Changes::default(),
             next_look: now.instant,
             next_status: now.instant,
             next_report: now.instant + rules.heartbeat.min(FIRST_REPORT),
@@ -249,7 +252,7 @@ impl Driver {
             self.next_look = instant + LOOK_EVERY;
             let busy = self.cluster.job().is_some();
             self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
-            self.tell_claims(now);
+            self.tell_due(now);
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
@@ -406,11 +409,11 @@ impl Driver {
         }
     }
 
-    /// Tells of the false claims that are due.
-    fn tell_claims(&mut self, now: Now) {
-        for event in self.warnings.due(self.id, now.instant) {
-            self.tell(now, event);
-        }
+    /// Tells of the false claims and the peers' changes that are due.
+    fn tell_due(&mut self, now: Now) {
+        let claims = self.warnings.due(self.id, now.instant);
+        let changes = self.changes.due(self.id, now.instant);
+        claims.into_iter().chain(changes).for_each(|event| self.tell(now, event));
     }
 
     /// Orders a write of the blocks that would otherwise be lost with this node.
@@ -440,7 +443,8 @@ impl Driver {
             }
             Output::Peer { peer, state } => {
                 tracing::debug!("node {node}: node {peer} is {}", state.name());
-                self.tell(now, Event::Peer { node, peer, state });
+                self.changes.note(peer, state, now.instant);
+                self.tell_due(now);
                 self.warn_if_alone(now);
             }
             Output::Leader { leader } => {
@@ -453,7 +457,7 @@ impl Driver {
             Output::Refused { from, solution } => {
                 tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
                 self.warnings.claimed(from, solution.nonce);
-                self.tell_claims(now);
+                self.tell_due(now);
             }
             Output::ShareLost => self.shares.lost += 1,
         }

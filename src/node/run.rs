@@ -14,8 +14,8 @@ use super::names::Names;
 use super::renewal::Renewal;
 use super::sessions::Sessions;
 use super::store::Store;
-use super::{Config, Peers, Status, TimedEvent, registrar};
-use crate::cluster::{self, ALL_TO_ALL, CANDIDATES};
+use super::{Config, Event, Peers, Status, TimedEvent, registrar};
+use crate::cluster::{self, ALL_TO_ALL, CANDIDATES, PeerState};
 use crate::kernel::Choice;
 use crate::scan::{ScanError, Scanner, thread_time};
 use crate::transport::{Member, Transport};
@@ -170,7 +170,12 @@ impl Node {
                     }
                 }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
-                Action::Tell(event) => self.events.push(event),
+                Action::Tell(mut told) => {
+                    if let Event::Peer { peer, state: PeerState::Down, reason, .. } = &mut told.event {
+                        *reason = self.transport.trouble(*peer);
+                    }
+                    self.events.push(told);
+                }
                 Action::Measure => self.measure(),
                 Action::Status => {
                     let certificate_ends = self.transport.certificate_ends().map(|ends| ends.as_secs());

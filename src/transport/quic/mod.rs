@@ -195,6 +195,10 @@ impl Transport for QuicTransport {
         Box::pin(self.inbox.recv())
     }
 
+    fn trouble(&self, peer: NodeId) -> Option<String> {
+        self.shared.peers().get(&peer)?.trouble.clone()
+    }
+
     fn certificate_ends(&self) -> Option<Duration> {
         Some(*lock(&self.shared.certificate_ends))
     }

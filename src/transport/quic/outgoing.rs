@@ -42,6 +42,9 @@ pub(super) const DIALS: usize = 32;
 /// The longest that a task waits for its turn to dial. Then it dials without one, because the peers that hold the turns may be away.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
 
+/// What is wrong with a peer that refuses this node as unknown.
+const UNLISTED: &str = "does not list this node among its servers";
+
 /// How long an unused connection is kept. A watched peer is sent a message in each heartbeat, so a silent connection leads to a peer that
 /// is not watched. A new one costs a handshake of some milliseconds only.
 fn rest(heartbeat: Duration) -> Duration {
@@ -235,7 +238,10 @@ impl Link {
                 Ok(Err(error)) => {
                     self.complain(&error);
                 }
-                Err(_) => tracing::debug!("peer {} at {} does not answer", self.peer, self.address),
+                Err(_) => {
+                    tracing::debug!("peer {} at {} does not answer", self.peer, self.address);
+                    self.note(Some("does not answer"));
+                }
             },
             Err(ConnectError::EndpointStopping) => {} // it is this node that leaves
             Err(error) => self.warn("cannot be dialled", &error),
@@ -247,20 +253,33 @@ impl Link {
         let (shared, peer, streams) = (self.shared.clone(), self.peer, connection.clone());
         self.reading.spawn(async move { read_streams(&shared, peer, &streams).await });
         (self.connection, self.used, self.read) = (Some(connection), Instant::now(), 0);
+        self.note(None);
+    }
+
+    /// Keeps what is wrong with the peer, for the node to tell.
+    fn note(&self, trouble: Option<&str>) {
+        let trouble = trouble.map(|trouble| format!("{} {trouble}", self.address));
+        if let Some(peer) = self.shared.peers().get_mut(&self.peer) {
+            peer.trouble = trouble;
+        }
     }
 
     /// Whether `error` is a refusal; if so, it is logged.
     fn complain(&mut self, error: &ConnectionError) -> bool {
         match refusal(error) {
-            Some(Refusal::Handshake { text, cause }) => self.warn(text, &cause),
+            Some(Refusal::Handshake { text, cause }) => {
+                self.note(Some(text));
+                self.warn(text, &cause);
+            }
             Some(Refusal::UnknownNode) => {
+                self.note(Some(UNLISTED));
                 tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
                 if self.unlisted.get_or_insert_with(Instant::now).elapsed() >= passes_within(self.shared.heartbeat) {
                     let cure = format!(
                         "both of you lead, each alone; add --peer {}=ADDRESS there, or stop one of them",
                         self.shared.node
                     );
-                    self.warn("does not list this node among its servers", &cure);
+                    self.warn(UNLISTED, &cure);
                 }
             }
             None => return false,

@@ -57,6 +57,8 @@ pub(super) struct Peer {
     /// The newest connection that the peer opened.
     pub(super) incoming: Option<Connection>,
     pub(super) rivals: Rivals,
+    /// Why the last attempt to dial it failed.
+    pub(super) trouble: Option<String>,
     /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
@@ -109,7 +111,15 @@ impl Peer {
         shared.deliveries.spawn_on(task, &shared.runtime);
         // The asker waits for one heartbeat; an answer within the first half of it surely arrives in time.
         let awaits = OpenRequests::new(shared.heartbeat / 2);
-        Self { address, outbound, incoming: None, rivals: Rivals::default(), awaits, _stop: stop.drop_guard() }
+        Self {
+            address,
+            outbound,
+            incoming: None,
+            rivals: Rivals::default(),
+            trouble: None,
+            awaits,
+            _stop: stop.drop_guard(),
+        }
     }
 }
 
