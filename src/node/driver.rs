@@ -225,6 +225,12 @@ impl Driver {
                     }
                     self.members.heard(self.cluster.state(from).is_up());
                 }
+                if let Message::HeartbeatRequest(heartbeat) | Message::HeartbeatReply(heartbeat, _) = &message
+                    && let Some(theirs) = heartbeat.interval
+                {
+                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs);
+                    news.into_iter().for_each(|event| self.tell(now, event));
+                }
                 self.cluster.handle_message(now.instant, from, message);
             }
             Input::Scan(event) => self.handle_scan(now, event),

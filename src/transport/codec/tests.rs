@@ -1,6 +1,7 @@
 //! Every message comes back as it was; nothing else comes back as a message, and nothing panics.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -107,11 +108,9 @@ fn reigns() -> impl Strategy<Value = Reign> {
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let leads = (any::<u64>(), option::of(currents()), vec(solutions(), 0..3))
         .prop_map(|(reign, current, blocks)| Leads { reign, current, blocks });
-    (stamps(), option::of(stamps()), option::of(leads)).prop_map(|(stamp, echo, leads)| Heartbeat {
-        stamp,
-        echo,
-        leads,
-    })
+    let intervals = option::of(any::<Duration>());
+    (stamps(), option::of(stamps()), intervals, option::of(leads))
+        .prop_map(|(stamp, echo, interval, leads)| Heartbeat { stamp, echo, interval, leads })
 }
 
 fn reports() -> impl Strategy<Value = Report> {
@@ -226,7 +225,7 @@ fn interrupt() -> Message {
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 2, 7][..], &INTERRUPT].concat());
+    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 3, 7][..], &INTERRUPT].concat());
 }
 
 #[test]
@@ -303,7 +302,7 @@ fn fullest_current() -> Option<Current> {
 
 fn fullest_heartbeat(leads: bool) -> Heartbeat {
     let leads = leads.then(|| Leads { reign: u64::MAX, current: fullest_current(), blocks: fullest_blocks() });
-    Heartbeat { stamp: STAMP, echo: Some(STAMP), leads }
+    Heartbeat { stamp: STAMP, echo: Some(STAMP), interval: Some(Duration::MAX), leads }
 }
 
 fn fullest_report() -> Report {

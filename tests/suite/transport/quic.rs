@@ -21,7 +21,7 @@ use super::networks::{HEARTBEAT, Network, bind, introduce, member, next, reaches
 use crate::process::own_host;
 
 /// What nodes of this version speak.
-const PROTOCOL: &[u8] = b"headframe/2";
+const PROTOCOL: &[u8] = b"headframe/3";
 
 type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
