@@ -30,7 +30,7 @@ fn messages() -> [(&'static str, Message); 3] {
     let job = template.job(Slot { run: reign.run, n: 17 }, now).expect("a text has room for every slot");
     let current = Some(Current::of(&template));
     let leads = Some(Leads { reign: reign.number, current: current.clone(), blocks: vec![] });
-    let heartbeat = Heartbeat { stamp, echo: None, leads };
+    let heartbeat = Heartbeat { stamp, echo: None, interval: None, leads };
     let range = |at: u64| NonceRange::new(1 + at * UNIT, 1 + (at + 1) * UNIT);
     let lease = |number| Lease { number, job: 0, range: range(number), bits: WitnessBits::for_range(UNIT) };
     let assign = Assign {

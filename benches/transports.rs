@@ -73,13 +73,13 @@ fn udp() -> Pair {
 }
 
 fn request(sent: u64) -> Message {
-    Message::HeartbeatRequest(Heartbeat { stamp: Stamp { run: Run(1), sent }, echo: None, leads: None })
+    Message::HeartbeatRequest(Heartbeat { stamp: Stamp { run: Run(1), sent }, echo: None, interval: None, leads: None })
 }
 
 async fn round_trip([one, two]: &Pair) {
     one.send(id(2), request(1));
     let Some((_, Message::HeartbeatRequest(heard))) = two.recv().await else { panic!("expected a request") };
-    let reply = Heartbeat { stamp: heard.stamp, echo: Some(heard.stamp), leads: None };
+    let reply = Heartbeat { stamp: heard.stamp, echo: Some(heard.stamp), interval: None, leads: None };
     two.send(id(1), Message::HeartbeatReply(reply, None));
     assert!(matches!(one.recv().await, Some((_, Message::HeartbeatReply(..)))));
 }

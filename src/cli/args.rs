@@ -75,6 +75,10 @@ Environment: HEADFRAME_<OPTION> for options that say so, HEADFRAME_RUN_DIR (regi
 HEADFRAME_LOG (off, error, warn, info, debug, trace), NO_COLOR.
 Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 searched all and found nothing.";
 
+/// The groups of options in the help of `up` and `node`, beside those of [`Hashing`] and [`Output`].
+const CLUSTER: &str = "Cluster";
+const WORK: &str = "Work";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Start a block service and several nodes in this process, over QUIC on loopback
@@ -129,30 +133,30 @@ pub(super) struct Man {
   headframe up --store chain.redb --service-listen 127.0.0.1:8480")]
 pub(super) struct Up {
     /// How many nodes
-    #[arg(long, value_name = "N", default_value_t = 2, env = "HEADFRAME_NODES", value_parser = clap::value_parser!(u32).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, env = "HEADFRAME_NODES", value_parser = clap::value_parser!(u32).range(1..=64), help_heading = CLUSTER)]
     pub(super) nodes: u32,
     /// End once N blocks are accepted [default: go on until Ctrl-C]
-    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..), help_heading = WORK)]
     pub(super) blocks: Option<u64>,
     /// Leading zero hex digits that every block needs, 0 to 64 [default: the service adapts]
-    #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=64))]
+    #[arg(long, value_name = "Z", env = "HEADFRAME_ZEROS", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..=64), help_heading = WORK)]
     pub(super) zeros: Option<i64>,
     #[command(flatten)]
     pub(super) hashing: Hashing,
     /// How the nodes reach each other
-    #[arg(long, value_enum, default_value_t, env = "HEADFRAME_TRANSPORT")]
+    #[arg(long, value_enum, default_value_t, env = "HEADFRAME_TRANSPORT", help_heading = CLUSTER)]
     pub(super) transport: TransportKind,
     /// File that keeps the embedded service's chain [default: it ends with the process]
-    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE", help_heading = WORK)]
     pub(super) store: Option<PathBuf>,
     /// Where the embedded service listens [default: 127.0.0.1:8480, or any free port if that is taken]
-    #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN", help_heading = WORK)]
     pub(super) service_listen: Option<SocketAddr>,
     /// Mine on this block service, http://host:port, instead of an embedded one; repeatable, in order of preference
-    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE")]
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
     /// Time between two heartbeats, like 5s or 500ms
-    #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
+    #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat, help_heading = CLUSTER)]
     pub(super) heartbeat: Duration,
     #[command(flatten)]
     pub(super) output: Output,
@@ -169,41 +173,41 @@ The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" 
 kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure, udp_peers = { 2 = \"10.0.0.2\" }, udp_port,
 udp_dialect, text_hashing, text_zeros. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
+    /// Settings file (TOML)
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
+    pub(super) config: Option<PathBuf>,
     /// This server's id: 1, 2, 3 …; the lowest live one leads
-    #[arg(long, env = "HEADFRAME_ID", allow_negative_numbers = true)]
+    #[arg(long, env = "HEADFRAME_ID", allow_negative_numbers = true, help_heading = CLUSTER)]
     pub(super) id: Option<NodeId>,
     /// Where to listen for the others [default: 127.0.0.1, port 7700 + id]
-    #[arg(long, value_name = "ADDR", env = "HEADFRAME_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "HEADFRAME_LISTEN", help_heading = CLUSTER)]
     pub(super) listen: Option<SocketAddr>,
     /// Another server; repeatable [default: the servers registered on this machine]
-    #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS")]
+    #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", help_heading = CLUSTER)]
     pub(super) peers: Vec<List<PeerAddress>>,
     /// Where blocks come from: http://host:port, the block service; repeatable, in order of preference
     /// [default: http://127.0.0.1:8480]
-    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE")]
+    #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
-    #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS")]
+    #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS", help_heading = CLUSTER)]
     pub(super) certs: Option<PathBuf>,
     #[command(flatten)]
     pub(super) reach: Reach,
     #[command(flatten)]
     pub(super) hashing: Hashing,
     /// Time between two heartbeats, like 5s or 500ms; the same on every server [default: 5s]
-    #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat)]
+    #[arg(long, value_name = "TIME", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat, help_heading = CLUSTER)]
     pub(super) heartbeat: Option<Duration>,
     /// File that keeps this node's solutions until the source has given its final answer, even if the node is killed
     /// [default: they end with the process]
-    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE")]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE", help_heading = WORK)]
     pub(super) store: Option<PathBuf>,
     /// Name under which blocks are submitted [default: headframe]
-    #[arg(long, value_name = "NAME", env = "HEADFRAME_POOL")]
+    #[arg(long, value_name = "NAME", env = "HEADFRAME_POOL", help_heading = WORK)]
     pub(super) pool: Option<String>,
-    /// Settings file (TOML)
-    #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
-    pub(super) config: Option<PathBuf>,
     /// End once N blocks were accepted since the start [default: go on until a signal]
-    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", env = "HEADFRAME_BLOCKS", value_parser = clap::value_parser!(u64).range(1..), help_heading = WORK)]
     pub(super) blocks: Option<u64>,
     #[command(flatten)]
     pub(super) output: Output,
@@ -515,6 +519,24 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_a_server_stand_in_groups() {
+        for name in ["up", "node", "check"] {
+            let mut cli = Cli::definition();
+            let command = cli.find_subcommand_mut(name).unwrap();
+            let alone = command.get_arguments().filter(|arg| arg.get_help_heading().is_none());
+            let alone: Vec<_> = alone.map(|arg| arg.get_id().as_str()).collect();
+            assert_eq!(alone, if name == "up" { vec![] } else { vec!["config"] }, "{name}");
+            let hashing = command.get_arguments().filter(|arg| arg.get_help_heading() == Some("Hashing"));
+            let hashing: Vec<_> = hashing.map(|arg| arg.get_id().as_str()).collect();
+            assert_eq!(hashing, ["kernel", "threads", "affinity"], "{name}");
+            let help = command.render_help().to_string();
+            let places: Vec<_> =
+                ["Cluster:\n", "Work:\n", "Hashing:\n", "Output:\n"].map(|group| help.find(group)).into();
+            assert!(places.iter().all(Option::is_some), "{name}: {help}");
+        }
     }
 
     #[test]

@@ -130,7 +130,7 @@ async fn check_peers(
     transport.set_peers(&members);
     let stamp = Stamp { run: Run(since_1970().as_nanos() as u64), sent: 1 };
     for member in &members {
-        let heartbeat = Heartbeat { stamp, echo: None, leads: None };
+        let heartbeat = Heartbeat { stamp, echo: None, interval: Some(settings.heartbeat), leads: None };
         transport.send(member.id, Message::HeartbeatRequest(heartbeat));
     }
     let mut silent: BTreeMap<NodeId, SocketAddr> = members.iter().map(|member| (member.id, member.address)).collect();

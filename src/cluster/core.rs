@@ -553,7 +553,7 @@ impl Cluster {
             current: leading.current(),
             blocks: self.blocks.reported(self.order()),
         });
-        Heartbeat { stamp: self.stamp(), echo, leads }
+        Heartbeat { stamp: self.stamp(), echo, interval: Some(self.config.heartbeat), leads }
     }
 
     fn stamp(&mut self) -> Stamp {

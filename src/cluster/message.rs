@@ -13,6 +13,8 @@
 //!
 //! Reports and assignments state the whole, so any of them may be lost, late or doubled: the next one replaces it.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::Reign;
@@ -66,6 +68,8 @@ pub struct Heartbeat {
     pub stamp: Stamp,
     /// In a reply: the stamp of the request that it answers.
     pub echo: Option<Stamp>,
+    /// The time between two heartbeats of the sender; none if its program does not say.
+    pub interval: Option<Duration>,
     /// From a leader.
     pub leads: Option<Leads>,
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::chain::ChainWatch;
+use super::changes::Changes;
 use super::feed::{Answer, Feed, News, Request};
 use super::members::Members;
 use super::meter::Meter;
@@ -133,6 +134,7 @@ pub(crate) struct Driver {
     sources: Vec<String>,
     blocks_wanted: Option<u64>,
     warnings: Warnings,
+    changes: Changes,
     next_look: Instant,
     next_status: Instant,
     next_report: Instant,
@@ -166,6 +168,7 @@ impl Driver {
             sources,
             blocks_wanted: blocks,
             warnings: Warnings::default(),
+            changes: Changes::default(),
             next_look: now.instant,
             next_status: now.instant,
             next_report: now.instant + rules.heartbeat.min(FIRST_REPORT),
@@ -222,6 +225,12 @@ impl Driver {
                     }
                     self.members.heard(self.cluster.state(from).is_up());
                 }
+                if let Message::HeartbeatRequest(heartbeat) | Message::HeartbeatReply(heartbeat, _) = &message
+                    && let Some(theirs) = heartbeat.interval
+                {
+                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs);
+                    news.into_iter().for_each(|event| self.tell(now, event));
+                }
                 self.cluster.handle_message(now.instant, from, message);
             }
             Input::Scan(event) => self.handle_scan(now, event),
@@ -249,7 +258,7 @@ impl Driver {
             self.next_look = instant + LOOK_EVERY;
             let busy = self.cluster.job().is_some();
             self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
-            self.tell_claims(now);
+            self.tell_due(now);
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
@@ -357,7 +366,7 @@ impl Driver {
     /// Takes over servers that a list names or the transport has met.
     fn list(&mut self, now: Now, servers: Vec<Member>) {
         let known: BTreeSet<_> = self.cluster.peers().map(|(id, _)| id).collect();
-        let news = self.members.listed(servers);
+        let news = self.members.listed(servers, |id| self.cluster.state(id).is_away());
         if !news.is_empty() {
             self.set_peers(now);
         }
@@ -406,11 +415,11 @@ impl Driver {
         }
     }
 
-    /// Tells of the false claims that are due.
-    fn tell_claims(&mut self, now: Now) {
-        for event in self.warnings.due(self.id, now.instant) {
-            self.tell(now, event);
-        }
+    /// Tells of the false claims and the peers' changes that are due.
+    fn tell_due(&mut self, now: Now) {
+        let claims = self.warnings.due(self.id, now.instant);
+        let changes = self.changes.due(self.id, now.instant);
+        claims.into_iter().chain(changes).for_each(|event| self.tell(now, event));
     }
 
     /// Orders a write of the blocks that would otherwise be lost with this node.
@@ -440,7 +449,8 @@ impl Driver {
             }
             Output::Peer { peer, state } => {
                 tracing::debug!("node {node}: node {peer} is {}", state.name());
-                self.tell(now, Event::Peer { node, peer, state });
+                self.changes.note(peer, state, now.instant);
+                self.tell_due(now);
                 self.warn_if_alone(now);
             }
             Output::Leader { leader } => {
@@ -453,7 +463,7 @@ impl Driver {
             Output::Refused { from, solution } => {
                 tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
                 self.warnings.claimed(from, solution.nonce);
-                self.tell_claims(now);
+                self.tell_due(now);
             }
             Output::ShareLost => self.shares.lost += 1,
         }

@@ -42,6 +42,12 @@ pub enum Event {
         peer: NodeId,
         /// Its state now.
         state: PeerState,
+        /// Why it cannot be reached, if that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// How many changes this event stands for; more than one if the peer comes and goes.
+        #[serde(skip_serializing_if = "is_one")]
+        count: u64,
     },
     /// The node's view of who leads has changed.
     Leader {
@@ -197,6 +203,10 @@ pub enum ShareOutcome {
     Stale,
 }
 
+fn is_one(count: &u64) -> bool {
+    *count == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,8 +226,13 @@ mod tests {
             r#"{"event":"started","node":1,"listen":"127.0.0.1:7701","kernel":"sha-ni","threads":2,"choice":"sha-ni, as asked for"}"#
         );
         assert_eq!(
-            line(&Event::Peer { node: node(2), peer: node(1), state: PeerState::Suspect }),
+            line(&Event::Peer { node: node(2), peer: node(1), state: PeerState::Suspect, reason: None, count: 1 }),
             r#"{"event":"peer","node":2,"peer":1,"state":"suspect"}"#
+        );
+        let reason = Some("10.0.0.1:7701 does not answer".to_owned());
+        assert_eq!(
+            line(&Event::Peer { node: node(2), peer: node(1), state: PeerState::Down, reason, count: 3 }),
+            r#"{"event":"peer","node":2,"peer":1,"state":"down","reason":"10.0.0.1:7701 does not answer","count":3}"#
         );
         assert_eq!(
             line(&Event::Leader { node: node(2), leader: node(1), epoch: 4 }),

@@ -1,6 +1,7 @@
 //! The list of servers: fixed at the start, or as this machine's registry lists them. It reads nothing itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::cluster::NodeId;
@@ -69,18 +70,42 @@ impl Members {
         wish
     }
 
-    /// Takes over servers that a list names or the transport has met, and gives those that have come or moved. Servers are never taken out here. One that
+    /// Takes over servers that a list names or the transport has met, and gives those that have come or moved. A name's server is listed with each of its addresses:
+    /// of these, the present one counts until the server `is_missing`, and then the next one. Servers are never taken out here. One that
     /// is not listed any more was stopped or killed: the heartbeats decide, and a killed one may come back at the same address.
-    pub(crate) fn listed(&mut self, servers: impl IntoIterator<Item = Member>) -> Vec<NodeId> {
+    pub(crate) fn listed(
+        &mut self,
+        servers: impl IntoIterator<Item = Member>,
+        is_missing: impl Fn(NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let mut listed: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        servers.into_iter().for_each(|member| listed.entry(member.id).or_default().push(member));
         let mut news = Vec::new();
-        for mut member in servers {
+        for (id, found) in listed {
+            let known = self.servers.get(&id);
             // That a member shows no witnesses is learned from itself; lists of addresses know nothing of it.
-            member.proves &= self.servers.get(&member.id).is_none_or(|known| known.proves);
-            if self.servers.insert(member.id, member) != Some(member) {
-                news.push(member.id);
+            let proves = known.is_none_or(|known| known.proves) && found.iter().all(|member| member.proves);
+            let used = known.map(|member| member.address);
+            let addresses: Vec<_> = found.iter().map(|member| member.address).collect();
+            let member = Member { address: pick(&addresses, used, is_missing(id)), id, proves };
+            if self.servers.insert(id, member) != Some(member) {
+                news.push(id);
             }
         }
         news
+    }
+}
+
+/// Which of a server's addresses, at least one, is to be used. Name servers give them in any order, so the next one is the next higher, and
+/// the lowest follows the highest.
+fn pick(addresses: &[SocketAddr], used: Option<SocketAddr>, is_missing: bool) -> SocketAddr {
+    match used.filter(|used| addresses.contains(used)) {
+        None => addresses[0],
+        Some(used) if !is_missing => used,
+        Some(used) => {
+            let all: BTreeSet<_> = addresses.iter().copied().collect();
+            all.iter().copied().find(|&address| address > used).or(all.first().copied()).unwrap_or(used)
+        }
     }
 }
 
@@ -95,18 +120,34 @@ mod tests {
     #[test]
     fn servers_come_and_move_and_are_not_taken_out() {
         let mut members = Members::registered();
-        assert_eq!(members.listed([member(1, 1), member(2, 2)]), [1, 2].map(|id| member(id, 1).id));
-        assert_eq!(members.listed([member(1, 1)]), []);
-        assert_eq!(members.listed([member(1, 3), member(2, 2)]), [member(1, 3).id]);
+        let nobody = |_| false;
+        assert_eq!(members.listed([member(1, 1), member(2, 2)], nobody), [1, 2].map(|id| member(id, 1).id));
+        assert_eq!(members.listed([member(1, 1)], nobody), []);
+        assert_eq!(members.listed([member(1, 3), member(2, 2)], nobody), [member(1, 3).id]);
         assert_eq!(members.all(), [member(1, 3), member(2, 2)]);
     }
 
     #[test]
     fn a_list_does_not_forget_who_shows_no_witnesses() {
         let (mut members, silent) = (Members::fixed([member(1, 1)]), Member { proves: false, ..member(1, 1) });
-        assert_eq!(members.listed([silent]), [silent.id]);
-        assert_eq!(members.listed([member(1, 1)]), []);
+        assert_eq!(members.listed([silent], |_| false), [silent.id]);
+        assert_eq!(members.listed([member(1, 1)], |_| false), []);
         assert_eq!(members.all(), [silent]);
+    }
+
+    #[test]
+    fn while_a_server_is_missing_its_addresses_are_tried_in_turn() {
+        let mut members = Members::named();
+        let mut next = |ports: [u16; 3], is_missing| {
+            let news = members.listed(ports.map(|port| member(2, port)), |_| is_missing);
+            (members.all()[0].address.port(), news.len())
+        };
+        assert_eq!(next([2, 1, 3], false), (2, 1), "the first");
+        assert_eq!(next([1, 2, 3], false), (2, 0), "as long as it is there");
+        let tried = [[3, 2, 1], [1, 2, 3], [2, 1, 3]].map(|ports| next(ports, true));
+        assert_eq!(tried, [(3, 1), (1, 1), (2, 1)], "in whatever order they come");
+        assert_eq!(next([1, 3, 4], true), (1, 1), "the first if the one in use is gone");
+        assert_eq!(next([1, 1, 1], true), (1, 0), "it has no other");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! The clock is read in [`run()`]; the driver and the rules are given the time.
 
 mod chain;
+mod changes;
 mod cpus;
 pub(crate) mod driver;
 mod event;

@@ -1,4 +1,5 @@
-//! Servers by name: their addresses are looked up at the start, and again while somebody is missing, in a task of its own.
+//! Servers by name: their addresses are looked up at the start, and again while somebody is missing, in a task of its own. Of several
+//! addresses of a name, [`Members`](super::members::Members) choose one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -39,20 +40,20 @@ impl Names {
         }
     }
 
-    /// The servers whose names have an address that this node can reach.
+    /// The servers whose names have addresses that this node can reach, once for each address.
     async fn look_up(&mut self) -> Vec<Member> {
         let (mut waiting, mut members) = (JoinSet::new(), Vec::new());
         for (&id, name) in &self.names {
             let (name, local) = (name.clone(), self.local);
-            waiting.spawn(async move { (id, address_of(&name, local).await) });
+            waiting.spawn(async move { (id, addresses_of(&name, local).await) });
         }
         while let Some(Ok((id, found))) = waiting.join_next().await {
             match found {
-                Ok(address) => {
+                Ok(addresses) => {
                     if self.unknown.remove(&id) {
-                        tracing::info!("node {id}: {} is {address}", self.names[&id]);
+                        tracing::info!("node {id}: {} is {addresses:?}", self.names[&id]);
                     }
-                    members.push(Member::headframe(id, address));
+                    members.extend(addresses.into_iter().map(|address| Member::headframe(id, address)));
                 }
                 Err(problem) if self.unknown.insert(id) => {
                     tracing::warn!(
@@ -71,10 +72,18 @@ impl Names {
 /// # Errors
 /// The name has no such address; the text says what it has.
 pub async fn address_of(name: &str, local: SocketAddr) -> Result<SocketAddr, String> {
+    addresses_of(name, local).await.map(|addresses| addresses[0])
+}
+
+/// All such addresses, one at least, in the order in which the system gives them.
+async fn addresses_of(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, String> {
     let found = lookup_host(name).await.map_err(|problem| format!("{name} has no address: {problem}"))?;
     let found: Vec<_> = found.collect();
-    let reached = found.iter().find(|address| address.is_ipv4() == local.is_ipv4());
-    reached.copied().ok_or_else(|| format!("{name} has no address that {local} reaches, only {found:?}"))
+    let reached: Vec<_> = found.iter().copied().filter(|address| address.is_ipv4() == local.is_ipv4()).collect();
+    match reached.is_empty() {
+        false => Ok(reached),
+        true => Err(format!("{name} has no address that {local} reaches, only {found:?}")),
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ use super::names::Names;
 use super::renewal::Renewal;
 use super::sessions::Sessions;
 use super::store::Store;
-use super::{Config, Peers, Status, TimedEvent, registrar};
-use crate::cluster::{self, ALL_TO_ALL, CANDIDATES};
+use super::{Config, Event, Peers, Status, TimedEvent, registrar};
+use crate::cluster::{self, ALL_TO_ALL, CANDIDATES, PeerState};
 use crate::kernel::Choice;
 use crate::scan::{ScanError, Scanner, thread_time};
 use crate::transport::{Member, Transport};
@@ -55,7 +55,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             let mut members = Members::registered();
             // The servers that are there already have to be asked before this node leads. A registry that cannot be read now is read, and
             // its problem logged, later.
-            members.listed(registrar::read(registry.clone()).await.unwrap_or_default());
+            members.listed(registrar::read(registry.clone()).await.unwrap_or_default(), |_| false);
             tokio::spawn(registrar::list(registry, reads, list));
             members
         }
@@ -170,7 +170,12 @@ impl Node {
                     }
                 }
                 Action::ReadRegistry => drop(self.read.try_send(())), // full if it is just being read
-                Action::Tell(event) => self.events.push(event),
+                Action::Tell(mut told) => {
+                    if let Event::Peer { peer, state: PeerState::Down, reason, .. } = &mut told.event {
+                        *reason = self.transport.trouble(*peer);
+                    }
+                    self.events.push(told);
+                }
                 Action::Measure => self.measure(),
                 Action::Status => {
                     let certificate_ends = self.transport.certificate_ends().map(|ends| ends.as_secs());

@@ -17,6 +17,8 @@ pub(super) struct Warnings {
     alone: Option<String>,
     /// What is wrong with this node's certificate.
     certificate: Option<String>,
+    /// The peers whose heartbeats come at another pace, each with the warning while it lasts.
+    paces: BTreeMap<NodeId, Option<String>>,
     /// The false claims of each peer that no event has told of.
     claims: BTreeMap<NodeId, Claims>,
 }
@@ -58,6 +60,22 @@ impl Warnings {
         }
         let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
         over.into_iter().chain(begins).collect()
+    }
+
+    /// A peer sends heartbeats at this interval, and this node at `own`. Gives the event if that is news: each peer is told of once.
+    pub(super) fn interval(&mut self, node: NodeId, own: Duration, peer: NodeId, theirs: Duration) -> Option<Event> {
+        let event = |problem, over| Some(Event::Warning { node, problem, peer: Some(peer), over });
+        match (theirs == own, self.paces.get_mut(&peer)) {
+            (true, Some(told)) => event(told.take()?, true),
+            (false, None) => {
+                let problem = format!(
+                    "node {peer} sends a heartbeat every {theirs:?}, and node {node} every {own:?}: start both with the same --heartbeat, or the one with the shorter time takes the other for late or down"
+                );
+                self.paces.insert(peer, Some(problem.clone()));
+                event(problem, false)
+            }
+            _ => None,
+        }
     }
 
     /// `from` claims that a nonce is a solution, and it is not.
@@ -114,6 +132,20 @@ mod tests {
         assert_eq!(news(Some("bad")), []);
         assert_eq!(news(Some("worse")), [event("bad", true), event("worse", false)]);
         assert_eq!(news(None), [event("worse", true)]);
+    }
+
+    #[test]
+    fn a_peer_with_another_heartbeat_is_told_of_once_and_once_that_it_is_over() {
+        let mut warnings = Warnings::default();
+        let own = Duration::from_secs(5);
+        let mut news = |peer, millis| warnings.interval(node(1), own, node(peer), Duration::from_millis(millis));
+        assert_eq!(news(2, 5000), None);
+        let Some(Event::Warning { problem, peer, over: false, .. }) = news(2, 500) else { panic!("a warning") };
+        assert!(problem.contains("node 2 sends a heartbeat every 500ms, and node 1 every 5s: start both"), "{problem}");
+        assert_eq!((peer, news(2, 700)), (Some(node(2)), None));
+        assert!(news(3, 500).is_some());
+        assert_eq!(news(2, 5000), Some(Event::Warning { node: node(1), problem, peer, over: true }));
+        assert_eq!((news(2, 5000), news(2, 500)), (None, None), "whoever changes all the time is told of once");
     }
 
     #[test]

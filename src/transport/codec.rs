@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::Message;
 
 /// The version of the frames that this build writes.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// The most that may follow a frame's length: version, kind and body together.
 ///

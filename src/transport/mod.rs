@@ -93,6 +93,11 @@ pub trait Transport: Send + Sync {
         Box::pin(std::future::pending())
     }
 
+    /// What keeps this node from reaching a peer, as far as it is known.
+    fn trouble(&self, _peer: NodeId) -> Option<String> {
+        None
+    }
+
     /// When the certificate that this node shows, or its CA's, ends, since 1970; none where there are no certificates.
     fn certificate_ends(&self) -> Option<Duration> {
         None

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -79,6 +80,23 @@ const THEIRS: Words = Words {
     other: "does not accept this node's TLS",
 };
 
+/// Why the last attempt to dial a peer failed, for the node to tell; nothing if it did not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(super) fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, trouble: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// What is wrong with a peer that refuses this node as unknown.
+const UNLISTED: &str = "does not list this node among its servers";
+
 /// What an operator is told of one peer that cannot be dialled: each complaint once, until the peer could be dialled again.
 #[derive(Debug)]
 pub(super) struct Complaints {
@@ -91,25 +109,45 @@ pub(super) struct Complaints {
     last: Option<&'static str>,
     /// Since when the peer has said that it does not list this node.
     unlisted: Option<Instant>,
+    trouble: Trouble,
 }
 
 impl Complaints {
-    pub(super) fn new(node: NodeId, peer: NodeId, address: SocketAddr, heartbeat: Duration) -> Self {
-        Self { node, peer, address, heartbeat, last: None, unlisted: None }
+    pub(super) fn new(node: NodeId, peer: NodeId, address: SocketAddr, heartbeat: Duration, trouble: Trouble) -> Self {
+        Self { node, peer, address, heartbeat, last: None, unlisted: None, trouble }
+    }
+
+    fn note(&self, trouble: &str) {
+        self.trouble.set(Some(format!("{} {trouble}", self.address)));
+    }
+
+    /// The peer does not answer.
+    pub(super) fn silent(&self, cause: &dyn fmt::Display) {
+        tracing::debug!("peer {} at {} does not answer: {cause}", self.peer, self.address);
+        self.note("does not answer");
+    }
+
+    /// The peer could be dialled.
+    pub(super) fn dialled(&self) {
+        self.trouble.set(None);
     }
 
     /// The peer and this node do not accept each other.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         match refusal {
-            Refusal::Handshake { text, cause } => self.warn(text, cause),
+            Refusal::Handshake { text, cause } => {
+                self.note(text);
+                self.warn(text, cause);
+            }
             Refusal::UnknownNode => {
+                self.note(UNLISTED);
                 tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
                 if self.unlisted.get_or_insert_with(Instant::now).elapsed() >= passes_within(self.heartbeat) {
                     let cure = format!(
                         "both of you lead, each alone; add --peer {}=ADDRESS there, or stop one of them",
                         self.node
                     );
-                    self.warn("does not list this node among its servers", &cure);
+                    self.warn(UNLISTED, &cure);
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Messages for tests: any that there may be, and the fullest ones.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::option;
@@ -103,11 +104,9 @@ fn reigns() -> impl Strategy<Value = Reign> {
 fn heartbeats() -> impl Strategy<Value = Heartbeat> {
     let leads = (any::<u64>(), option::of(currents()), vec(solutions(), 0..3))
         .prop_map(|(reign, current, blocks)| Leads { reign, current, blocks });
-    (stamps(), option::of(stamps()), option::of(leads)).prop_map(|(stamp, echo, leads)| Heartbeat {
-        stamp,
-        echo,
-        leads,
-    })
+    let intervals = option::of(any::<Duration>());
+    (stamps(), option::of(stamps()), intervals, option::of(leads))
+        .prop_map(|(stamp, echo, interval, leads)| Heartbeat { stamp, echo, interval, leads })
 }
 
 fn reports() -> impl Strategy<Value = Report> {
@@ -195,7 +194,7 @@ fn fullest_current() -> Option<Current> {
 
 fn fullest_heartbeat(leads: bool) -> Heartbeat {
     let leads = leads.then(|| Leads { reign: u64::MAX, current: fullest_current(), blocks: fullest_blocks() });
-    Heartbeat { stamp: STAMP, echo: Some(STAMP), leads }
+    Heartbeat { stamp: STAMP, echo: Some(STAMP), interval: Some(Duration::MAX), leads }
 }
 
 pub(super) fn fullest_report() -> Report {

@@ -134,6 +134,11 @@ impl Transport for Several {
         })
     }
 
+    fn trouble(&self, peer: NodeId) -> Option<String> {
+        let ways: Vec<_> = self.ways(peer).collect();
+        ways.into_iter().find_map(|part| part.trouble(peer))
+    }
+
     /// Its connections show the same certificate.
     fn certificate_ends(&self) -> Option<Duration> {
         self.parts.iter().find_map(|part| part.certificate_ends())

@@ -273,6 +273,20 @@ fn servers_are_pinned_to_cpus_that_no_other_server_uses() {
 }
 
 #[test]
+fn servers_with_different_heartbeats_warn_of_each_other_and_work_together() {
+    let site = Site::with_certs(2);
+    let (_service, service) = site.service(&["--zeros", "12"]);
+    let mut nodes = [(1, "500ms"), (2, "700ms")].map(|(id, time)| site.node(id, service, &["--heartbeat", time]));
+    for (node, peer, told) in
+        [(0, 2, "every 700ms, and node 1 every 500ms"), (1, 1, "every 500ms, and node 2 every 700ms")]
+    {
+        let warning = nodes[node].event("warning", |event| event["peer"] == peer);
+        assert!(warning["problem"].as_str().unwrap().contains(told), "{warning}");
+    }
+    wait_for_leader(&site, 2, 1);
+}
+
+#[test]
 fn a_renewed_certificate_is_taken_up_without_a_restart() {
     let site = Site::with_certs(1);
     let (_service, service) = site.service(&["--zeros", "12"]);

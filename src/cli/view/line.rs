@@ -65,13 +65,17 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
             let s = if *threads == 1 { "" } else { "s" };
             info(format!("node {node} listens on {listen}, kernel {kernel}, {threads} thread{s}"))
         }
-        Event::Peer { node, peer, state } => match state {
-            PeerState::Unknown => None,
-            PeerState::Alive => info(format!("node {node}: node {peer} is alive")),
-            PeerState::Suspect => info(format!("node {node}: node {peer} is late")),
-            PeerState::Down => warn(format!("node {node}: node {peer} is down, it does not answer")),
-            PeerState::Left => info(format!("node {node}: node {peer} has left, it said goodbye")),
-        },
+        Event::Peer { node, peer, state, reason, count } => {
+            let more = if *count > 1 { format!(" (the last of {count} changes)") } else { String::new() };
+            match (state, reason) {
+                (PeerState::Unknown, _) => None,
+                (PeerState::Alive, _) => info(format!("node {node}: node {peer} is alive{more}")),
+                (PeerState::Suspect, _) => info(format!("node {node}: node {peer} is late{more}")),
+                (PeerState::Down, Some(reason)) => warn(format!("node {node}: node {peer} is down: {reason}{more}")),
+                (PeerState::Down, None) => warn(format!("node {node}: node {peer} is down, it does not answer{more}")),
+                (PeerState::Left, _) => info(format!("node {node}: node {peer} has left, it said goodbye{more}")),
+            }
+        }
         Event::Leader { node, leader, epoch } if node == leader => info(format!("node {leader} leads (epoch {epoch})")),
         Event::Leader { node, leader, epoch } => info(format!("node {node} follows node {leader} (epoch {epoch})")),
         Event::Block { height, hash, nonce, zeros, found_by, status, .. } => match status {
@@ -132,7 +136,7 @@ mod tests {
 
     #[test]
     fn one_of_several_nodes_tells_of_their_peers() {
-        let peer = |id, peer, state| Event::Peer { node: node(id), peer: node(peer), state };
+        let peer = |id, peer, state| Event::Peer { node: node(id), peer: node(peer), state, reason: None, count: 1 };
         let started = |id| Event::Started {
             node: node(id),
             listen: ([127, 0, 0, 1], 1).into(),
@@ -144,6 +148,12 @@ mod tests {
         lines.text(&started(2), 64);
         let (level, text) = lines.text(&peer(2, 1, PeerState::Down), 64).unwrap();
         assert_eq!((level, text.as_str()), (Level::Warn, "node 2: node 1 is down, it does not answer"));
+        let reason = Some("10.0.0.1:7701 does not answer".to_owned());
+        let often = Event::Peer { node: node(2), peer: node(1), state: PeerState::Down, reason, count: 7 };
+        assert_eq!(
+            lines.text(&often, 64).unwrap().1,
+            "node 2: node 1 is down: 10.0.0.1:7701 does not answer (the last of 7 changes)"
+        );
         lines.text(&started(1), 64);
         assert_eq!(
             lines.text(&Event::Leader { node: node(2), leader: node(1), epoch: 1 }, 64).unwrap().1,

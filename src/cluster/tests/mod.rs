@@ -89,7 +89,7 @@ impl Played {
     }
 
     fn heartbeat(&mut self, echo: Option<Stamp>) -> Heartbeat {
-        Heartbeat { stamp: self.stamp(), echo, leads: self.leads.clone() }
+        Heartbeat { stamp: self.stamp(), echo, interval: None, leads: self.leads.clone() }
     }
 
     fn hear(&mut self, message: Message) -> Option<Message> {

@@ -340,7 +340,7 @@ fn the_registry_is_read_at_the_start_at_times_and_when_somebody_is_back() {
     assert!(matches!(alone.sent[..], [(to, Message::HeartbeatRequest(_))] if to == other(3, 33).id), "it has moved");
 
     let stamp = Stamp { run: Run(2), sent: 1 };
-    let heartbeat = |echo| Heartbeat { stamp, echo, leads: None };
+    let heartbeat = |echo| Heartbeat { stamp, echo, interval: None, leads: None };
     let request = || Input::Message(other(2, 2).id, Message::HeartbeatRequest(heartbeat(None)));
     alone.run(Duration::from_millis(150));
     assert_eq!(alone.reads, 4);
@@ -380,7 +380,7 @@ impl Following {
 
     fn heartbeat(&mut self, echo: Option<Stamp>) -> Heartbeat {
         self.sent += 1;
-        Heartbeat { stamp: Stamp { run: Run(9), sent: self.sent }, echo, leads: None }
+        Heartbeat { stamp: Stamp { run: Run(9), sent: self.sent }, echo, interval: None, leads: None }
     }
 
     /// What node 2 has reported last, with whatever message.
@@ -482,4 +482,35 @@ fn kernels_are_measured_again_when_hashing_stays_slow_and_a_better_one_takes_ove
     alone.run(10 * minute);
     assert_eq!(alone.measured, 1, "the new promise is kept");
     assert_eq!(alone.driver.make_status(alone.now).choice, choice.to_string());
+}
+
+#[test]
+fn of_a_missing_server_the_next_address_is_tried() {
+    let mut alone = Alone::with(node(), Members::named(), None);
+    let list = || Input::Servers(vec![other(2, 1), other(2, 2)]);
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]));
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]), "it is not known to be missing");
+    alone.run(Duration::from_secs(20));
+    assert!(alone.reads > 0 && alone.driver.cluster().state(other(2, 1).id) == PeerState::Down);
+    alone.sent.clear();
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 2)]));
+    assert!(!alone.sent.is_empty(), "it is asked there at once");
+    alone.handle(list());
+    assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]));
+}
+
+#[test]
+fn a_peer_with_another_heartbeat_is_warned_of_and_heard() {
+    let mut alone = Alone::with(node(), Members::fixed([other(2, 2)]), None);
+    let stamp = Stamp { run: Run(2), sent: 1 };
+    let heartbeat = Heartbeat { stamp, echo: None, interval: Some(Duration::from_millis(50)), leads: None };
+    alone.sent.clear();
+    alone.handle(Input::Message(other(2, 2).id, Message::HeartbeatRequest(heartbeat)));
+    let warnings = alone.events(|event| matches!(event, Event::Warning { .. }));
+    let [Event::Warning { problem, peer: Some(_), over: false, .. }] = &warnings[..] else { panic!("{warnings:?}") };
+    assert!(problem.contains("every 50ms, and node 1 every 4s"), "{problem}");
+    assert!(alone.sent.iter().any(|(_, message)| matches!(message, Message::HeartbeatReply(..))));
 }

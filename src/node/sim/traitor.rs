@@ -224,7 +224,7 @@ impl Traitor {
             _ => None,
         };
         let leads = rng.bool().then(|| Leads { reign: self.number(rng), current, blocks: self.blocks(rng) });
-        Heartbeat { stamp: self.stamp(rng), echo: None, leads }
+        Heartbeat { stamp: self.stamp(rng), echo: None, interval: None, leads }
     }
 
     fn any_progress(&self, rng: &mut Rng) -> Vec<Progress> {

@@ -66,7 +66,7 @@ fn interrupt() -> Message {
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 2, 7][..], &INTERRUPT].concat());
+    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 3, 7][..], &INTERRUPT].concat());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! A message of the cluster comes back as it was, but for one thing that no node sends: a header template is told by its round only.
 //! What comes from the wire is checked as far as it has to be to be a message at all; the cluster's rules judge the rest.
 
+use std::time::Duration;
+
 use super::MAX_MESSAGE;
 use super::wire::{self, message::Content};
 use crate::cluster::{Assign, Current, Heartbeat, Leads, Lease, Message, Progress, Reign, Report, Stamp};
@@ -24,6 +26,8 @@ pub(super) enum ConvertError {
     Place(u32),
     #[error("expected 0 to 64 bits of a witness, got {0}")]
     Bits(u32),
+    #[error("expected 0 to 999999999 nanoseconds, got {0}")]
+    Nanoseconds(u32),
     #[error("{0}")]
     Witness(#[from] WitnessBitsError),
     #[error("{0}")]
@@ -121,8 +125,19 @@ impl From<Reign> for wire::Reign {
 }
 
 impl From<Heartbeat> for wire::Heartbeat {
-    fn from(Heartbeat { stamp, echo, leads }: Heartbeat) -> Self {
-        Self { stamp: Some(stamp.into()), echo: echo.map(Into::into), leads: leads.map(Into::into) }
+    fn from(Heartbeat { stamp, echo, interval, leads }: Heartbeat) -> Self {
+        Self {
+            stamp: Some(stamp.into()),
+            echo: echo.map(Into::into),
+            leads: leads.map(Into::into),
+            interval: interval.map(Into::into),
+        }
+    }
+}
+
+impl From<Duration> for wire::Interval {
+    fn from(interval: Duration) -> Self {
+        Self { seconds: interval.as_secs(), nanoseconds: interval.subsec_nanos() }
     }
 }
 
@@ -269,8 +284,17 @@ fn heartbeat(wire: Option<wire::Heartbeat>, room: &mut Room) -> Converted<Heartb
     Ok(Heartbeat {
         stamp: stamp(wire.stamp)?,
         echo: wire.echo.map(|echo| stamp(Some(echo))).transpose()?,
+        interval: wire.interval.map(interval).transpose()?,
         leads: wire.leads.map(|wire| leads(wire, room)).transpose()?,
     })
+}
+
+fn interval(wire::Interval { seconds, nanoseconds }: wire::Interval) -> Converted<Duration> {
+    // More of them could make the seconds overflow.
+    if nanoseconds > 999_999_999 {
+        return Err(ConvertError::Nanoseconds(nanoseconds));
+    }
+    Ok(Duration::new(seconds, nanoseconds))
 }
 
 fn leads(wire: wire::Leads, room: &mut Room) -> Converted<Leads> {

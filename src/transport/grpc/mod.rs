@@ -171,6 +171,10 @@ impl Transport for GrpcTransport {
         Box::pin(self.shared.introductions.next())
     }
 
+    fn trouble(&self, peer: NodeId) -> Option<String> {
+        self.shared.peers().get(&peer)?.trouble.get()
+    }
+
     fn certificate_ends(&self) -> Option<Duration> {
         Some(*lock(&self.shared.certificate_ends))
     }

@@ -31,7 +31,7 @@ use super::wire::{self, node_client::NodeClient};
 use crate::cluster::NodeId;
 use crate::transport::bounds::{HANDSHAKE_LIMIT, LONGEST_TURN, longer};
 use crate::transport::identity::node_name;
-use crate::transport::refusal::{By, Complaints, Refusal};
+use crate::transport::refusal::{By, Complaints, Refusal, Trouble};
 
 /// A stream that lasted for so long was a good one: the peer is dialled again at once.
 const GOOD: Duration = Duration::from_secs(1);
@@ -49,9 +49,9 @@ pub(super) async fn run(
     peer: NodeId,
     address: SocketAddr,
     mut waiting: mpsc::Receiver<Outbound>,
-    arrived: Arc<Notify>,
+    (arrived, trouble): (Arc<Notify>, Trouble),
 ) {
-    let complaints = Complaints::new(shared.node, peer, address, shared.heartbeat);
+    let complaints = Complaints::new(shared.node, peer, address, shared.heartbeat, trouble);
     let closing = shared.closing.clone();
     let (pause, attempt) = (Duration::ZERO, JoinSet::new());
     let mut link = Link { shared, peer, address, arrived, pause, attempt, dialled: None, complaints };
@@ -133,7 +133,7 @@ impl Link {
                 let _turn = timeout(LONGEST_TURN, shared.dials.acquire()).await;
                 match timeout(HANDSHAKE_LIMIT, connect(&shared, peer, address)).await {
                     Ok(outcome) => outcome,
-                    Err(_) => Err(Failure::Other("it does not answer".to_owned())),
+                    Err(elapsed) => Err(Failure::Other(elapsed.to_string())),
                 }
             };
             self.attempt.spawn(attempt);
@@ -146,12 +146,11 @@ impl Link {
         match outcome {
             Some(Ok(Ok(()))) => {
                 self.dialled = Some(Instant::now());
+                self.complaints.dialled();
                 self.complaints.none();
             }
             Some(Ok(Err(Failure::Refused(refusal)))) => self.complaints.refused(&refusal),
-            Some(Ok(Err(Failure::Other(cause)))) => {
-                tracing::debug!("peer {} at {} cannot be dialled: {cause}", self.peer, self.address);
-            }
+            Some(Ok(Err(Failure::Other(cause)))) => self.complaints.silent(&cause),
             Some(Err(_)) | None => {}
         }
     }

@@ -20,6 +20,7 @@ use crate::origin::Origin;
 use crate::transport::Member;
 use crate::transport::bounds::WAITING;
 use crate::transport::places::{Place, Places};
+use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};
 
 /// Shared by a transport and its tasks.
@@ -63,6 +64,8 @@ pub(super) struct Peer {
     /// Tells the task that sends of a stream that the peer has opened.
     arrived: Arc<Notify>,
     rivals: Rivals,
+    /// Why it cannot be dialled.
+    pub(super) trouble: Trouble,
     incoming: Recent,
     dialled: Recent,
     stop: CancellationToken,
@@ -143,6 +146,7 @@ impl Shared {
             older.explain(Status::aborted("replaced by a newer stream of this node"));
         }
         peer.live = Some(stream);
+        peer.trouble.set(None);
         peer.arrived.notify_one();
         true
     }
@@ -179,9 +183,10 @@ impl Peer {
     fn new(shared: &Arc<Shared>, member: &Member) -> Self {
         let &Member { id, address, proves } = member;
         let (outbound, waiting) = mpsc::channel(WAITING);
-        let (stop, arrived) = (shared.stop.child_token(), Arc::new(Notify::new()));
+        let (stop, arrived, trouble) = (shared.stop.child_token(), Arc::new(Notify::new()), Trouble::default());
         // Boxed: whatever awaits a future keeps room for it twice, and there may be a thousand peers.
-        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting, arrived.clone()));
+        let outgoing =
+            Box::pin(outgoing::run(shared.clone(), id, address, waiting, (arrived.clone(), trouble.clone())));
         let ended = stop.clone();
         let task = async move { ended.run_until_cancelled(outgoing).await };
         shared.deliveries.spawn_on(task, &shared.runtime);
@@ -192,6 +197,7 @@ impl Peer {
             live: None,
             arrived,
             rivals: Rivals::default(),
+            trouble,
             incoming: Recent::default(),
             dialled: Recent::default(),
             stop: stop.clone(),

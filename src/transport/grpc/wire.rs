@@ -29,7 +29,7 @@ pub mod message {
         Leave(super::Leave),
     }
 }
-/// "Are you there?" From any node; it has to be answered at once. A node that does not lead need not ask by itself.
+/// "Are you there?" From any node; it has to be answered at once. A node that does not want to lead need not ask by itself.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct HeartbeatRequest {
     #[prost(message, optional, tag = "1")]
@@ -106,6 +106,18 @@ pub struct Heartbeat {
     /// From a node that leads. Others leave it out.
     #[prost(message, optional, tag = "3")]
     pub leads: ::core::option::Option<Leads>,
+    /// The time between two heartbeats of the sender, which should be the same in the whole cluster; missing if it does not say.
+    #[prost(message, optional, tag = "4")]
+    pub interval: ::core::option::Option<Interval>,
+}
+/// A length of time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Interval {
+    #[prost(uint64, tag = "1")]
+    pub seconds: u64,
+    /// 0 to 999,999,999.
+    #[prost(uint32, tag = "2")]
+    pub nanoseconds: u32,
 }
 /// What a leader adds to its heartbeats. A node that does not want to lead may ignore the contents.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -167,6 +167,10 @@ impl Transport for QuicTransport {
         Box::pin(self.inbox.recv())
     }
 
+    fn trouble(&self, peer: NodeId) -> Option<String> {
+        self.shared.peers().get(&peer)?.trouble.get()
+    }
+
     fn certificate_ends(&self) -> Option<Duration> {
         Some(*lock(&self.shared.certificate_ends))
     }

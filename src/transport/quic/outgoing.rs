@@ -28,7 +28,7 @@ use crate::transport::answers::Answer;
 use crate::transport::bounds::{HANDSHAKE_LIMIT, LONGEST_TURN, longer};
 use crate::transport::codec;
 use crate::transport::identity::node_name;
-use crate::transport::refusal::Complaints;
+use crate::transport::refusal::{Complaints, Trouble};
 
 /// How long an unused connection is kept. A watched peer is sent a message in each heartbeat, so a silent connection leads to a peer that
 /// is not watched. A new one costs a handshake of some milliseconds only.
@@ -49,8 +49,9 @@ pub(super) fn run(
     peer: NodeId,
     address: SocketAddr,
     waiting: mpsc::Receiver<Outbound>,
+    trouble: Trouble,
 ) -> impl Future<Output = ()> {
-    let complaints = Complaints::new(shared.node, peer, address, shared.heartbeat);
+    let complaints = Complaints::new(shared.node, peer, address, shared.heartbeat, trouble);
     let link = Link {
         shared,
         peer,
@@ -225,7 +226,7 @@ impl Link {
                         self.complaints.refused(&refusal);
                     }
                 }
-                Err(_) => tracing::debug!("peer {} at {} does not answer", self.peer, self.address),
+                Err(elapsed) => self.complaints.silent(&elapsed),
             },
             Err(ConnectError::EndpointStopping) => {} // it is this node that leaves
             Err(error) => self.complaints.warn("cannot be dialled", &error),
@@ -237,6 +238,7 @@ impl Link {
         let (shared, peer, streams) = (self.shared.clone(), self.peer, connection.clone());
         self.reading.spawn(async move { read_streams(&shared, peer, &streams).await });
         (self.connection, self.used, self.read) = (Some(connection), Instant::now(), 0);
+        self.complaints.dialled();
     }
 }
 

@@ -18,6 +18,7 @@ use crate::transport::answers::OpenRequests;
 use crate::transport::bounds::WAITING;
 use crate::transport::codec;
 use crate::transport::places::Places;
+use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};
 
 /// Shared by a transport and its tasks.
@@ -54,6 +55,8 @@ pub(super) struct Peer {
     /// The newest connection that the peer opened.
     pub(super) incoming: Option<Connection>,
     pub(super) rivals: Rivals,
+    /// Why the last attempt to dial it failed.
+    pub(super) trouble: Trouble,
     /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
@@ -98,15 +101,16 @@ impl Shared {
 impl Peer {
     fn new(shared: &Arc<Shared>, id: NodeId, address: SocketAddr) -> Self {
         let (outbound, waiting) = mpsc::channel(WAITING);
+        let trouble = Trouble::default();
         let stop = shared.stop.child_token();
         // Boxed: whatever awaits a future keeps room for it twice, and there may be a thousand peers.
-        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting));
+        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting, trouble.clone()));
         let ended = stop.clone();
         let task = async move { ended.run_until_cancelled(outgoing).await };
         shared.deliveries.spawn_on(task, &shared.runtime);
         // The asker waits for one heartbeat; an answer within the first half of it surely arrives in time.
         let awaits = OpenRequests::new(shared.heartbeat / 2);
-        Self { address, outbound, incoming: None, rivals: Rivals::default(), awaits, _stop: stop.drop_guard() }
+        Self { address, outbound, incoming: None, rivals: Rivals::default(), trouble, awaits, _stop: stop.drop_guard() }
     }
 }
 

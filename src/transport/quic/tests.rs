@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const STAMP: Stamp = Stamp { run: Run(1), sent: 2 };
 
 fn heartbeat() -> Heartbeat {
-    Heartbeat { stamp: STAMP, echo: None, leads: None }
+    Heartbeat { stamp: STAMP, echo: None, interval: None, leads: None }
 }
 
 fn report() -> Report {

@@ -126,7 +126,7 @@ impl Peer {
     }
 
     fn heartbeat(&mut self, echo: Option<Stamp>) -> Heartbeat {
-        Heartbeat { stamp: self.stamp(), echo, leads: None }
+        Heartbeat { stamp: self.stamp(), echo, interval: None, leads: None }
     }
 
     fn stamp(&mut self) -> Stamp {

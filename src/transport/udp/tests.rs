@@ -162,7 +162,8 @@ fn a_reply_is_credited_to_the_oldest_request_that_is_not_lost() {
         other => panic!("expected HeartbeatReply, got {other:?}"),
     };
     let ask = |scene: &mut Scene, sent| {
-        let request = Message::HeartbeatRequest(Heartbeat { stamp: stamp(sent), echo: None, leads: None });
+        let request =
+            Message::HeartbeatRequest(Heartbeat { stamp: stamp(sent), echo: None, interval: None, leads: None });
         assert_eq!(scene.peer.tell(&request, scene.now), [Words::HeartbeatRequest]);
     };
     ask(&mut scene, 1);
@@ -212,7 +213,7 @@ fn a_leader_hears_of_ends_and_blocks_and_work_for_another_block_settles_them() {
     let yes = Report { blocks: vec![found], progress: vec![], ..report(5, 0) };
     let words = Words::ProcessAnswerYes(found.nonce);
     assert_eq!(tell(Message::ProcessAnswerYes(yes.clone())), [words]);
-    let beat = Heartbeat { stamp: stamp(6), echo: None, leads: None };
+    let beat = Heartbeat { stamp: stamp(6), echo: None, interval: None, leads: None };
     let reply = Message::HeartbeatReply(beat, Some(Report { stamp: stamp(6), ..yes }));
     assert_eq!(tell(reply), [Words::HeartbeatReply, words, Words::ProcessRequest], "the first may be lost");
     let foreign = Report { blocks: vec![block(job(9))], ..report(7, 0) };

@@ -75,7 +75,7 @@ fn covers(searched: NonceRange, leased: NonceRange) -> bool {
 }
 
 fn heartbeat(sent: u64) -> Heartbeat {
-    Heartbeat { stamp: stamp(sent), echo: None, leads: None }
+    Heartbeat { stamp: stamp(sent), echo: None, interval: None, leads: None }
 }
 
 async fn hear(peer: &mut impl Peer) -> Words {

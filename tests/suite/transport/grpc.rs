@@ -516,6 +516,55 @@ async fn a_killed_and_restarted_node_is_reached_at_once() {
     assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
 }
 
+/// Certificates of another cluster stand for renewed ones, since the nodes can reach each other only if both sides show and trust the new
+/// ones.
+#[tokio::test]
+async fn new_connections_use_the_certificate_that_was_taken_up_and_old_ones_go_on() {
+    let (old, new) = (Files::new(), Files::new());
+    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
+    let start = |identity| GrpcTransport::bind(&identity, (own_host(), 0).into(), HEARTBEAT).unwrap();
+    let [one, two] = [1, 2].map(|node| start(load(&old, node)));
+    introduce(&[(1, &one), (2, &two)]);
+    assert_eq!(reaches(&one, (2, &two), numbered(1)).await, id(1));
+    let renewed = load(&new, 1);
+    one.take_up(&renewed).unwrap();
+    assert_eq!(one.certificate_ends(), Some(renewed.ends()));
+    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
+
+    let [two, three] = [2, 3].map(|node| start(load(&new, node)));
+    introduce(&[(1, &one), (2, &two), (3, &three)]);
+    assert_eq!(reaches(&one, (2, &two), numbered(3)).await, id(1), "which one dials");
+    assert_eq!(reaches(&three, (1, &one), numbered(4)).await, id(3), "which three dials");
+}
+
+#[tokio::test]
+async fn what_keeps_a_node_from_a_peer_is_known_until_it_is_over() {
+    let (files, others) = (Files::new(), Files::new());
+    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
+    let silent = Network::grpc().reserve();
+    let foreign = GrpcTransport::bind(&load(&others, 3), (own_host(), 0).into(), HEARTBEAT).unwrap();
+    let one = node(&files, silent, foreign.local_address());
+    for (peer, address, expected) in
+        [(2, silent, "does not answer"), (3, foreign.local_address(), "has a certificate of another cluster")]
+    {
+        let told = soon(async {
+            loop {
+                one.send(id(peer), numbered(1));
+                match one.trouble(id(peer)) {
+                    Some(trouble) => return trouble,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        });
+        let told = told.await;
+        assert!(told.starts_with(&format!("{address} {expected}")), "{told}");
+    }
+    let two = soon(freed(|| GrpcTransport::bind(&load(&files, 2), silent, HEARTBEAT))).await;
+    two.set_peers(&[member(1, one.local_address())]);
+    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
+    assert_eq!(one.trouble(id(2)), None);
+}
+
 /// A last message and the end of its stream reach the peer at one time, whichever of the two has opened the stream.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_last_message_before_a_close_arrives() {

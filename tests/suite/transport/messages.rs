@@ -1,5 +1,7 @@
 //! The messages that the checks send.
 
+use std::time::Duration;
+
 use headframe::cluster::{Assign, Current, Heartbeat, Leads, Lease, Message, NodeId, Progress, Reign, Report, Stamp};
 use headframe::transport::codec;
 use headframe::work::{
@@ -56,7 +58,12 @@ pub(crate) fn every_kind() -> Vec<Message> {
         Template { round: job().round, goal: job().goal, puzzle: Blueprint::Text { hashing: Hashing::Double }, tag: 8 };
     let current = Some(Current::Text(template));
     let leads = Leads { reign: 3, current: current.clone(), blocks: vec![solution] };
-    let beat = Heartbeat { stamp: stamp(6), echo: Some(stamp(7)), leads: Some(leads) };
+    let beat = Heartbeat {
+        stamp: stamp(6),
+        echo: Some(stamp(7)),
+        interval: Some(Duration::from_millis(2500)),
+        leads: Some(leads),
+    };
     let report = Report {
         held: Some((REIGN, 8)),
         speed: 100_000_000,

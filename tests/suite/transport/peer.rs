@@ -53,10 +53,10 @@ impl HeadframePeer {
     fn message(&mut self, words: Words) -> Message {
         match words {
             Words::HeartbeatRequest => {
-                Message::HeartbeatRequest(Heartbeat { stamp: self.stamp(), echo: None, leads: None })
+                Message::HeartbeatRequest(Heartbeat { stamp: self.stamp(), echo: None, interval: None, leads: None })
             }
             Words::HeartbeatReply => {
-                let beat = Heartbeat { stamp: self.stamp(), echo: self.echo.take(), leads: None };
+                let beat = Heartbeat { stamp: self.stamp(), echo: self.echo.take(), interval: None, leads: None };
                 Message::HeartbeatReply(beat, None)
             }
             Words::ProcessRequest => Message::ProcessRequest(self.report()),

@@ -21,7 +21,7 @@ use super::networks::{HEARTBEAT, Network, bind, introduce, member, next, reaches
 use crate::process::own_host;
 
 /// What nodes of this version speak.
-const PROTOCOL: &[u8] = b"headframe/2";
+const PROTOCOL: &[u8] = b"headframe/3";
 
 pub(crate) type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -298,6 +298,37 @@ async fn new_connections_use_the_certificate_that_was_taken_up_and_old_ones_go_o
     introduce(&[(1, &one), (2, &two), (3, &three)]);
     assert_eq!(reaches(&one, (2, &two), numbered(3)).await, id(1), "which one dials");
     assert_eq!(reaches(&three, (1, &one), numbered(4)).await, id(3), "which three dials");
+}
+
+#[tokio::test]
+async fn what_keeps_a_node_from_a_peer_is_known_until_it_is_over() {
+    let (files, others) = (Files::new(), Files::new());
+    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
+    let silent = UdpSocket::bind((own_host(), 0)).unwrap();
+    let foreign = bind(&load(&others, 3), (own_host(), 0).into(), HEARTBEAT).await;
+    let one = files.node(silent.local_addr().unwrap(), foreign.local_address());
+    let trouble = |peer| {
+        let one = &one;
+        async move {
+            loop {
+                one.send(id(peer), numbered(1));
+                match one.trouble(id(peer)) {
+                    Some(trouble) => return trouble,
+                    None => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        }
+    };
+    assert_eq!(soon(trouble(2)).await, format!("{} does not answer", silent.local_addr().unwrap()));
+    let told = soon(trouble(3)).await;
+    assert!(told.starts_with(&format!("{} has a certificate of another cluster", foreign.local_address())), "{told}");
+
+    let address = silent.local_addr().unwrap();
+    drop(silent);
+    let two = soon(bind(&load(&files, 2), address, HEARTBEAT)).await;
+    two.set_peers(&[member(1, one.local_address())]);
+    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
+    assert_eq!(one.trouble(id(2)), None);
 }
 
 #[tokio::test]

@@ -68,7 +68,9 @@ fn an_unknown_message_is_passed_over() {
 #[test]
 fn whoever_says_nothing_of_witnesses_shows_none() {
     let report = || Some(wire::Report { shows_witnesses: false, ..fullest_report().into() });
-    let beat = || Some(wire::Heartbeat { stamp: Some(wire::Stamp { run: 1, sent: 2 }), echo: None, leads: None });
+    let beat = || {
+        Some(wire::Heartbeat { stamp: Some(wire::Stamp { run: 1, sent: 2 }), echo: None, leads: None, interval: None })
+    };
     for content in [
         Content::HeartbeatReply(wire::HeartbeatReply { heartbeat: beat(), report: report() }),
         Content::ProcessRequest(wire::ProcessRequest { report: report() }),
@@ -118,6 +120,9 @@ fn what_is_wrong_is_said() {
     for bits in [65, 256, u32::MAX] {
         assert!(lease_of(0, bits).unwrap_err().to_string().starts_with("expected 0 to 64 bits of a witness, got"));
     }
+    assert!(interval(wire::Interval { seconds: u64::MAX, nanoseconds: 999_999_999 }).is_ok());
+    let odd = wire::Interval { seconds: u64::MAX, nanoseconds: 1_000_000_000 };
+    assert_eq!(interval(odd), Err(ConvertError::Nanoseconds(1_000_000_000)));
     assert_eq!(from_wire(to_wire(Message::ProcessRequest(fullest_report()))).unwrap().unwrap().1, Some(true));
     let empty = Content::ProcessRequest(wire::ProcessRequest { report: None });
     let refused = from_wire(wire::Message { content: Some(empty) }).unwrap_err();
