@@ -9,7 +9,7 @@
 //!    peers that are listed with one address, the port that they send from tells which is which.
 //! 2. Ids come from a list or from the order of first contact.
 //! 3. There is no TLS: whoever can send from a peer's address is that peer. So it binds to loopback unless more is allowed.
-//! 4. [`peer`] holds what a text peer cannot say, and is all that knows of dialects; the cluster's rules see whole reports and assignments.
+//! 4. `peer` holds what a text peer cannot say, and is all that knows of dialects; the cluster's rules see whole reports and assignments.
 //! 5. Every queue and list is bounded. What is not read is counted by reason and told now and then.
 
 mod drops;
