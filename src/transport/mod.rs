@@ -13,6 +13,9 @@
 mod answers;
 pub mod codec;
 pub mod files;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 pub mod identity;
 mod inbox;
 pub mod memory;
