@@ -9,17 +9,18 @@ use super::{args, status};
 use crate::node::Entry;
 
 /// A node's config file. Its settings, written down as one, are the same settings.
-pub(crate) fn config(bytes: &[u8]) {
+pub(crate) fn config(bytes: &[u8]) -> bool {
     if is_looked_up(bytes) {
-        return; // a name, for which a network would be asked
+        return false; // a name, for which a network would be asked
     }
     let folder = crate::fuzz::folder();
     let path = folder.path().join("headframe.toml");
     fs::write(&path, bytes).unwrap();
-    let Ok(settings) = NodeSettings::resolve(node(path.clone())) else { return };
+    let Ok(settings) = NodeSettings::resolve(node(path.clone())) else { return false };
     fs::write(&path, settings.lines().join("\n")).unwrap();
     let again = NodeSettings::resolve(node(path)).unwrap();
     assert_eq!(again.lines(), settings.lines());
+    true
 }
 
 /// Whether this node has a name among the peers, and not an address.
@@ -38,8 +39,8 @@ fn node(path: PathBuf) -> args::Node {
 }
 
 /// A server's entry in the registry, and what `headframe status` makes of it.
-pub(crate) fn entries(bytes: &[u8]) {
-    let Ok(entry) = serde_json::from_slice::<Entry>(bytes) else { return };
+pub(crate) fn entries(bytes: &[u8]) -> bool {
+    let Ok(entry) = serde_json::from_slice::<Entry>(bytes) else { return false };
     let written = serde_json::to_vec(&entry).unwrap();
     assert_eq!(serde_json::from_slice::<Entry>(&written).unwrap().id, entry.id);
     for now in [0, entry.since, 1_795_000_000, u64::MAX] {
@@ -49,4 +50,5 @@ pub(crate) fn entries(bytes: &[u8]) {
         let json = status::json(&entry, now).unwrap();
         assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap().is_object());
     }
+    true
 }

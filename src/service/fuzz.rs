@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// A connection's bytes, with as many requests as they are, to a service whose blocks need one zero.
-pub(crate) fn requests(bytes: &[u8]) {
+pub(crate) fn requests(bytes: &[u8]) -> bool {
     let clock = || SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000);
     let chain = Arc::new(LiveChain::open(None, Zeros::Fixed(1), false, clock).unwrap());
     let hosts = Hosts::new([127, 0, 0, 1].into(), vec![]).unwrap();
@@ -54,6 +54,7 @@ pub(crate) fn requests(bytes: &[u8]) {
     }
     let blocks = RUNTIME.with(|runtime| runtime.block_on(chain.blocks(0, usize::MAX))).unwrap();
     assert_eq!(check(&blocks), chain.next().0.height);
+    !blocks.is_empty()
 }
 
 /// That blocks are a chain. Gives its height.
@@ -79,8 +80,8 @@ static REAL: LazyLock<[Vec<u8>; 3]> = LazyLock::new(|| {
 
 /// The chain's files. The first byte says what follows: changes of a real chain's file, or a whole file; and after it, for half of all inputs,
 /// what is beside it.
-pub(crate) fn chain(bytes: &[u8]) {
-    let Some((&what, rest)) = bytes.split_first() else { return };
+pub(crate) fn chain(bytes: &[u8]) -> bool {
+    let Some((&what, rest)) = bytes.split_first() else { return false };
     let (file, beside) = match what % 4 {
         0 => (changed(&REAL[0], rest), REAL[2].clone()),
         1 => (changed(&REAL[1], rest), REAL[2].clone()),
@@ -93,7 +94,7 @@ pub(crate) fn chain(bytes: &[u8]) {
     if what & 4 == 0 {
         fs::write(LastBlock::path_beside(&path), beside).unwrap();
     }
-    let Some(blocks) = open(&path) else { return };
+    let Some(blocks) = open(&path) else { return false };
     // What opens goes on as a chain.
     let all = mined(4);
     if blocks == all[..blocks.len()] && blocks.len() < all.len() {
@@ -102,6 +103,7 @@ pub(crate) fn chain(bytes: &[u8]) {
         drop(store);
         assert_eq!(open(&path).unwrap(), all[..=blocks.len()]);
     }
+    true
 }
 
 /// The blocks of a file that opens, which are a chain.

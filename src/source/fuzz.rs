@@ -5,15 +5,16 @@ use super::{Verdict, legacy, web};
 use crate::work::Template;
 
 /// More than any problem says that is told to an operator.
-const LONGEST_PROBLEM: usize = 400;
+const LONGEST_PROBLEM: usize = 1000;
 
 /// The first byte says with which status the rest is answered.
-pub(crate) fn answers(bytes: &[u8]) {
-    let Some((&what, body)) = bytes.split_first() else { return };
+pub(crate) fn answers(bytes: &[u8]) -> bool {
+    let Some((&what, body)) = bytes.split_first() else { return false };
     let status = [200, 400, 404, 409, 422, 500, 503][usize::from(what) % 7];
     let reply = Reply { status, body: String::from_utf8_lossy(body).into_owned() };
     let offered = reply.object().and_then(|object| web::template(&object, web::height(&object)?));
     let by_the_first = legacy::object_with("hash", &reply.body).and_then(|object| web::template(&object, 0));
+    let is_taken = offered.is_ok() || by_the_first.is_ok();
     for template in [offered, by_the_first] {
         template.map(|template| check(&template)).unwrap_or_else(|problem| told(&problem));
     }
@@ -30,6 +31,7 @@ pub(crate) fn answers(bytes: &[u8]) {
         }
     }
     told(&reply.unexpected("another"));
+    is_taken
 }
 
 fn check(template: &Template) {

@@ -10,17 +10,18 @@ use super::identity::Identity;
 use crate::cluster::tests::node;
 
 /// A frame: what can be decoded can be encoded, and is the same again.
-pub(crate) fn frames(bytes: &[u8]) {
-    let Ok(Some(message)) = codec::decode(bytes) else { return };
+pub(crate) fn frames(bytes: &[u8]) -> bool {
+    let Ok(Some(message)) = codec::decode(bytes) else { return false };
     let frame = codec::encode(&message).unwrap();
     assert!(frame.len() <= bytes.len(), "the encoding is the shortest");
     assert_eq!(codec::decode(&frame).unwrap(), Some(message));
+    true
 }
 
 /// A cluster's files.
 const FILES: [&str; 4] = ["ca.pem", "node-7.pem", "node-7.key", "ca.key"];
 
-/// Those of a real cluster, as an input that has all of them.
+/// Those of a cluster that was made for this and guards nothing, as an input that has all of them.
 const WHOLE: &[u8] = include_bytes!("../../tests/corpus/certificates/whole");
 
 /// A moment at which its certificates are valid, in seconds since 1970.
@@ -28,8 +29,8 @@ const NOW: u64 = 1_795_400_000;
 
 /// The first byte says what follows: the text or the DER of one file, which then stands beside the others of a real cluster; or all four
 /// texts, with a zero byte after each.
-pub(crate) fn certificates(bytes: &[u8]) {
-    let Some((&what, rest)) = bytes.split_first() else { return };
+pub(crate) fn certificates(bytes: &[u8]) -> bool {
+    let Some((&what, rest)) = bytes.split_first() else { return false };
     let mut texts = four(&WHOLE[1..]);
     match what {
         b'0'..=b'3' => texts[usize::from(what - b'0')] = rest.to_vec(),
@@ -47,11 +48,13 @@ pub(crate) fn certificates(bytes: &[u8]) {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(NOW);
-    if let Ok(identity) = Identity::load(folder.path(), node(7), now) {
+    let loaded = Identity::load(folder.path(), node(7), now);
+    if let Ok(identity) = &loaded {
         assert_eq!(identity.node(), node(7));
         let _ = identity.ends(); // the CA's own end is in the past where somebody has altered it: peers do not look at it
     }
-    let _ = add_node(folder.path(), node(8), now);
+    let added = add_node(folder.path(), node(8), now);
+    loaded.is_ok() && added.is_ok()
 }
 
 fn four(texts: &[u8]) -> [Vec<u8>; 4] {

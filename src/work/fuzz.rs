@@ -3,9 +3,10 @@
 use super::{BlockHash, Digest, Header, HeaderPuzzle, Target, Timestamp};
 
 /// A header's hex digits, or 84 bytes: a header and the version bits that may be rolled.
-pub(crate) fn headers(bytes: &[u8]) {
+pub(crate) fn headers(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
-    if let Ok(header) = text.parse::<Header>() {
+    let parsed = text.parse::<Header>();
+    if let Ok(header) = parsed {
         assert_eq!(header.to_string(), text.to_ascii_lowercase());
         check(header, 0);
     }
@@ -17,6 +18,7 @@ pub(crate) fn headers(bytes: &[u8]) {
     {
         check(Header::from_bytes(header), u32::from_le_bytes(*mask));
     }
+    parsed.is_ok()
 }
 
 fn check(header: Header, version_mask: u32) {
@@ -34,8 +36,8 @@ fn check(header: Header, version_mask: u32) {
 }
 
 /// A timestamp's digits, which are hashed as they were written.
-pub(crate) fn timestamps(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
+pub(crate) fn timestamps(bytes: &[u8]) -> bool {
+    let Ok(text) = str::from_utf8(bytes) else { return false };
     let is_one = (1..=Timestamp::MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse::<Timestamp>() {
         Ok(timestamp) => {
@@ -46,4 +48,5 @@ pub(crate) fn timestamps(bytes: &[u8]) {
         }
         Err(error) => assert!(!is_one && error.got.chars().count() <= 40, "{error}"),
     }
+    is_one
 }

@@ -1,8 +1,8 @@
 //! Each fuzz target for a minute, by libFuzzer with feedback from coverage: `cargo fuzz-minute [NAME…]`, all of them if none is named.
 //!
 //! The targets are tests of the library, `src/fuzz/`. This builds them with coverage's counters, which the stable compiler can do, and runs
-//! each in a process of its own. HEADFRAME_FUZZ_SECONDS says for how long instead of a minute; HEADFRAME_FUZZ_RUNS, how often, whatever the
-//! time; HEADFRAME_FUZZ_SEED, by which seed. An input that takes longer than ten seconds or 2 GiB is a fault like a panic.
+//! each in a process of its own. HEADFRAME_FUZZ_SECONDS says for how long instead of a minute; HEADFRAME_FUZZ_RUNS, how often, for that
+//! time at most if both are given; HEADFRAME_FUZZ_SEED, by which seed. An input that takes longer than ten seconds or 2 GiB is a fault like a panic.
 //!
 //! New inputs that reach more stay in the target directory, and the next run begins with them. An input that shows a fault is named: once
 //! it is in `tests/corpus/`, `cargo test` shows the fault, too.
@@ -86,10 +86,10 @@ fn fuzz(program: &Path, target: &str) -> Result<String, String> {
     let setting = |name: &str| std::env::var(format!("HEADFRAME_FUZZ_{name}")).ok();
     let mut words = vec![grown.display().to_string(), kept().join(target).display().to_string()];
     words.push(format!("-artifact_prefix={}/", faults.display()));
-    match setting("RUNS") {
-        Some(runs) => words.push(format!("-runs={runs}")),
-        None => words.push(format!("-max_total_time={}", setting("SECONDS").unwrap_or("60".into()))),
-    }
+    let (runs, seconds) = (setting("RUNS"), setting("SECONDS"));
+    let seconds = seconds.or_else(|| runs.is_none().then(|| "60".to_owned()));
+    words.extend(runs.map(|runs| format!("-runs={runs}")));
+    words.extend(seconds.map(|seconds| format!("-max_total_time={seconds}")));
     words.extend(setting("SEED").map(|seed| format!("-seed={seed}")));
     words.extend(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"].map(str::to_owned));
     let written = fs::File::create(&log).unwrap();

@@ -1,6 +1,7 @@
 //! What other nodes say, and what a node finds in its store.
 
 mod bytes;
+mod limits;
 mod world;
 
 use std::fs;
@@ -14,14 +15,14 @@ use crate::transport::codec;
 use crate::work::fixtures::{check_job, header};
 use crate::work::{BlockId, Digest, Job, RoundId, Run, Search, Solution, Target};
 
-/// A leader and a follower, to whom two peers say what can be decoded, while time goes on.
-pub(crate) fn clusters(bytes: &[u8]) {
-    World::play(bytes, decoded);
+/// A leader and a follower, to whom two peers say what can be decoded, while time goes on. Whether they search what a peer assigns.
+pub(crate) fn clusters(bytes: &[u8]) -> bool {
+    World::play(bytes, decoded).has_obeyed
 }
 
-/// The same with heartbeats whose numbers are at the edges.
-pub(crate) fn heartbeats(bytes: &[u8]) {
-    World::play(bytes, heartbeat);
+/// The same with heartbeats whose numbers are at the edges. Whether a peer leads.
+pub(crate) fn heartbeats(bytes: &[u8]) -> bool {
+    World::play(bytes, heartbeat).has_followed
 }
 
 /// A frame's length in two bytes, then the rest of the frame.
@@ -92,12 +93,12 @@ fn solutions_of(bytes: &mut Bytes) -> Vec<Solution> {
 }
 
 /// A node's store: a whole file, or, where the input begins with a bracket, the solutions in one.
-pub(crate) fn solutions(bytes: &[u8]) {
+pub(crate) fn solutions(bytes: &[u8]) -> bool {
     let folder = crate::fuzz::folder();
     let path = folder.path().join("solutions");
     match bytes.first() {
         Some(b'[') => {
-            let Ok(solutions) = serde_json::from_slice::<Vec<Solution>>(bytes) else { return };
+            let Ok(solutions) = serde_json::from_slice::<Vec<Solution>>(bytes) else { return false };
             let (file, _) = SolutionFile::open(&path).unwrap();
             file.replace(&solutions).unwrap();
         }
@@ -106,9 +107,10 @@ pub(crate) fn solutions(bytes: &[u8]) {
     let written = fs::read(&path).unwrap();
     let opened = SolutionFile::open(&path);
     assert_eq!(fs::read(&path).unwrap(), written, "it was left as it is");
-    let Ok((file, solutions)) = opened else { return };
+    let Ok((file, solutions)) = opened else { return false };
     assert!(solutions.iter().all(|solution| solution.verify().is_some()));
     file.replace(&solutions).unwrap();
     drop(file);
     assert_eq!(SolutionFile::open(&path).unwrap().1, solutions);
+    true
 }

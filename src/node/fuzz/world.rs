@@ -4,13 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Bytes;
+use super::{Bytes, limits};
 use crate::cluster::tests::node;
 use crate::cluster::{
-    Assign, Cluster, Config, Heartbeat, MAX_BLOCKS, MAX_JOBS, MAX_KEPT, MAX_LEASES, MAX_REPORTED_NAMES,
-    MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message, NodeId, Output, Reign, Report, Stamp, Ticket,
+    Assign, Cluster, Config, Heartbeat, MAX_KEPT, MAX_LEASES, Message, NodeId, Output, Reign, Report, Stamp, Ticket,
 };
-use crate::transport::codec;
 use crate::work::{
     BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Search, Solution, Target, Template,
     ZeroUnit,
@@ -49,10 +47,13 @@ pub(super) struct World {
     heard: [[Heard; 2]; 2],
     /// What each peer has sent.
     sent: [u64; 2],
+    /// Whether a node has followed node 1, and whether it has begun to scan what that has assigned.
+    pub(super) has_followed: bool,
+    pub(super) has_obeyed: bool,
 }
 
 impl World {
-    pub(super) fn play(bytes: &[u8], message: fn(&mut Bytes) -> Option<Message>) {
+    pub(super) fn play(bytes: &[u8], message: fn(&mut Bytes) -> Option<Message>) -> Self {
         let (mut world, mut bytes) = (Self::new(), Bytes(bytes));
         for _ in 0..STEPS {
             if bytes.0.is_empty() {
@@ -67,6 +68,7 @@ impl World {
         world.check();
         world.nodes.iter_mut().for_each(|node| node.cluster.leave());
         world.deliver();
+        world
     }
 
     fn new() -> Self {
@@ -75,8 +77,8 @@ impl World {
             let (scans, submitted) = Default::default();
             Node { cluster: Cluster::new(config(id), now), scans, submitted }
         };
-        let (heard, sent) = Default::default();
-        let mut world = Self { now, nodes: [run(2), run(3)], heard, sent };
+        let (heard, sent, has_followed, has_obeyed) = Default::default();
+        let mut world = Self { now, nodes: [run(2), run(3)], heard, sent, has_followed, has_obeyed };
         for node in &mut world.nodes {
             node.cluster.set_speed(1000);
             node.cluster.set_peers(now, &[1, 2, 3, 4].map(|id| (self::node(id), true)));
@@ -188,12 +190,17 @@ impl World {
                     assert!(done <= MOST_OUTPUTS, "one word has begotten {done}");
                     match output {
                         Output::Send { to, message } => mail.push_back((at, to, message)),
-                        output => node.act(output),
+                        output => {
+                            let follows = !node.cluster.is_leading() && node.cluster.leader() == Some(peers()[0]);
+                            self.has_followed |= follows;
+                            self.has_obeyed |= follows && matches!(output, Output::Scan { .. });
+                            node.act(output);
+                        }
                     }
                 }
             }
             let Some((from, to, message)) = mail.pop_front() else { return };
-            check_message(&message);
+            limits::check(&message);
             match (peers().iter().position(|&peer| peer == to), to.get().checked_sub(2)) {
                 (Some(peer), _) => self.heard[peer][from].hear(&message),
                 (None, Some(at)) => {
@@ -271,33 +278,6 @@ impl Heard {
                 self.assigned = Some((assign.reign, assign.sequence));
             }
             Message::HeartbeatReply(_, None) | Message::Leave(..) => {}
-        }
-    }
-}
-
-/// Whatever was heard, what is said fits a frame, and its lists are as short as the rules ask.
-fn check_message(message: &Message) {
-    codec::encode(message).unwrap();
-    let beat = |heartbeat: &Heartbeat| {
-        assert!(heartbeat.leads.as_ref().is_none_or(|leads| leads.blocks.len() <= MAX_BLOCKS));
-    };
-    let tell = |report: &Report| {
-        assert!(report.progress.len() <= MAX_LEASES && report.jobs.len() <= MAX_JOBS);
-        assert!(report.shares.len() <= MAX_REPORTED_SHARES && report.taken.len() <= MAX_REPORTED_NAMES);
-        assert!(report.blocks.len() <= MAX_BLOCKS);
-        assert!(report.progress.iter().map(|lease| lease.witnesses.len()).sum::<usize>() <= MAX_REPORTED_WITNESSES);
-    };
-    match message {
-        Message::HeartbeatRequest(heartbeat) => beat(heartbeat),
-        Message::HeartbeatReply(heartbeat, report) | Message::Leave(heartbeat, report) => {
-            beat(heartbeat);
-            report.iter().for_each(tell);
-        }
-        Message::ProcessRequest(report) | Message::ProcessAnswerNo(report) | Message::ProcessAnswerYes(report) => {
-            tell(report);
-        }
-        Message::Process(assign) | Message::ProcessInterrupt(assign) => {
-            assert!(assign.leases.len() <= MAX_LEASES && assign.jobs.len() <= MAX_JOBS);
         }
     }
 }
