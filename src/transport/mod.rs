@@ -15,6 +15,9 @@ mod answers;
 pub mod codec;
 #[cfg(feature = "identity")]
 pub mod files;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 #[cfg(feature = "identity")]
 pub mod identity;
 mod inbox;
