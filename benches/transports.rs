@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headframe::cluster::{Heartbeat, Message, NodeId, Stamp};
+use headframe::transport::grpc::GrpcTransport;
 use headframe::transport::identity::ClusterCa;
 use headframe::transport::memory::MemoryNetwork;
 use headframe::transport::quic::QuicTransport;
@@ -43,6 +44,14 @@ fn quic() -> Pair {
     [1, 2].map(|node| {
         let identity = ca.issue(id(node), SystemTime::now()).expect("a certificate");
         Box::new(QuicTransport::bind(&identity, loopback(), HEARTBEAT).expect("a free port")) as Box<dyn Transport>
+    })
+}
+
+fn grpc() -> Pair {
+    let ca = ClusterCa::generate(SystemTime::now()).expect("a CA");
+    [1, 2].map(|node| {
+        let identity = ca.issue(id(node), SystemTime::now()).expect("a certificate");
+        Box::new(GrpcTransport::bind(&identity, loopback(), HEARTBEAT).expect("a free port")) as Box<dyn Transport>
     })
 }
 
@@ -84,7 +93,7 @@ async fn burst([one, two]: &Pair) {
 
 fn transports(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let pairs: [(&str, Start); 3] = [("memory", memory), ("quic", quic), ("udp", udp)];
+    let pairs: [(&str, Start); 4] = [("memory", memory), ("quic", quic), ("grpc", grpc), ("udp", udp)];
     for (name, pair) in pairs {
         let pair = {
             let _inside = runtime.enter();

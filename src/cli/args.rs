@@ -365,7 +365,7 @@ pub(super) struct Output {
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Connections")]
 pub(super) struct Reach {
-    /// How to reach the others: quic, udp (the exercise's text messages), or several, like quic,udp [default: quic]
+    /// How to reach the others: quic, grpc (also nodes in other languages), udp (the exercise's text messages), or several, like quic,grpc [default: quic]
     #[arg(long = "transport", value_name = "NAMES", env = "HEADFRAME_TRANSPORT")]
     pub(super) transports: Vec<List<TransportKind>>,
     /// Let udp, which has no TLS, listen where other machines reach it: on --listen's address, or on all

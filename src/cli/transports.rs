@@ -15,6 +15,7 @@ use super::settings::NodeSettings;
 use super::{args, usage};
 use crate::cluster::NodeId;
 use crate::transport::Transport;
+use crate::transport::grpc::GrpcTransport;
 use crate::transport::identity::{ClusterCa, Identity};
 use crate::transport::memory::MemoryNetwork;
 use crate::transport::quic::QuicTransport;
@@ -34,6 +35,8 @@ pub(super) enum TransportKind {
     /// QUIC with certificates
     #[default]
     Quic,
+    /// gRPC with certificates, also for nodes in other languages
+    Grpc,
     /// The exercise's text messages over UDP
     Udp,
     /// Inside this process
@@ -43,7 +46,7 @@ pub(super) enum TransportKind {
 impl TransportKind {
     /// Whether its peers have certificates.
     fn is_certified(self) -> bool {
-        matches!(self, Self::Quic)
+        matches!(self, Self::Quic | Self::Grpc)
     }
 }
 
@@ -110,7 +113,9 @@ impl Transports {
             kinds.push(TransportKind::default());
         }
         if kinds.contains(&TransportKind::Memory) {
-            return Err(usage("transport memory is for the nodes of one process: expected quic or udp, or both"));
+            return Err(usage(
+                "transport memory is for the nodes of one process: expected quic, grpc or udp, or several",
+            ));
         }
         let is_twice = |place: usize| kinds[..place].contains(&kinds[place]);
         if let Some(place) = (0..kinds.len()).find(|&place| is_twice(place)) {
@@ -219,6 +224,9 @@ pub(super) fn connect(settings: &NodeSettings, identity: Option<&Identity>) -> a
             (TransportKind::Quic, Some(identity), _) => {
                 native.push(Arc::new(QuicTransport::bind(identity, settings.listen, settings.heartbeat)?));
             }
+            (TransportKind::Grpc, Some(identity), _) => {
+                native.push(Arc::new(GrpcTransport::bind(identity, settings.listen, settings.heartbeat)?));
+            }
             (TransportKind::Udp, _, Some(udp)) => {
                 text = Some(Arc::new(UdpTransport::bind(UdpConfig {
                     node: settings.id,
@@ -251,6 +259,10 @@ pub(super) fn on_loopback(kind: TransportKind, heartbeat: Duration) -> anyhow::R
         TransportKind::Quic => {
             let ca = ClusterCa::generate(now())?;
             Box::new(move |id| Ok(Arc::new(QuicTransport::bind(&ca.issue(id, now())?, LOOPBACK, heartbeat)?)))
+        }
+        TransportKind::Grpc => {
+            let ca = ClusterCa::generate(now())?;
+            Box::new(move |id| Ok(Arc::new(GrpcTransport::bind(&ca.issue(id, now())?, LOOPBACK, heartbeat)?)))
         }
         TransportKind::Udp => Box::new(move |node| {
             let config = UdpConfig {

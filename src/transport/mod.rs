@@ -1,4 +1,5 @@
-//! Carries messages between nodes. The connection is pluggable: [`quic`] is the product's, [`memory`] the tests'.
+//! Carries messages between nodes. The connection is pluggable: [`quic`] is the product's, [`grpc`] the one for nodes in other languages,
+//! [`memory`] the tests'.
 //!
 //! A transport promises little, so that many kinds of connection can be one: a message that arrives comes from the node that is named
 //! beside it, as well as the transport can tell. It may arrive late, twice, out of order or never; the cluster's rules cope. `send` never
@@ -12,12 +13,18 @@
 
 #[cfg(feature = "quic")]
 mod answers;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod bind;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod bounds;
 pub mod codec;
 #[cfg(feature = "identity")]
 pub mod files;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 #[cfg(feature = "identity")]
 pub mod identity;
 mod inbox;
@@ -26,11 +33,20 @@ pub mod memory;
 mod places;
 #[cfg(feature = "quic")]
 pub mod quic;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod refusal;
+#[cfg(test)]
+mod samples;
 pub mod several;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod strangers;
+#[cfg(any(feature = "grpc", feature = "quic"))]
+mod tls;
 #[cfg(feature = "udp")]
 pub mod udp;
+
+#[cfg(any(feature = "grpc", feature = "quic"))]
+pub use bind::BindError;
 
 use std::net::SocketAddr;
 use std::pin::Pin;

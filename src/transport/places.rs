@@ -28,16 +28,22 @@ pub(super) struct Place {
 impl Places {
     /// A place for a stranger at this address, if there is one.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        self.enter_within(address, OF_ONE, ALL)
+    }
+
+    /// The same, within other limits: for one origin, and for all.
+    pub(super) fn enter_within(self: &Arc<Self>, address: IpAddr, of_one: usize, of_all: usize) -> Option<Place> {
         let (origin, mut taken) = (Origin::of(address), self.lock());
-        let of_one = taken.get(&origin).copied().unwrap_or(0);
-        if of_one >= OF_ONE || taken.values().sum::<usize>() >= ALL {
+        let here = taken.get(&origin).copied().unwrap_or(0);
+        if here >= of_one || taken.values().sum::<usize>() >= of_all {
             return None;
         }
-        taken.insert(origin, of_one + 1);
+        taken.insert(origin, here + 1);
         Some(Place { places: self.clone(), origin })
     }
 
     /// How many are taken.
+    #[cfg(any(feature = "quic", test))]
     pub(super) fn taken(&self) -> usize {
         self.lock().values().sum()
     }

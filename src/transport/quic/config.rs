@@ -1,4 +1,4 @@
-//! TLS and QUIC settings: mutual TLS 1.3 within one cluster, and limits for a few peers that exchange small frames.
+//! QUIC settings over the cluster's TLS: limits for a few peers that exchange small frames.
 //!
 //! quinn's own numbers are for servers on the internet that move files; they allow hundreds of megabytes to be held for a
 //! connection. Each number here says what it is for.
@@ -11,10 +11,10 @@ use quinn::{ClientConfig, ConnectionId, ConnectionIdGenerator, EndpointConfig, I
 use quinn::{TransportConfig, ValidationTokenConfig, VarInt};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use rustls::client::Resumption;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 
-use crate::transport::identity::{Identity, provider};
+use crate::transport::bounds::idle_timeout;
+use crate::transport::identity::Identity;
+use crate::transport::tls;
 
 /// The protocol's name and version. Both sides must name the same one, else TLS refuses the connection: a node whose messages differ is
 /// refused at the handshake, and no other program is taken for a node. The number is the oldest frame version that is understood.
@@ -40,12 +40,6 @@ const INCOMING_BUFFER_TOTAL: u64 = 1024 * 1024;
 /// a peer that has just come up is met within a second.
 const FIRST_ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// How long a silent connection lives: three heartbeats, since a live peer sends something in each; not below 3 s, so that a busy machine
-/// is not cut off, nor above 15 s, so that a dead machine's connections end.
-pub(super) fn idle_timeout(heartbeat: Duration) -> Duration {
-    heartbeat.saturating_mul(3).clamp(Duration::from_secs(3), Duration::from_secs(15))
-}
-
 /// Settings of the socket that all connections share.
 pub(super) fn endpoint(identity: &Identity) -> EndpointConfig {
     let mut config = EndpointConfig::new(Arc::new(reset_key(identity)));
@@ -55,16 +49,7 @@ pub(super) fn endpoint(identity: &Identity) -> EndpointConfig {
 
 /// Settings of connections that peers open.
 pub(super) fn server(identity: &Identity, heartbeat: Duration) -> Result<ServerConfig, rustls::Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(identity.roots()?, provider()).build();
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier.map_err(|error| rustls::Error::General(error.to_string()))?)
-        .with_single_cert(identity.chain(), identity.key())?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    // Every connection is verified anew: there is neither resumption nor data ahead of the handshake.
-    tls.session_storage = Arc::new(NoServerSessionStorage {});
-    tls.send_tls13_tickets = 0;
-    tls.max_early_data_size = 0;
+    let tls = tls::server(identity, ALPN)?;
     let mut tokens = ValidationTokenConfig::default();
     tokens.sent(0);
     let mut config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).map_err(no_initial_suite)?));
@@ -80,13 +65,7 @@ pub(super) fn server(identity: &Identity, heartbeat: Duration) -> Result<ServerC
 
 /// Settings of connections that this node opens.
 pub(super) fn client(identity: &Identity, heartbeat: Duration) -> Result<ClientConfig, rustls::Error> {
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(identity.roots()?)
-        .with_client_auth_cert(identity.chain(), identity.key())?;
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    tls.resumption = Resumption::disabled();
-    tls.enable_early_data = false;
+    let tls = tls::client(identity, ALPN)?;
     let mut transport = transport(heartbeat);
     // One side's pings suffice. Two fit into the idle time, so that one may be lost.
     transport.keep_alive_interval(Some(idle_timeout(heartbeat) / 3));
@@ -146,19 +125,4 @@ impl ConnectionIdGenerator for RandomIds {
 
 fn no_initial_suite(error: NoInitialCipherSuite) -> rustls::Error {
     rustls::Error::General(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn idle_time_follows_the_heartbeat_between_its_bounds() {
-        let idle = |millis| idle_timeout(Duration::from_millis(millis)).as_millis();
-        assert_eq!(
-            [idle(100), idle(1_000), idle(2_000), idle(5_000), idle(60_000)],
-            [3_000, 3_000, 6_000, 15_000, 15_000]
-        );
-        assert_eq!(idle_timeout(Duration::MAX).as_secs(), 15);
-    }
 }

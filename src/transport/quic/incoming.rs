@@ -13,12 +13,11 @@ use rustls::pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::config::idle_timeout;
-use super::outgoing::HANDSHAKE_LIMIT;
 use super::peer::Shared;
 use super::refusal::{REPLACED, UNKNOWN_NODE};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
+use crate::transport::bounds::{HANDSHAKE_LIMIT, idle_timeout};
 use crate::transport::codec;
 use crate::transport::identity::node_of;
 use crate::transport::places::Place;

@@ -20,7 +20,6 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,43 +35,19 @@ use self::outgoing::Outbound;
 use self::peer::{Shared, lock};
 use self::refusal::LEAVING;
 use super::answers::Answer;
+use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
 use super::identity::Identity;
 use super::inbox::Inbox;
 use super::strangers::Strangers;
 use super::{BoxFuture, Member, Transport, codec};
 use crate::cluster::{Message, NodeId};
 
-/// Messages received and not yet taken. When it is full, streams are not read, which slows the senders down.
-const INBOX: usize = 256;
-
-/// How long `close` waits for the last messages to arrive.
-const FLUSH_LIMIT: Duration = Duration::from_millis(200);
-
 /// How long `close` waits after that until the peers know that the connections are closed. A peer that does not learn it in time notices by
 /// its own time-out.
 const GOODBYE_LIMIT: Duration = Duration::from_millis(100);
 
 /// Why a node cannot be reached over QUIC.
-#[derive(Debug, thiserror::Error)]
-pub enum QuicError {
-    /// Another process, or another node of this one, listens there.
-    #[error("expected {0} to be free, but something listens there already: stop it, or choose another with --listen")]
-    AddressInUse(SocketAddr),
-    /// The address cannot be listened to.
-    #[error("expected to listen on {address}: {cause}; choose an address of this machine with --listen")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// The certificates do not make a TLS configuration.
-    #[error("expected certificates that can be used for TLS: {0}; make new ones with `headframe certs`")]
-    Tls(#[from] rustls::Error),
-    /// The call was made outside of a tokio runtime.
-    #[error("expected to be called in a tokio runtime: {0}")]
-    Runtime(#[from] tokio::runtime::TryCurrentError),
-}
+pub use super::bind::BindError as QuicError;
 
 /// One node's QUIC endpoint and its connections. Dropping it ends them.
 pub struct QuicTransport {
@@ -91,10 +66,7 @@ impl QuicTransport {
         let runtime = Handle::try_current()?;
         let client = config::client(identity, heartbeat)?;
         let server = config::server(identity, heartbeat)?;
-        let refused = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::AddrInUse => QuicError::AddressInUse(listen),
-            _ => QuicError::Listen { address: listen, cause },
-        };
+        let refused = |cause| QuicError::of(listen, cause);
         let socket = UdpSocket::bind(listen).map_err(refused)?;
         let endpoint = Endpoint::new(config::endpoint(identity), Some(server), socket, Arc::new(TokioRuntime));
         let endpoint = endpoint.map_err(refused)?;
@@ -112,7 +84,7 @@ impl QuicTransport {
             strangers: Strangers::new(identity.node(), heartbeat),
             places: Arc::default(),
             deliveries: TaskTracker::new(),
-            dials: Semaphore::new(outgoing::DIALS),
+            dials: Semaphore::new(DIALS),
             closing: CancellationToken::new(),
             stop: CancellationToken::new(),
         });
@@ -196,7 +168,7 @@ impl Transport for QuicTransport {
     }
 
     fn trouble(&self, peer: NodeId) -> Option<String> {
-        self.shared.peers().get(&peer)?.trouble.clone()
+        self.shared.peers().get(&peer)?.trouble.get()
     }
 
     fn certificate_ends(&self) -> Option<Duration> {

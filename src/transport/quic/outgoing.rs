@@ -22,28 +22,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::incoming::read_streams;
 use super::peer::{Shared, lock};
-use super::refusal::{LEAVING, Refusal, UNUSED, refusal};
+use super::refusal::{LEAVING, UNUSED, refusal};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
+use crate::transport::bounds::{HANDSHAKE_LIMIT, LONGEST_TURN, longer};
 use crate::transport::codec;
 use crate::transport::identity::node_name;
-use crate::transport::strangers::passes_within;
-
-/// The pause after a first failed attempt: a peer that restarts is back within about that time.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause: a peer that comes up is noticed after at most this time.
-const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// How long an attempt may take: several round trips around the world. A new one soon follows.
-pub(super) const HANDSHAKE_LIMIT: Duration = Duration::from_secs(2);
-
-/// The most peers that are dialled at once. A node that begins to lead has a message for all peers at once, and most of them are just
-/// dialling it.
-pub(super) const DIALS: usize = 32;
-/// The longest that a task waits for its turn to dial. Then it dials without one, because the peers that hold the turns may be away.
-const LONGEST_TURN: Duration = Duration::from_secs(1);
-
-/// What is wrong with a peer that refuses this node as unknown.
-const UNLISTED: &str = "does not list this node among its servers";
+use crate::transport::refusal::{Complaints, Trouble};
 
 /// How long an unused connection is kept. A watched peer is sent a message in each heartbeat, so a silent connection leads to a peer that
 /// is not watched. A new one costs a handshake of some milliseconds only.
@@ -64,7 +49,9 @@ pub(super) fn run(
     peer: NodeId,
     address: SocketAddr,
     waiting: mpsc::Receiver<Outbound>,
+    trouble: Trouble,
 ) -> impl Future<Output = ()> {
+    let complaints = Complaints::new(shared.node, peer, address, shared.heartbeat, trouble);
     let link = Link {
         shared,
         peer,
@@ -74,8 +61,7 @@ pub(super) fn run(
         used: Instant::now(),
         read: 0,
         pause: Duration::ZERO,
-        complaint: None,
-        unlisted: None,
+        complaints,
     };
     Outgoing { link, waiting, streams: JoinSet::new() }.run()
 }
@@ -101,10 +87,7 @@ struct Link {
     read: u64,
     /// How long to wait before dialling.
     pause: Duration,
-    /// The last complaint that was logged, so that each is logged once.
-    complaint: Option<&'static str>,
-    /// Since when the peer has said that it does not list this node.
-    unlisted: Option<Instant>,
+    complaints: Complaints,
 }
 
 enum Stream {
@@ -216,10 +199,13 @@ impl Link {
     fn ended(&mut self, error: &ConnectionError) {
         self.connection = None;
         tracing::debug!("connection to peer {} at {} ended: {error}", self.peer, self.address);
-        if !self.complain(error) {
+        match refusal(error) {
+            Some(refusal) => self.complaints.refused(&refusal),
             // It was a good connection, so the peer is dialled again at once.
-            self.pause = Duration::ZERO;
-            (self.complaint, self.unlisted) = (None, None);
+            None => {
+                self.pause = Duration::ZERO;
+                self.complaints.none();
+            }
         }
     }
 
@@ -230,21 +216,20 @@ impl Link {
         if self.theirs().is_some() {
             return; // the peer was quicker
         }
-        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+        self.pause = longer(self.pause);
         let (client, name) = (lock(&self.shared.client).clone(), node_name(self.peer));
         match self.shared.endpoint.connect_with(client, self.address, &name) {
             Ok(connecting) => match timeout(HANDSHAKE_LIMIT, connecting).await {
                 Ok(Ok(connection)) => self.dialled(connection),
                 Ok(Err(error)) => {
-                    self.complain(&error);
+                    if let Some(refusal) = refusal(&error) {
+                        self.complaints.refused(&refusal);
+                    }
                 }
-                Err(_) => {
-                    tracing::debug!("peer {} at {} does not answer", self.peer, self.address);
-                    self.note(Some("does not answer"));
-                }
+                Err(elapsed) => self.complaints.silent(&elapsed),
             },
             Err(ConnectError::EndpointStopping) => {} // it is this node that leaves
-            Err(error) => self.warn("cannot be dialled", &error),
+            Err(error) => self.complaints.warn("cannot be dialled", &error),
         }
     }
 
@@ -253,45 +238,7 @@ impl Link {
         let (shared, peer, streams) = (self.shared.clone(), self.peer, connection.clone());
         self.reading.spawn(async move { read_streams(&shared, peer, &streams).await });
         (self.connection, self.used, self.read) = (Some(connection), Instant::now(), 0);
-        self.note(None);
-    }
-
-    /// Keeps what is wrong with the peer, for the node to tell.
-    fn note(&self, trouble: Option<&str>) {
-        let trouble = trouble.map(|trouble| format!("{} {trouble}", self.address));
-        if let Some(peer) = self.shared.peers().get_mut(&self.peer) {
-            peer.trouble = trouble;
-        }
-    }
-
-    /// Whether `error` is a refusal; if so, it is logged.
-    fn complain(&mut self, error: &ConnectionError) -> bool {
-        match refusal(error) {
-            Some(Refusal::Handshake { text, cause }) => {
-                self.note(Some(text));
-                self.warn(text, &cause);
-            }
-            Some(Refusal::UnknownNode) => {
-                self.note(Some(UNLISTED));
-                tracing::debug!("peer {} at {} does not list this node", self.peer, self.address);
-                if self.unlisted.get_or_insert_with(Instant::now).elapsed() >= passes_within(self.shared.heartbeat) {
-                    let cure = format!(
-                        "both of you lead, each alone; add --peer {}=ADDRESS there, or stop one of them",
-                        self.shared.node
-                    );
-                    self.warn(UNLISTED, &cure);
-                }
-            }
-            None => return false,
-        }
-        true
-    }
-
-    fn warn(&mut self, complaint: &'static str, cause: &dyn std::fmt::Display) {
-        if self.complaint != Some(complaint) {
-            tracing::warn!("peer {} at {} {complaint}: {cause}", self.peer, self.address);
-            self.complaint = Some(complaint);
-        }
+        self.complaints.dialled();
     }
 }
 

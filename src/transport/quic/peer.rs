@@ -15,13 +15,11 @@ use super::outgoing::{self, Outbound};
 use super::refusal::LEAVING;
 use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
+use crate::transport::bounds::WAITING;
 use crate::transport::codec;
 use crate::transport::places::Places;
+use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};
-
-/// The most messages that wait for one peer; further ones are dropped. This is room for several heartbeats' messages, so it fills up only
-/// for a peer that is away.
-const WAITING: usize = 64;
 
 /// Shared by a transport and its tasks.
 pub(super) struct Shared {
@@ -58,7 +56,7 @@ pub(super) struct Peer {
     pub(super) incoming: Option<Connection>,
     pub(super) rivals: Rivals,
     /// Why the last attempt to dial it failed.
-    pub(super) trouble: Option<String>,
+    pub(super) trouble: Trouble,
     /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
@@ -103,23 +101,16 @@ impl Shared {
 impl Peer {
     fn new(shared: &Arc<Shared>, id: NodeId, address: SocketAddr) -> Self {
         let (outbound, waiting) = mpsc::channel(WAITING);
+        let trouble = Trouble::default();
         let stop = shared.stop.child_token();
         // Boxed: whatever awaits a future keeps room for it twice, and there may be a thousand peers.
-        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting));
+        let outgoing = Box::pin(outgoing::run(shared.clone(), id, address, waiting, trouble.clone()));
         let ended = stop.clone();
         let task = async move { ended.run_until_cancelled(outgoing).await };
         shared.deliveries.spawn_on(task, &shared.runtime);
         // The asker waits for one heartbeat; an answer within the first half of it surely arrives in time.
         let awaits = OpenRequests::new(shared.heartbeat / 2);
-        Self {
-            address,
-            outbound,
-            incoming: None,
-            rivals: Rivals::default(),
-            trouble: None,
-            awaits,
-            _stop: stop.drop_guard(),
-        }
+        Self { address, outbound, incoming: None, rivals: Rivals::default(), trouble, awaits, _stop: stop.drop_guard() }
     }
 }
 

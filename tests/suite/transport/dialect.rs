@@ -44,6 +44,7 @@ pub(crate) trait Dialect {
 conformance! {
     memory = crate::transport::networks::Network::memory();
     quic = crate::transport::networks::Network::quic();
+    grpc = crate::transport::networks::Network::grpc();
     udp_a = crate::transport::udp::Texts(headframe::transport::udp::Dialect::A);
     udp_b = crate::transport::udp::Texts(headframe::transport::udp::Dialect::B);
     => {

@@ -108,9 +108,8 @@ pub(crate) fn largest() -> Message {
     sizes.into_iter().find(|message| codec::encode(message).unwrap().len() == codec::MAX_FRAME).unwrap()
 }
 
-/// The same message with one witness more.
+/// A message that is too large for every transport: several times as large as the largest frame.
 pub(crate) fn too_large() -> Message {
-    let Message::ProcessRequest(mut report) = largest() else { panic!("expected a ProcessRequest") };
-    report.progress[0].witnesses.push(0);
-    Message::ProcessRequest(report)
+    let witnesses = vec![u64::MAX; codec::MAX_FRAME];
+    Message::ProcessRequest(Report { progress: vec![Progress { lease: 1, to: 0, witnesses }], ..report(1) })
 }

@@ -2,7 +2,8 @@
 //!
 //! - `native`: every message arrives whole. For transports between Headframe nodes.
 //! - `dialect`: which facts survive. For transports that translate to other programs' words, too.
-//! - `quic`, `files`: what QUIC holds against strangers, and the certificate files.
+//! - `quic`, `grpc`, `files`: what these hold against strangers, and the certificate files.
+//! - `python`: a node in another language.
 //! - `udp`: text peers, and what comes from everybody else.
 //!
 //! A transport is added with a line in `native`, in `dialect` or in both.
@@ -22,9 +23,11 @@ macro_rules! conformance {
 
 mod dialect;
 mod files;
+mod grpc;
 mod messages;
 mod native;
 mod networks;
 mod peer;
+mod python;
 mod quic;
 mod udp;

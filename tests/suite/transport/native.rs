@@ -11,6 +11,7 @@ use super::networks::{HEARTBEAT, Network, SILENCE, member, next, reaches, silent
 conformance! {
     memory = crate::transport::networks::Network::memory();
     quic = crate::transport::networks::Network::quic();
+    grpc = crate::transport::networks::Network::grpc();
     => {
         every_kind_arrives_whole_and_from_its_sender
         messages_go_both_ways

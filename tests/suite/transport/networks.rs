@@ -1,13 +1,14 @@
 //! Where nodes are started, and how long a check waits.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use headframe::cluster::{Message, NodeId};
+use headframe::transport::grpc::GrpcTransport;
 use headframe::transport::identity::{ClusterCa, Identity};
 use headframe::transport::memory::MemoryNetwork;
-use headframe::transport::quic::{QuicError, QuicTransport};
-use headframe::transport::{Member, Transport};
+use headframe::transport::quic::QuicTransport;
+use headframe::transport::{BindError, Member, Transport};
 use tokio::time::{sleep, timeout};
 
 use super::messages::id;
@@ -24,6 +25,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
 pub(crate) enum Network {
     Memory(MemoryNetwork),
     Quic(Box<ClusterCa>),
+    Grpc(Box<ClusterCa>),
 }
 
 impl Network {
@@ -35,9 +37,17 @@ impl Network {
         Self::Quic(Box::new(ClusterCa::generate(SystemTime::now()).unwrap()))
     }
 
+    pub(crate) fn grpc() -> Self {
+        Self::Grpc(Box::new(ClusterCa::generate(SystemTime::now()).unwrap()))
+    }
+
     /// An address at which a node can be started later.
     pub(crate) fn reserve(&self) -> SocketAddr {
-        UdpSocket::bind((own_host(), 0)).unwrap().local_addr().unwrap()
+        let any = (own_host(), 0);
+        match self {
+            Self::Grpc(_) => TcpListener::bind(any).unwrap().local_addr().unwrap(),
+            _ => UdpSocket::bind(any).unwrap().local_addr().unwrap(),
+        }
     }
 
     /// A node at `address`, as soon as its predecessor there has let go of it.
@@ -47,6 +57,10 @@ impl Network {
             Self::Quic(ca) => {
                 let identity = ca.issue(id(node), SystemTime::now()).unwrap();
                 Box::new(soon(bind(&identity, address, HEARTBEAT)).await)
+            }
+            Self::Grpc(ca) => {
+                let identity = ca.issue(id(node), SystemTime::now()).unwrap();
+                Box::new(soon(freed(|| GrpcTransport::bind(&identity, address, HEARTBEAT))).await)
             }
         }
     }
@@ -64,9 +78,14 @@ impl Network {
 }
 
 pub(crate) async fn bind(identity: &Identity, address: SocketAddr, heartbeat: Duration) -> QuicTransport {
+    freed(|| QuicTransport::bind(identity, address, heartbeat)).await
+}
+
+/// A transport at an address that is free, or soon will be.
+pub(crate) async fn freed<T>(bind: impl Fn() -> Result<T, BindError>) -> T {
     loop {
-        match QuicTransport::bind(identity, address, heartbeat) {
-            Err(QuicError::AddressInUse(_)) => sleep(Duration::from_millis(10)).await,
+        match bind() {
+            Err(BindError::AddressInUse(_)) => sleep(Duration::from_millis(10)).await,
             bound => return bound.unwrap(),
         }
     }

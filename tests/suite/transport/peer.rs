@@ -145,15 +145,15 @@ impl Dialect for Network {
         (node, peers)
     }
 
-    /// In memory the network itself names the sender. Over QUIC, an impostor has at best another cluster's certificate.
+    /// In memory the network itself names the sender. Over QUIC and gRPC, an impostor has at best another cluster's certificate.
     async fn impostor(&self, claimed: u32, ours: (u32, &dyn Transport)) -> Option<HeadframePeer> {
-        match self {
-            Self::Memory(_) => None,
-            Self::Quic(_) => {
-                let transport = Network::start(&Network::quic(), claimed).await;
-                transport.set_peers(&[member(ours.0, ours.1.local_address())]);
-                Some(HeadframePeer::new(transport, ours.0))
-            }
-        }
+        let others = match self {
+            Self::Memory(_) => return None,
+            Self::Quic(_) => Network::quic(),
+            Self::Grpc(_) => Network::grpc(),
+        };
+        let transport = Network::start(&others, claimed).await;
+        transport.set_peers(&[member(ours.0, ours.1.local_address())]);
+        Some(HeadframePeer::new(transport, ours.0))
     }
 }

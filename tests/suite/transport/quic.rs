@@ -23,7 +23,7 @@ use crate::process::own_host;
 /// What nodes of this version speak.
 const PROTOCOL: &[u8] = b"headframe/3";
 
-type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+pub(crate) type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 /// A cluster of nodes 1 to 3 in files, and peers made by hand that need not behave.
 pub(crate) struct Files(TempDir);
@@ -47,13 +47,13 @@ impl Files {
         node
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(self.path().join("ca.pem")).unwrap()).unwrap();
         roots
     }
 
-    fn credentials(&self, node: u32) -> Credentials {
+    pub(crate) fn credentials(&self, node: u32) -> Credentials {
         let file = |end| self.path().join(format!("node-{node}.{end}"));
         let certificate = CertificateDer::from_pem_file(file("pem")).unwrap();
         (vec![certificate], PrivateKeyDer::from_pem_file(file("key")).unwrap())
@@ -125,7 +125,7 @@ const UNKNOWN_CA: u64 = 0x100 + 48;
 const CERTIFICATE_REQUIRED: u64 = 0x100 + 116;
 const NO_APPLICATION_PROTOCOL: u64 = 0x100 + 120;
 
-fn nowhere() -> SocketAddr {
+pub(crate) fn nowhere() -> SocketAddr {
     "127.0.0.1:9".parse().unwrap()
 }
 
