@@ -56,6 +56,9 @@
 pub mod cli;
 #[cfg(feature = "cluster")]
 pub mod cluster;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+mod fuzz;
 pub mod kernel;
 #[cfg(feature = "node")]
 pub mod node;

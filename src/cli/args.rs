@@ -362,7 +362,7 @@ pub(super) struct Output {
 }
 
 /// How a node reaches the others.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Connections")]
 pub(super) struct Reach {
     /// How to reach the others: quic, grpc (also nodes in other languages), udp (the exercise's text messages), or several, like quic,grpc [default: quic]

@@ -6,6 +6,8 @@ mod bench;
 mod certs;
 mod check;
 mod describe;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod grind;
 mod hashing;
 mod log;

@@ -192,21 +192,22 @@ impl NodeSettings {
 impl NodeSettings {
     /// The settings as a config file would have them. There are no secrets among them: a source's password is not part of its URL.
     pub(super) fn lines(&self) -> Vec<String> {
-        let texts = |texts: &[String]| texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ");
-        let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id} = {address:?}")).collect();
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        let sources: Vec<_> = self.sources.iter().map(|source| quoted(source)).collect();
+        let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id} = {}", quoted(address))).collect();
         let mut lines = vec![
             format!("id = {}", self.id),
             format!("listen = \"{}\"", self.listen),
             format!("peers = {{ {} }}", peers.join(", ")),
-            format!("source = [{}]", texts(&self.sources)),
-            format!("certs = {:?}", self.certs),
+            format!("source = [{}]", sources.join(", ")),
+            format!("certs = {}", path(&self.certs)),
             format!("heartbeat = \"{}\"", humantime::format_duration(self.heartbeat)),
-            format!("pool = {:?}", self.pool),
+            format!("pool = {}", quoted(&self.pool)),
         ];
         lines.extend(self.transports.lines());
-        lines.extend(self.store.as_ref().map(|store| format!("store = {store:?}")));
+        lines.extend(self.store.as_ref().map(|store| format!("store = {}", path(store))));
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
-        lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {kernel:?}")));
+        lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {}", quoted(kernel))));
         lines.extend(self.hashing.threads.map(|threads| format!("threads = \"{threads}\"")));
         lines.extend(self.hashing.affinity.as_ref().map(|affinity| match affinity {
             Affinity::Cpus(_) => format!("affinity = \"{affinity}\""),
@@ -214,6 +215,16 @@ impl NodeSettings {
         }));
         lines
     }
+}
+
+/// The text as a string of TOML, which escapes less than Rust does.
+fn quoted(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
 }
 
 /// The peers by their ids.
@@ -331,6 +342,16 @@ mod tests {
         }
         let settings = resolve(&["--affinity", "--id", "1"]).unwrap();
         assert_eq!(settings.hashing.affinity, Some(Affinity::Choose));
+    }
+
+    #[test]
+    fn settings_that_are_shown_can_be_read() {
+        let text = "id = 1\npool = '\u{301}a\"\\'\ncerts = \"it's\\u007f\\u009b\\u200b\\t\"\nstore = ''\nsource = ['a', 'b']\npeers.2 = 'b:1'";
+        let (_file, path) = config(text);
+        let shown = resolve(&["--config", &path]).unwrap().lines();
+        let (_file, path) = config(&shown.join("\n"));
+        let again = resolve(&["--config", &path]).unwrap();
+        assert_eq!((again.lines(), again.certs), (shown, PathBuf::from("it's\u{7f}\u{9b}\u{200b}\t")));
     }
 
     #[test]

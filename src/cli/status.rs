@@ -73,7 +73,7 @@ fn nobody(folder: &Path) -> Outcome {
 
 /// The entry as a line of JSON. A silent server has the time since when, and no rate. Control characters are escaped, also those that JSON
 /// allows: they could only be inside of strings.
-fn json(entry: &Entry, now: u64) -> serde_json::Result<String> {
+pub(super) fn json(entry: &Entry, now: u64) -> serde_json::Result<String> {
     let mut line = serde_json::to_value(entry)?;
     if let Some(since) = entry.silent_since(now) {
         line["silent_since"] = since.into();
@@ -90,11 +90,12 @@ fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
-fn row(entry: &Entry, now: u64) -> String {
+pub(super) fn row(entry: &Entry, now: u64) -> String {
     let Entry { id, address, pid, status, .. } = entry;
     let start = format!("{id:>4}  {address:<21}  {pid:>6}");
     if let Some(since) = entry.silent_since(now) {
-        let since = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(since));
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(since.min(LAST_SECOND));
+        let since = humantime::format_rfc3339_seconds(since);
         return format!("{start}  silent since {since}: see whether it hangs or was paused");
     }
     let Some(status) = status else { return format!("{start}  starting") };
@@ -108,7 +109,7 @@ fn row(entry: &Entry, now: u64) -> String {
     format!(
         "{start}  {:>6}  {:>5}  {:>5}  {:>12}  {:>6}  {peers}",
         or_dash(status.leader.map(|leader| leader.to_string())),
-        or_dash(status.height.map(|height| (height + 1).to_string())),
+        or_dash(status.height.map(|height| height.saturating_add(1).to_string())),
         or_dash(status.zeros.map(|zeros| zeros.to_string())),
         hash_rate(status.hashes_per_second),
         status.blocks,
@@ -152,6 +153,18 @@ mod tests {
         assert!(text(39 * day).ends_with("in 29 days: run `headframe certs --renew 1` where the CA's key is"));
         assert!(text(day).contains("in 0 days: run"));
         assert!(text(u64::MAX).contains("9999-12-31"), "an entry may have any number");
+    }
+
+    #[test]
+    fn numbers_that_no_server_writes_are_shown() {
+        let mut entry = entry();
+        entry.status.as_mut().unwrap().height = Some(u64::MAX);
+        assert!(row(&entry, 101).contains("18446744073709551615"), "{}", row(&entry, 101));
+        for at in [LAST_SECOND + 1, u64::MAX] {
+            let status = entry.status.as_mut().unwrap();
+            (status.at, status.heartbeat) = (at, -1.0);
+            assert!(row(&entry, at).contains("silent since 9999-12-31T23:59:59Z"), "{}", row(&entry, at));
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub(crate) mod driver;
 mod event;
 mod event_queue;
 pub(crate) mod feed;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 pub(crate) mod members;
 mod meter;
 mod names;

@@ -81,11 +81,7 @@ async fn converse(stream: TcpStream, router: Router, place: Place, mut crowd: wa
         asked.notify_one();
         pages.call(request)
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), answer);
+    let connection = protocol().serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     // A connection without a request yet would be closed without an answer, so its first request is waited for.
     let unwanted = async {
@@ -112,4 +108,11 @@ async fn converse(stream: TcpStream, router: Router, place: Place, mut crowd: wa
         // The client went away, was slow, or did not speak HTTP/1.
         tracing::debug!(%error, "a connection ended early");
     }
+}
+
+/// HTTP/1.1 with this service's limits.
+pub(super) fn protocol() -> http1::Builder {
+    let mut protocol = http1::Builder::new();
+    protocol.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(HEAD_BYTES);
+    protocol
 }

@@ -12,6 +12,9 @@
 mod accept;
 mod block_file;
 mod chain;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 mod hosts;
 mod http;
 mod last_block;

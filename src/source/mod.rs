@@ -9,6 +9,9 @@
 //! solution again.
 
 mod backoff;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 mod http;
 mod legacy;
 mod web;

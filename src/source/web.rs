@@ -224,7 +224,7 @@ fn now() -> Instant {
 }
 
 /// The block to find in a service's answer.
-fn template(object: &Map<String, Value>, height: u64, form: TextForm) -> Result<Template, String> {
+pub(super) fn template(object: &Map<String, Value>, height: u64, form: TextForm) -> Result<Template, String> {
     let hash = object.get("hash").and_then(Value::as_str).ok_or_else(|| missing(object, "hash", "a text"))?;
     let hash: Digest = hash.parse().map_err(|error| format!("hash: {error}"))?;
     // The first service writes the number as a text.
@@ -243,12 +243,12 @@ fn template(object: &Map<String, Value>, height: u64, form: TextForm) -> Result<
     })
 }
 
-fn height(object: &Map<String, Value>) -> Result<u64, String> {
+pub(super) fn height(object: &Map<String, Value>) -> Result<u64, String> {
     object.get("height").and_then(Value::as_u64).ok_or_else(|| missing(object, "height", "a whole number"))
 }
 
 /// The verdict in a service's answer.
-fn verdict(reply: &Reply) -> Result<Verdict, String> {
+pub(super) fn verdict(reply: &Reply) -> Result<Verdict, String> {
     if !matches!(reply.status, 200 | 400 | 409 | 422) {
         return Err(reply.unexpected("200, 400, 409 or 422"));
     }
@@ -269,7 +269,7 @@ fn verdict(reply: &Reply) -> Result<Verdict, String> {
 }
 
 /// The verdict in the first service's answer.
-fn legacy_verdict(reply: &Reply) -> Result<Verdict, String> {
+pub(super) fn legacy_verdict(reply: &Reply) -> Result<Verdict, String> {
     if reply.status != 200 {
         return Err(reply.unexpected("200"));
     }

@@ -20,6 +20,9 @@ mod bounds;
 pub mod codec;
 #[cfg(feature = "identity")]
 pub mod files;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 #[cfg(feature = "identity")]

@@ -10,6 +10,9 @@ mod block_hash;
 mod digest;
 #[cfg(test)]
 pub(crate) mod fixtures;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 mod header;
 mod job;
 mod puzzle;

@@ -85,7 +85,7 @@ struct Head {
 
 /// A store's file, and the right to write it.
 #[derive(Debug)]
-pub(super) struct SolutionFile {
+pub(in crate::node) struct SolutionFile {
     path: PathBuf,
     /// Locked until this is dropped.
     _lock: File,
@@ -93,7 +93,7 @@ pub(super) struct SolutionFile {
 
 impl SolutionFile {
     /// Locks the file, which need not exist yet, and gives the solutions in it.
-    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Solution>), StoreError> {
+    pub(in crate::node) fn open(path: &Path) -> Result<(Self, Vec<Solution>), StoreError> {
         let unusable = |reason| StoreError::Unusable { path: path.to_owned(), reason };
         if path.file_name().is_none() {
             return Err(unusable(io::Error::other("it names no file")));
@@ -126,7 +126,7 @@ impl SolutionFile {
 
     /// Makes the file hold these solutions and no others. On success they are on disk; on failure the file holds either them or what it
     /// held before.
-    pub(super) fn replace(&self, solutions: &[Solution]) -> io::Result<()> {
+    pub(in crate::node) fn replace(&self, solutions: &[Solution]) -> io::Result<()> {
         let mut text = serde_json::to_vec(&Document::new(solutions.to_vec())?)?;
         text.push(b'\n');
         let new = beside(&self.path, ".new");

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use file::SolutionFile;
+pub(super) use file::SolutionFile;
 pub use file::StoreError;
 pub(super) use keeper::Keeper;
 
