@@ -30,6 +30,7 @@ macro_rules! targets {
 
 targets! {
     answers => crate::source::fuzz::answers;
+    calls => crate::transport::grpc::fuzz::calls;
     certificates => crate::transport::fuzz::certificates;
     chain => crate::service::fuzz::chain;
     clusters => crate::node::fuzz::clusters;
@@ -40,6 +41,7 @@ targets! {
     heartbeats => crate::node::fuzz::heartbeats;
     requests => crate::service::fuzz::requests;
     solutions => crate::node::fuzz::solutions;
+    texts => crate::transport::udp::fuzz::texts;
     timestamps => crate::work::fuzz::timestamps;
 }
 

@@ -56,7 +56,8 @@ fn output_that_a_full_disk_does_not_take_does_not_stop_mining() {
 #[test]
 fn every_line_has_its_time_and_level_and_the_last_sums_up() {
     let site = Site::new();
-    let ended = site.run(&["up", "--zeros", "1", "--blocks", "3", "--service-listen", "127.0.0.1:0"]);
+    // Blocks hard enough for node 2 to be there before the last.
+    let ended = site.run(&["up", "--zeros", "6", "--blocks", "3", "--service-listen", "127.0.0.1:0"]);
     for line in ended.out.lines() {
         assert!(line.as_bytes()[10] == b'T' && ["  INFO ", "  WARN "].contains(&&line[24..31]), "{line}");
     }

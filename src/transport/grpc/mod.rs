@@ -13,6 +13,9 @@
 //! 4. Every queue, window and count is bounded; what does not fit is dropped, and the cluster's rules cope.
 
 mod convert;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 mod http2;
 mod incoming;
 mod introductions;

@@ -13,6 +13,9 @@
 //! 5. Every queue and list is bounded. What is not read is counted by reason and told now and then.
 
 mod drops;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(crate) mod fuzz;
 mod given;
 mod led;
 mod peer;

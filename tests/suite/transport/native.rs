@@ -6,7 +6,8 @@ use headframe::cluster::Message;
 use tokio::time::sleep;
 
 use super::messages::{every_kind, id, largest, numbered, too_large};
-use super::networks::{HEARTBEAT, Network, SILENCE, member, next, reaches, silent, soon};
+use super::networks::{HEARTBEAT, Network, SILENCE, introduce, member, next, reaches, silent, soon};
+use crate::process::own_host;
 
 conformance! {
     memory = crate::transport::networks::Network::memory();
@@ -20,6 +21,8 @@ conformance! {
         a_flood_is_cut_and_the_link_lives_on
         a_peer_that_is_not_up_yet_blocks_nobody
         a_restarted_peer_is_reached_again
+        a_peer_that_moves_is_reached_at_its_new_address
+        two_nodes_at_one_address_are_told_apart
         a_link_that_was_silent_for_long_is_there_at_once
         close_delivers_what_was_sent_and_ends_recv
         close_ends_a_recv_that_waits
@@ -115,6 +118,31 @@ async fn a_restarted_peer_is_reached_again(network: Network) {
     two.set_peers(&[member(1, one.local_address())]);
     assert_eq!(reaches(&*one, (2, &*two), numbered(10)).await, id(1));
     assert_eq!(reaches(&*two, (1, &*one), numbered(11)).await, id(2));
+}
+
+async fn a_peer_that_moves_is_reached_at_its_new_address(network: Network) {
+    let [one, two, three] = network.trio().await;
+    one.send(id(2), numbered(1));
+    assert_eq!(next(&*two).await, (id(1), numbered(1)));
+    soon(two.close()).await;
+    drop(two);
+    let two = network.start(2).await;
+    introduce(&[(1, &*one), (2, &*two), (3, &*three)]);
+    assert_eq!(reaches(&*one, (2, &*two), numbered(2)).await, id(1));
+    assert_eq!(reaches(&*two, (3, &*three), numbered(3)).await, id(2));
+}
+
+async fn two_nodes_at_one_address_are_told_apart(network: Network) {
+    let (one, host) = (network.start(1).await, own_host());
+    let [two, three] = [2, 3].map(|node| network.start_at(node, (host, 0).into()));
+    let (two, three) = (two.await, three.await);
+    introduce(&[(1, &*one), (2, &*two), (3, &*three)]);
+    for (node, transport) in [(2, &two), (3, &three)] {
+        one.send(id(node), numbered(u64::from(node)));
+        assert_eq!(next(&**transport).await, (id(1), numbered(u64::from(node))));
+        transport.send(id(1), numbered(9));
+        assert_eq!(next(&*one).await, (id(node), numbered(9)));
+    }
 }
 
 async fn a_link_that_was_silent_for_long_is_there_at_once(network: Network) {
