@@ -24,7 +24,7 @@ use serde_json::Value;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// Interrupts and efficiency are measured over each.
-const TRANSPORTS: [&str; 3] = ["quic", "udp", "memory"];
+const TRANSPORTS: [&str; 4] = ["quic", "grpc", "udp", "memory"];
 
 /// How often a node asks the source, as in the program.
 const POLL: Duration = Duration::from_secs(1);
