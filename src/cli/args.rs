@@ -81,7 +81,7 @@ const WORK: &str = "Work";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Start a block service and several nodes in this process, over QUIC on loopback
+    /// Start a block service and several nodes in this process, on loopback
     Up(Up),
     /// Run one server of a cluster
     Node(Node),
@@ -144,7 +144,7 @@ pub(super) struct Up {
     #[command(flatten)]
     pub(super) hashing: Hashing,
     /// How the nodes reach each other
-    #[arg(long, value_enum, default_value_t, env = "HEADFRAME_TRANSPORT", help_heading = CLUSTER)]
+    #[arg(long, value_enum, ignore_case = true, default_value_t, env = "HEADFRAME_TRANSPORT", help_heading = CLUSTER)]
     pub(super) transport: TransportKind,
     /// File that keeps the embedded service's chain [default: it ends with the process]
     #[arg(long, value_name = "FILE", env = "HEADFRAME_STORE", help_heading = WORK)]
@@ -371,7 +371,8 @@ pub(super) struct Reach {
     /// Let udp, which has no TLS, listen where other machines reach it: on --listen's address, or on all
     #[arg(long, env = "HEADFRAME_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     pub(super) insecure: Option<bool>,
-    /// A text peer, which has no certificate; repeatable [default: ids in the order of first contact]
+    /// A text peer, which has no certificate; repeatable. With certified nodes, 4000000000 is added to its id, so that it never leads
+    /// [default: ids in the order of first contact, after this node's]
     #[arg(long = "udp-peers", value_name = "ID=IP", env = "HEADFRAME_UDP_PEERS")]
     pub(super) udp_peers: Vec<List<TextPeer>>,
     /// Where text peers listen, and this node for them [default: 6001, in dialect b 60000]

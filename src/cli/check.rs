@@ -149,7 +149,7 @@ async fn check_peers(
     let _ = timeout(PATIENCE, answers).await;
     for (id, address) in silent {
         let problem = format!(
-            "no answer within {PATIENCE:?}; see whether it runs, lists node {} and has certificates of the same cluster, and whether UDP packets of 1,200 bytes get through",
+            "no answer within {PATIENCE:?}; see whether it runs, lists node {} and has certificates of the same cluster, and whether packets get through (UDP of 1,200 bytes; TCP for grpc)",
             settings.id
         );
         findings.note(format_args!("peer {id} at {address}"), Err::<&str, _>(problem))?;

@@ -27,7 +27,8 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let store = settings.store.as_deref().map(Store::open).transpose()?;
     let transport = connect(&settings, identity.as_ref())?;
     let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, .. } = settings;
-    let (registry, address) = (Registry::open(), transport.local_address());
+    let registry = Registry::open().map(|registry| registry.speaking(transports.names()));
+    let address = transport.local_address();
     let place = registry.as_ref().ok().cloned();
     let (peers, mut registration) = match (transports.text_peers(), peers.is_empty()) {
         (Some(text_peers), _) => (Peers::Fixed(text_peers.clone()), register(&registry, id, address)?),

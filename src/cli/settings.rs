@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
-use super::transports::{TextPeer, TransportKind, Transports, Wishes};
+use super::transports::{Surroundings, TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
 use crate::regular::{self, Links};
@@ -151,9 +151,10 @@ impl NodeSettings {
             text_hashing: args.reach.text_hashing.or(file.text_hashing),
             text_zeros: args.reach.text_zeros.or(file.text_zeros),
         };
-        let transports = Transports::resolve(wishes, id, args.listen.or(file.listen), !peers.is_empty())?;
         let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
-        let listen = args.listen.or(file.listen).or(own).unwrap_or(default_listen(id));
+        let listen = args.listen.or(file.listen).or(own);
+        let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers })?;
+        let listen = transports.first_place(listen.unwrap_or(default_listen(id)));
         let heartbeat = match (args.heartbeat, file.heartbeat) {
             (Some(heartbeat), _) => heartbeat,
             (None, Some(text)) => {

@@ -30,7 +30,7 @@ const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0)
 
 /// A transport's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub(super) enum TransportKind {
     /// QUIC with certificates
     #[default]
@@ -56,6 +56,14 @@ impl FromStr for TransportKind {
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::value_variants().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
         <Self as ValueEnum>::from_str(name, true).map_err(|_| format!("expected one of {known}, got {name:?}"))
+    }
+}
+
+impl TryFrom<String> for TransportKind {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        name.parse()
     }
 }
 
@@ -96,78 +104,43 @@ pub(super) struct Wishes {
     pub(super) text_zeros: Option<args::ZeroUnitName>,
 }
 
+/// What a node's other settings say, as far as transports depend on it.
+pub(super) struct Surroundings<'a> {
+    pub(super) node: NodeId,
+    /// The address that the user names, for this node itself or in the list of servers.
+    pub(super) listen: Option<SocketAddr>,
+    /// The list of servers; empty if there is none.
+    pub(super) peers: &'a BTreeMap<NodeId, String>,
+}
+
 impl Transports {
-    /// `listen`: the address that the user names; `has_peers`: whether the list of servers is given.
-    ///
     /// # Errors
-    /// The wishes contradict each other.
-    pub(super) fn resolve(
-        wishes: Wishes,
-        node: NodeId,
-        listen: Option<SocketAddr>,
-        has_peers: bool,
-    ) -> anyhow::Result<Self> {
-        let mut kinds = wishes.kinds;
-        kinds.dedup();
-        if kinds.is_empty() {
-            kinds.push(TransportKind::default());
-        }
-        if kinds.contains(&TransportKind::Memory) {
-            return Err(usage(
-                "transport memory is for the nodes of one process: expected quic, grpc or udp, or several",
-            ));
-        }
-        let is_twice = |place: usize| kinds[..place].contains(&kinds[place]);
-        if let Some(place) = (0..kinds.len()).find(|&place| is_twice(place)) {
-            return Err(usage(format_args!("transport {} is named twice", kinds[place])));
-        }
-        let has_text = kinds.contains(&TransportKind::Udp);
+    /// The wishes contradict each other, or the other settings.
+    pub(super) fn resolve(wishes: Wishes, around: &Surroundings<'_>) -> anyhow::Result<Self> {
+        let kinds = kinds(&wishes.kinds)?;
         let asks_for_text = wishes.insecure
             || !wishes.udp_peers.is_empty()
             || wishes.udp_port.is_some()
             || wishes.udp_dialect.is_some();
-        if asks_for_text && !has_text {
-            return Err(usage(
-                "--insecure, --udp-peers, --udp-port and --udp-dialect need --transport udp or quic,udp",
-            ));
-        }
+        let udp = match (kinds.contains(&TransportKind::Udp), asks_for_text) {
+            (true, _) => Some(Udp::resolve(&wishes, kinds.iter().any(|kind| kind.is_certified()), around)?),
+            (false, false) => None,
+            (false, true) => {
+                return Err(usage(
+                    "--insecure, --udp-peers, --udp-port and --udp-dialect need --transport udp or quic,udp",
+                ));
+            }
+        };
         let form = TextForm {
             hashing: wishes.text_hashing.map(Hashing::from).unwrap_or_default(),
             zeros: wishes.text_zeros.map(ZeroUnit::from).unwrap_or_default(),
         };
-        let is_mixed = kinds.iter().any(|kind| kind.is_certified());
-        let udp = if has_text {
-            let dialect = wishes.udp_dialect.map(Dialect::from).unwrap_or_default();
-            let named = listen.filter(|_| !is_mixed).map(|listen| listen.port());
-            let port = wishes.udp_port.or(named).unwrap_or(dialect.port());
-            let any = if wishes.insecure { Ipv4Addr::UNSPECIFIED } else { Ipv4Addr::LOCALHOST };
-            let listen = SocketAddr::new(listen.map_or(any.into(), |listen| listen.ip()), port);
-            if !listen.ip().is_loopback() && !wishes.insecure {
-                return Err(usage(UdpError::Insecure(listen)));
-            }
-            let first = if is_mixed { TEXT_IDS + 1 } else { 1 };
-            if is_mixed && node.get() > TEXT_IDS {
-                return Err(usage(format_args!("node {node}: ids above {TEXT_IDS} are for text peers")));
-            }
-            let mut peers = BTreeMap::new();
-            for TextPeer { id, ip, port: named } in wishes.udp_peers {
-                let shifted = if is_mixed { id.get().checked_add(TEXT_IDS) } else { Some(id.get()) };
-                let shifted = shifted.and_then(|id| NodeId::try_from(id).ok()).ok_or_else(|| {
-                    usage(format_args!("text peer {id}: expected an id up to {}", u32::MAX - TEXT_IDS))
-                })?;
-                if peers.insert(shifted, SocketAddr::new(ip, named.unwrap_or(port))).is_some() {
-                    return Err(usage(format_args!(
-                        "text peer {id} is named twice; every server has an id of its own"
-                    )));
-                }
-            }
-            let is_listed = !peers.is_empty() || !is_mixed && has_peers;
-            let first_met = NodeId::try_from(first).ok().filter(|_| !is_listed);
-            Some(Udp { listen, insecure: wishes.insecure, dialect, peers, first_met })
-        } else {
-            None
-        };
         Ok(Self { kinds, form, udp })
+    }
+
+    /// The transports' names.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.kinds.iter().map(TransportKind::to_string).collect()
     }
 
     /// Whether the node needs certificates.
@@ -179,6 +152,11 @@ impl Transports {
     pub(super) fn text_peers(&self) -> Option<&BTreeMap<NodeId, SocketAddr>> {
         let peers = &self.udp.as_ref().filter(|_| !self.are_certified())?.peers;
         (!peers.is_empty()).then_some(peers)
+    }
+
+    /// Where it listens for certified nodes, or, if there are none, for text peers.
+    pub(super) fn first_place(&self, listen: SocketAddr) -> SocketAddr {
+        self.udp.as_ref().filter(|_| !self.are_certified()).map_or(listen, |udp| udp.listen)
     }
 
     /// Where this node listens, each with the transport's name.
@@ -208,6 +186,63 @@ impl Transports {
     }
 }
 
+/// The transports that are asked for; QUIC if none is.
+fn kinds(asked: &[TransportKind]) -> anyhow::Result<Vec<TransportKind>> {
+    if asked.contains(&TransportKind::Memory) {
+        return Err(usage("transport memory is for the nodes of one process: expected quic, grpc or udp, or several"));
+    }
+    if let Some(place) = (0..asked.len()).find(|&place| asked[..place].contains(&asked[place])) {
+        return Err(usage(format_args!("transport {} is named twice", asked[place])));
+    }
+    Ok(if asked.is_empty() { vec![TransportKind::default()] } else { asked.to_vec() })
+}
+
+impl Udp {
+    /// `is_mixed`: there are certified nodes, too.
+    fn resolve(wishes: &Wishes, is_mixed: bool, around: &Surroundings<'_>) -> anyhow::Result<Self> {
+        let &Surroundings { node, listen, peers: named } = around;
+        let dialect = wishes.udp_dialect.map(Dialect::from).unwrap_or_default();
+        let own_port = listen.filter(|_| !is_mixed).map(|listen| listen.port());
+        let port = wishes.udp_port.or(own_port).unwrap_or(dialect.port());
+        let ip = match (listen, wishes.insecure) {
+            // The named address is that of the certified connections, which may be reached from anywhere.
+            (Some(listen), insecure) if insecure || !is_mixed || listen.ip().is_loopback() => listen.ip(),
+            (None, true) => Ipv4Addr::UNSPECIFIED.into(),
+            _ => Ipv4Addr::LOCALHOST.into(),
+        };
+        let listen = SocketAddr::new(ip, port);
+        if !ip.is_loopback() && !wishes.insecure {
+            return Err(usage(UdpError::Insecure(listen)));
+        }
+        if let Some(id) = named.keys().copied().chain([node]).find(|id| is_mixed && id.get() > TEXT_IDS) {
+            return Err(usage(format_args!("node {id}: ids above {TEXT_IDS} are for text peers")));
+        }
+        if !is_mixed && !named.is_empty() && !wishes.udp_peers.is_empty() {
+            return Err(usage("--peer and --udp-peers are both lists of text peers here: name one of them"));
+        }
+        let mut peers = BTreeMap::new();
+        for &TextPeer { id, ip, port: named } in &wishes.udp_peers {
+            let shifted = if is_mixed { id.get().checked_add(TEXT_IDS) } else { Some(id.get()) };
+            let shifted = shifted
+                .and_then(|id| NodeId::try_from(id).ok())
+                .ok_or_else(|| usage(format_args!("text peer {id}: expected an id up to {}", u32::MAX - TEXT_IDS)))?;
+            if listen.ip().is_loopback() && !ip.is_loopback() && shifted != node {
+                return Err(usage(format_args!(
+                    "text peer {id} at {ip} cannot reach {listen}: allow it with --insecure"
+                )));
+            }
+            if peers.insert(shifted, SocketAddr::new(ip, named.unwrap_or(port))).is_some() {
+                return Err(usage(format_args!("text peer {id} is named twice; every server has an id of its own")));
+            }
+        }
+        // Nobody whom no list names comes before this node.
+        let first = if is_mixed { TEXT_IDS } else { node.get() }.saturating_add(1);
+        let is_listed = !peers.is_empty() || !is_mixed && !named.is_empty();
+        let first_met = NodeId::try_from(first).ok().filter(|_| !is_listed);
+        Ok(Self { listen, insecure: wishes.insecure, dialect, peers, first_met })
+    }
+}
+
 fn name_of(value: impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
@@ -220,12 +255,14 @@ pub(super) fn connect(settings: &NodeSettings, identity: Option<&Identity>) -> a
     let Transports { kinds, udp, form } = &settings.transports;
     let (mut native, mut text) = (Vec::<Arc<dyn Transport>>::new(), None::<Arc<dyn Transport>>);
     for kind in kinds {
+        // Where any port will do, all take the same: the others know one address.
+        let listen = native.first().map_or(settings.listen, |first| first.local_address());
         match (kind, identity, udp) {
             (TransportKind::Quic, Some(identity), _) => {
-                native.push(Arc::new(QuicTransport::bind(identity, settings.listen, settings.heartbeat)?));
+                native.push(Arc::new(QuicTransport::bind(identity, listen, settings.heartbeat)?));
             }
             (TransportKind::Grpc, Some(identity), _) => {
-                native.push(Arc::new(GrpcTransport::bind(identity, settings.listen, settings.heartbeat)?));
+                native.push(Arc::new(GrpcTransport::bind(identity, listen, settings.heartbeat)?));
             }
             (TransportKind::Udp, _, Some(udp)) => {
                 text = Some(Arc::new(UdpTransport::bind(UdpConfig {

@@ -37,7 +37,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
-    let registry = Registry::open();
+    let registry = Registry::open().map(|registry| registry.speaking(vec![args.transport.to_string()]));
     let ids = free_ids(registry.as_ref().ok());
     let mut places = places(args.nodes, ids, on_loopback(args.transport, args.heartbeat)?, &registry)?;
     let addresses: BTreeMap<_, _> = places.iter().map(|place| (place.id, place.transport.local_address())).collect();

@@ -146,7 +146,7 @@ impl Choice {
     }
 
     /// The kernel's name, or that of its variant that searches texts here.
-    fn variant(&self) -> &'static str {
+    pub fn variant(&self) -> &'static str {
         self.kernel.variant(&measuring_job())
     }
 }

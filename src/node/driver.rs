@@ -352,7 +352,7 @@ impl Driver {
     /// Hashes with this kernel from the next scan on.
     fn set_kernel(&mut self, now: Now, choice: &Choice) {
         self.pace.promise(choice.promised(), now.instant, self.done());
-        if choice.kernel.name() != self.kernel {
+        if !self.choice.starts_with(&format!("{}, ", choice.variant())) {
             tracing::info!(
                 "node {}: kernel {} was slower than it was measured to be; from now on {choice}",
                 self.id,

@@ -40,8 +40,8 @@ pub(super) async fn list(registry: Registry, mut reads: mpsc::Receiver<()>, serv
     }
 }
 
-/// The servers that are registered on this machine.
+/// The servers that are registered on this machine and can be reached.
 pub(super) async fn read(registry: Registry) -> Result<Vec<Member>, RegistryError> {
-    let entries = spawn_blocking(move || registry.servers()).await.unwrap_or_else(|_| Ok(vec![]))?;
+    let entries = spawn_blocking(move || registry.reached()).await.unwrap_or_else(|_| Ok(vec![]))?;
     Ok(entries.into_iter().map(|entry| Member::headframe(entry.id, entry.address)).collect())
 }

@@ -17,6 +17,9 @@ use super::Status;
 use crate::cluster::NodeId;
 use crate::regular::{self, Links};
 
+/// The transport of servers that name none.
+const QUIC: &str = "quic";
+
 /// The largest file of a server, in bytes.
 const MAX_ENTRY: u64 = 64 * 1024;
 
@@ -31,6 +34,9 @@ pub struct Entry {
     pub pid: u32,
     /// When it started, in seconds since 1970.
     pub since: u64,
+    /// The transports by which the others reach it; `quic` if none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transports: Vec<String>,
     /// The CPUs that its hashing threads are pinned to; none if they are not pinned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cpus: Vec<usize>,
@@ -74,6 +80,8 @@ pub enum RegistryError {
 #[derive(Clone, Debug)]
 pub struct Registry {
     folder: PathBuf,
+    /// The transports of the servers that register with it.
+    transports: Vec<String>,
 }
 
 /// A server's own place in the registry. Dropping it removes the file.
@@ -104,12 +112,17 @@ impl Registry {
     /// The folder cannot be created, belongs to somebody else, or others may write to it.
     pub fn at(folder: PathBuf) -> Result<Self, RegistryError> {
         match create_private(&folder) {
-            Ok(()) if is_private(&folder) => Ok(Self { folder }),
+            Ok(()) if is_private(&folder) => Ok(Self { folder, transports: Vec::new() }),
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
                 Err(RegistryError::Io { path: folder, problem })
             }
             _ => Err(RegistryError::Unsafe(folder)), // also if it is there and is no folder
         }
+    }
+
+    /// The same registry for a server that is reached by these transports.
+    pub fn speaking(self, transports: Vec<String>) -> Self {
+        Self { transports, ..self }
     }
 
     /// Where it is.
@@ -141,7 +154,8 @@ impl Registry {
             let file = open_private(&path).map_err(io)?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
-                    let entry = Entry { id, address, pid: std::process::id(), since, cpus: Vec::new(), status: None };
+                    let (pid, transports, cpus) = (std::process::id(), self.transports.clone(), Vec::new());
+                    let entry = Entry { id, address, pid, since, transports, cpus, status: None };
                     let mut registration = Registration { path: path.clone(), file, entry };
                     registration.write().map_err(io)?;
                     return Ok(registration);
@@ -161,6 +175,19 @@ impl Registry {
             }
         }
         unreachable!("the loop returns")
+    }
+
+    /// The live servers that share a transport with those that register here, as [`Registry::servers`] has them.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn reached(&self) -> Result<Vec<Entry>, RegistryError> {
+        let usual = [QUIC.to_owned()];
+        let of = |named: &[String]| if named.is_empty() { usual.to_vec() } else { named.to_vec() };
+        let own = of(&self.transports);
+        let mut servers = self.servers()?;
+        servers.retain(|entry| of(&entry.transports).iter().any(|transport| own.contains(transport)));
+        Ok(servers)
     }
 
     /// The live servers, by id. Files of killed servers are removed. This reads files, so it blocks.
@@ -216,7 +243,8 @@ impl Registration {
             let folder = regular::folder_of(&self.path).to_owned();
             let Entry { id, address, since, .. } = self.entry;
             let (cpus, status) = (self.entry.cpus.clone(), self.entry.status.clone());
-            *self = Registry::at(folder)?.register(id, address, since)?;
+            let registry = Registry::at(folder)?.speaking(self.entry.transports.clone());
+            *self = registry.register(id, address, since)?;
             (self.entry.cpus, self.entry.status) = (cpus, status);
         }
         self.write().map_err(|problem| RegistryError::Io { path: self.path.clone(), problem })
@@ -312,6 +340,21 @@ mod tests {
     }
 
     #[test]
+    fn servers_list_those_that_they_can_reach() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::at(folder.path().join("run")).unwrap();
+        let speaking = |names: &[&str]| registry.clone().speaking(names.iter().map(|&name| name.to_owned()).collect());
+        let (usual, both, text) = (registry.clone(), speaking(&["grpc", "quic"]), speaking(&["udp"]));
+        let address = "127.0.0.1:7701".parse().unwrap();
+        let node = |id: u32| NodeId::try_from(id).unwrap();
+        let _servers = [(1, &usual), (2, &both), (3, &text)].map(|(id, at)| at.register(node(id), address, 5).unwrap());
+        let reached = |at: &Registry| at.reached().unwrap().iter().map(|entry| entry.id.get()).collect::<Vec<_>>();
+        assert_eq!((reached(&usual), reached(&both), reached(&text)), (vec![1, 2], vec![1, 2], vec![3]));
+        assert_eq!(reached(&speaking(&["grpc"])), [2]);
+        assert_eq!(usual.servers().unwrap().len(), 3);
+    }
+
+    #[test]
     fn servers_are_listed_while_they_live() {
         let (_folder, registry) = registry();
         let second = registry.register(node(2), address(7702), 5).unwrap();
@@ -393,7 +436,7 @@ mod tests {
         registry.probe().unwrap();
         assert_eq!(fs::read_dir(&registry.folder).unwrap().count(), 0);
         // Nobody can make files there, not even root.
-        let full = Registry { folder: "/proc".into() };
+        let full = Registry { folder: "/proc".into(), transports: vec![] };
         assert!(matches!(full.probe(), Err(RegistryError::Io { .. })));
     }
 

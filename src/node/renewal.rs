@@ -58,6 +58,7 @@ impl Renewal {
         problems: mpsc::Sender<Option<String>>,
     ) {
         let mut told = None;
+        self.ends = transport.certificate_ends().unwrap_or_default();
         while !problems.is_closed() {
             let transport = Arc::clone(&transport);
             let looked = spawn_blocking(move || {

@@ -1,4 +1,5 @@
-//! Carries messages between nodes. The connection is pluggable: [`quic`] is the product's, [`grpc`] the one for nodes in other languages,
+//! Carries messages between nodes. The connection is pluggable: `quic` is the usual one, `grpc` is for other languages, `udp` for the exercise's
+//! own programs, [`memory`] for one process; [`several`] makes one of several.
 //! [`memory`] the tests'.
 //!
 //! A transport promises little, so that many kinds of connection can be one: a message that arrives comes from the node that is named
@@ -28,6 +29,8 @@ pub mod grpc;
 #[cfg(feature = "identity")]
 pub mod identity;
 mod inbox;
+#[cfg(any(feature = "grpc", feature = "udp"))]
+mod introductions;
 pub mod memory;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod places;

@@ -22,7 +22,7 @@ pub struct Several {
     /// Those between Headframe nodes, and behind them the one to text peers, if there is one.
     parts: Vec<Arc<dyn Transport>>,
     text: Option<usize>,
-    /// After so long a silence a peer may be reached by another connection.
+    /// After so long a silence a peer is sent messages on every connection: a heartbeat and a quarter, before it is suspect.
     patience: Duration,
     state: Mutex<State>,
 }
@@ -41,7 +41,7 @@ impl Several {
     pub fn new(native: Vec<Arc<dyn Transport>>, text: Option<Arc<dyn Transport>>, heartbeat: Duration) -> Self {
         let place = text.is_some().then_some(native.len());
         let parts = native.into_iter().chain(text).collect();
-        Self { parts, text: place, patience: heartbeat.saturating_mul(3), state: Mutex::default() }
+        Self { parts, text: place, patience: heartbeat.saturating_mul(5) / 4, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -215,7 +215,7 @@ mod tests {
     async fn each_peer_is_reached_where_it_was_heard_and_others_everywhere() {
         let (a, b) = (MemoryNetwork::new(), MemoryNetwork::new());
         let parts = || [Arc::new(a.join(id(1))) as Arc<dyn Transport>, Arc::new(b.join(id(1)))];
-        let one = Several::new(parts().into(), None, Duration::from_millis(200));
+        let one = Several::new(parts().into(), None, Duration::from_millis(400));
         let (on_a, on_b) = (a.join(id(2)), b.join(id(2)));
         one.set_peers(&[member(2)]);
         on_a.set_peers(&[member(1)]);
@@ -226,11 +226,29 @@ mod tests {
         assert_eq!(one.recv().await, Some((id(2), numbered(2))));
         one.send(id(2), numbered(3));
         assert_eq!(on_b.recv().await, Some((id(1), numbered(3))));
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
         one.send(id(2), numbered(4));
         assert_eq!(on_a.recv().await, Some((id(1), numbered(4))), "3 went another way, and it was silent since");
         one.close().await;
         assert_eq!(one.recv().await, None);
+    }
+
+    /// A peer that answers on one connection is asked on the other one, too, before it is suspect.
+    #[tokio::test]
+    async fn when_a_connection_is_cut_the_other_takes_over_within_a_heartbeat_and_a_half() {
+        let (a, b, heartbeat) = (MemoryNetwork::new(), MemoryNetwork::new(), Duration::from_millis(400));
+        let parts = |node| [Arc::new(a.join(id(node))) as Arc<dyn Transport>, Arc::new(b.join(id(node)))];
+        let [one, two] = [1, 2].map(|node| Several::new(parts(node).into(), None, heartbeat));
+        [&one, &two].iter().for_each(|end| end.set_peers(&[member(1), member(2)]));
+        a.cut_both(id(1), id(2));
+        two.send(id(1), numbered(1));
+        assert_eq!(one.recv().await, Some((id(2), numbered(1))));
+        a.restore_both(id(1), id(2));
+        b.cut_both(id(1), id(2));
+        one.send(id(2), numbered(2));
+        tokio::time::sleep(heartbeat * 3 / 2).await;
+        one.send(id(2), numbered(3));
+        assert_eq!(two.recv().await, Some((id(1), numbered(3))), "2 went the way that was cut");
     }
 
     #[tokio::test]

@@ -81,7 +81,7 @@ impl Rivals {
 
     /// Warns once of two servers that take the place of node `id` from each other: a connection from `here` replaces the one from `there`.
     pub(super) fn meet(&mut self, id: NodeId, there: SocketAddr, here: SocketAddr, heartbeat: Duration) {
-        if self.count(Instant::now(), passes_within(heartbeat)) {
+        if there != here && self.count(Instant::now(), passes_within(heartbeat)) {
             tracing::warn!(
                 "two servers have the certificate of node {id}, at {there} and at {here}, and take its place from each other: stop one of them, and make it a certificate of its own with `headframe certs --add ID`"
             );

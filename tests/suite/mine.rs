@@ -83,7 +83,7 @@ fn up_mines_the_blocks_it_was_asked_for_and_ends() {
 #[test]
 fn up_keeps_pace_with_blocks_that_take_no_time() {
     let site = Site::new();
-    for (zeros, transport) in [("0", "quic"), ("1", "grpc"), ("1", "memory")] {
+    for (zeros, transport) in [("0", "quic"), ("1", "grpc"), ("1", "UDP"), ("1", "memory")] {
         let words = ["--zeros", zeros, "--transport", transport];
         let blocks = up(&site, &[&words[..], &["--nodes", "3", "--blocks", "50"]].concat());
         assert_eq!(blocks.len(), 50, "{words:?}");

@@ -18,7 +18,6 @@ mod convert;
 pub(crate) mod fuzz;
 mod http2;
 mod incoming;
-mod introductions;
 mod outgoing;
 mod peer;
 #[cfg(test)]
@@ -43,12 +42,12 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::introductions::Introductions;
 use self::outgoing::Outbound;
 use self::peer::{Shared, lock};
 use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
 use super::identity::Identity;
 use super::inbox::Inbox;
+use super::introductions::Introductions;
 use super::strangers::Strangers;
 use super::{BoxFuture, Member, Transport, tls};
 use crate::cluster::{Message, NodeId};

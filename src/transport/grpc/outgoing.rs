@@ -17,8 +17,8 @@ use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Code;
 use tonic::codegen::http::Uri;
 use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
@@ -81,7 +81,7 @@ struct Link {
     /// How long to wait before dialling.
     pause: Duration,
     /// The attempt that is under way, if there is one.
-    attempt: JoinSet<Result<(), Failure>>,
+    attempt: JoinSet<Result<Instant, Failure>>,
     /// When dialling last succeeded.
     dialled: Option<Instant>,
     complaints: Complaints,
@@ -96,7 +96,10 @@ enum Failure {
 impl Link {
     async fn send(&mut self, outbound: Outbound) {
         let Outbound { message, since } = outbound;
-        loop {
+        while let Some(outcome) = self.attempt.try_join_next() {
+            self.note(outcome);
+        }
+        while since.elapsed() < self.shared.heartbeat {
             if let Some(live) = self.shared.live(self.peer) {
                 // There is no room for as long as the peer reads nothing; its stream ends if it is silent, too.
                 tokio::select! {
@@ -104,11 +107,11 @@ impl Link {
                         return room.send(message);
                     },
                     () = live.ended.cancelled() => {}
+                    // The peer has opened another, as after a loss of power.
+                    () = self.arrived.notified() => {}
+                    () = sleep_until(since + self.shared.heartbeat) => {}
                 }
                 continue;
-            }
-            if since.elapsed() >= self.shared.heartbeat {
-                return;
             }
             // Boxed, because this future is large and dialling is rare: the task lives as long as the peer and should keep no room for it.
             Box::pin(self.dial()).await;
@@ -132,7 +135,7 @@ impl Link {
             let attempt = async move {
                 let _turn = timeout(LONGEST_TURN, shared.dials.acquire()).await;
                 match timeout(HANDSHAKE_LIMIT, connect(&shared, peer, address)).await {
-                    Ok(outcome) => outcome,
+                    Ok(outcome) => outcome.map(|()| Instant::now()),
                     Err(elapsed) => Err(Failure::Other(elapsed.to_string())),
                 }
             };
@@ -143,15 +146,22 @@ impl Link {
             outcome = self.attempt.join_next() => outcome,
             () = self.arrived.notified() => return,
         };
+        if let Some(outcome) = outcome {
+            self.note(outcome);
+        }
+    }
+
+    /// What has come of an attempt.
+    fn note(&mut self, outcome: Result<Result<Instant, Failure>, JoinError>) {
         match outcome {
-            Some(Ok(Ok(()))) => {
-                self.dialled = Some(Instant::now());
+            Ok(Ok(dialled)) => {
+                self.dialled = Some(dialled);
                 self.complaints.dialled();
                 self.complaints.none();
             }
-            Some(Ok(Err(Failure::Refused(refusal)))) => self.complaints.refused(&refusal),
-            Some(Ok(Err(Failure::Other(cause)))) => self.complaints.silent(&cause),
-            Some(Err(_)) | None => {}
+            Ok(Err(Failure::Refused(refusal))) => self.complaints.refused(&refusal),
+            Ok(Err(Failure::Other(cause))) => self.complaints.silent(&cause),
+            Err(_) => {}
         }
     }
 }

@@ -12,13 +12,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
-use super::introductions::Introductions;
 use super::outgoing::{self, Outbound};
 use super::stream::{Live, Reader};
 use crate::cluster::{Message, NodeId};
 use crate::origin::Origin;
 use crate::transport::Member;
 use crate::transport::bounds::WAITING;
+use crate::transport::introductions::Introductions;
 use crate::transport::places::{Place, Places};
 use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};

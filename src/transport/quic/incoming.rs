@@ -95,7 +95,7 @@ fn register(shared: &Shared, id: NodeId, connection: &Connection) -> bool {
     let Some(peer) = peers.get_mut(&id) else { return false };
     if let Some(older) = peer.incoming.replace(connection.clone()) {
         let (there, here) = (older.remote_address(), connection.remote_address());
-        if older.close_reason().is_none() && there != here {
+        if older.close_reason().is_none() {
             peer.rivals.meet(id, there, here, shared.heartbeat);
         }
         older.close(REPLACED, b"replaced by a newer connection");

@@ -221,11 +221,10 @@ impl Link {
         match self.shared.endpoint.connect_with(client, self.address, &name) {
             Ok(connecting) => match timeout(HANDSHAKE_LIMIT, connecting).await {
                 Ok(Ok(connection)) => self.dialled(connection),
-                Ok(Err(error)) => {
-                    if let Some(refusal) = refusal(&error) {
-                        self.complaints.refused(&refusal);
-                    }
-                }
+                Ok(Err(error)) => match refusal(&error) {
+                    Some(refusal) => self.complaints.refused(&refusal),
+                    None => self.complaints.silent(&error),
+                },
                 Err(elapsed) => self.complaints.silent(&elapsed),
             },
             Err(ConnectError::EndpointStopping) => {} // it is this node that leaves

@@ -23,7 +23,7 @@ pub(crate) fn texts(bytes: &[u8]) -> bool {
     let (current, taken, settled) = (None, vec![], vec![]);
     let (jobs, leases) = (vec![job], vec![lease]);
     let assign = Assign { reign, sequence: 1, report, current, jobs, leases, taken, settled };
-    peer.tell(&Message::Process(assign), now);
+    peer.tell(&Message::Process(assign), form, now);
     let mut is_taken = false;
     for line in bytes.split(|&byte| byte == b'\n').take(100) {
         now += HEARTBEAT / 3;

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::words::Words;
+use super::words::{Words, fits};
 use crate::cluster::{Assign, Lease, Progress, Report, Stamp};
-use crate::work::{Job, NonceRange, Solution, UNIT};
+use crate::work::{Job, NonceRange, Solution, TextForm, UNIT};
 
 /// A piece takes no longer than that by the speed of the pieces before it.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -47,9 +47,11 @@ struct Piece {
 }
 
 impl Given {
-    /// An assignment replaces the one before.
-    pub(super) fn tell(&mut self, assign: &Assign, now: Instant) -> Vec<Words> {
-        self.progress = assign.leases.iter().map(|lease| self.known(assign, lease)).collect();
+    /// An assignment replaces the one before. Leases of jobs that cannot be told in this form are given back.
+    pub(super) fn tell(&mut self, assign: &Assign, form: TextForm, now: Instant) -> Vec<Words> {
+        let fits = |lease: &Lease| assign.jobs.get(usize::from(lease.job)).is_some_and(|job| fits(job, form));
+        let known = |lease| self.known(assign, lease).filter(|_| fits(lease));
+        self.progress = assign.leases.iter().map(known).collect();
         self.assign = Some(assign.clone());
         let mut words = Vec::new();
         match self.piece {

@@ -41,6 +41,7 @@ use self::peer::Peer;
 pub use self::words::Dialect;
 use self::words::{MAX_TEXT, Words};
 use super::inbox::Inbox;
+use super::introductions::Introductions;
 use super::{BoxFuture, Member, Transport};
 use crate::cluster::{Message, NodeId};
 use crate::work::{Run, TextForm};
@@ -52,9 +53,6 @@ const INBOX: usize = 256;
 /// after [`FORGOTTEN_AFTER`] heartbeats at the soonest.
 const MAX_MET: usize = 64;
 const FORGOTTEN_AFTER: u32 = 12;
-
-/// Introductions that are not taken yet. One that finds no room is repeated with the next list of members.
-const INTRODUCTIONS: usize = 1024;
 
 /// Datagrams of one peer that are read in a second, more than 400 blocks a second need.
 pub const BUDGET: u32 = 2_000;
@@ -118,7 +116,6 @@ pub struct UdpTransport {
     local: SocketAddr,
     shared: Arc<Shared>,
     inbox: Inbox<(NodeId, Message)>,
-    introductions: Inbox<Member>,
 }
 
 struct Shared {
@@ -130,9 +127,9 @@ struct Shared {
     out: std::net::UdpSocket,
     state: Mutex<State>,
     messages: mpsc::Sender<(NodeId, Message)>,
-    introduce: mpsc::Sender<Member>,
+    introductions: Introductions,
     stop: CancellationToken,
-    /// Whether it was said that there is work that is no text in this form.
+    /// Whether the operator was warned of work that is no text in this form.
     is_unfit_told: AtomicBool,
 }
 
@@ -167,14 +164,13 @@ impl UdpTransport {
         let socket = UdpSocket::from_std(socket).map_err(refused)?;
         let local = socket.local_addr().map_err(refused)?;
         let (messages, inbox) = Inbox::new(INBOX);
-        let (introduce, introductions) = Inbox::new(INTRODUCTIONS);
         let shared = Arc::new(Shared {
             port: local.port(),
             socket,
             out,
             state: Mutex::default(),
             messages,
-            introduce,
+            introductions: Introductions::default(),
             stop: CancellationToken::new(),
             is_unfit_told: AtomicBool::new(false),
             config,
@@ -184,7 +180,7 @@ impl UdpTransport {
         }
         let (stop, reading) = (shared.stop.clone(), read(shared.clone()));
         tokio::spawn(async move { stop.run_until_cancelled(reading).await });
-        Ok(Self { local, shared, inbox, introductions })
+        Ok(Self { local, shared, inbox })
     }
 
     fn stop(&self) {
@@ -211,7 +207,7 @@ impl Shared {
 
     /// A text peer shows no witnesses, whatever a list of addresses says.
     fn introduce(&self, id: NodeId, address: SocketAddr) {
-        let _ = self.introduce.try_send(Member { id, address, proves: false });
+        self.introductions.add(Member { id, address, proves: false });
     }
 
     /// Takes in a datagram; tells why it was dropped, if it was.
@@ -230,6 +226,8 @@ impl Shared {
         let words = Words::read(datagram, self.config.form).map_err(Reason::NoWords)?;
         let id = match known {
             Some(id) => id,
+            // Whoever wants to take part asks for something.
+            None if !matches!(words, Words::HeartbeatRequest | Words::ProcessRequest) => return Err(Reason::Stranger),
             None => self.meet(&mut state, from.ip(), now).ok_or(Reason::Stranger)?,
         };
         let place = self.messages.try_reserve().map_err(|_| Reason::Busy)?;
@@ -269,15 +267,20 @@ impl Shared {
     }
 
     fn say(&self, words: Words, to: SocketAddr) {
-        match words.write(self.config.dialect, self.config.form) {
+        if let Some(text) = words.write(self.config.dialect, self.config.form) {
             // What does not fit into the socket's buffer is lost, as it may be on the way.
-            Some(text) => drop(self.out.send_to(text.as_bytes(), to)),
-            None if !self.is_unfit_told.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(
-                    "the block to find is no text that is hashed as text peers hash it, so they get no work: check --text-hashing"
-                );
-            }
-            None => {}
+            let _ = self.out.send_to(text.as_bytes(), to);
+        }
+    }
+
+    /// Warns, once, that text peers get no work.
+    fn look_for_unfit(&self, message: &Message) {
+        let Message::Process(assign) = message else { return };
+        let is_unfit = assign.jobs.iter().any(|job| !words::fits(job, self.config.form));
+        if is_unfit && !self.is_unfit_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the block to find is no text that is hashed as text peers hash it, so they get no work: check --text-hashing"
+            );
         }
     }
 
@@ -332,7 +335,7 @@ async fn read(shared: Arc<Shared>) {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What an earlier datagram met on its way.
-                Err(_) => {}
+                Err(_) => dropped += 1,
             }
         }
         if dropped >= MANY_DROPPED {
@@ -359,7 +362,10 @@ impl Transport for UdpTransport {
         peers.retain(|id, _| is_wanted(id));
         for member in members.iter().filter(|member| member.id != config.node) {
             let peer = peers.entry(member.id).or_insert_with(|| self.shared.new_peer(member.address));
-            peer.address = member.address;
+            // A list may be older than the contact.
+            if !met.values().any(|known| *known == member.id) {
+                peer.address = member.address;
+            }
             if member.proves {
                 self.shared.introduce(member.id, member.address);
             }
@@ -372,8 +378,9 @@ impl Transport for UdpTransport {
         }
         let mut state = self.shared.state();
         let Some(peer) = state.peers.get_mut(&to) else { return };
-        let (words, address) = (peer.tell(&message, Instant::now()), peer.address);
+        let (words, address) = (peer.tell(&message, self.shared.config.form, Instant::now()), peer.address);
         drop(state);
+        self.shared.look_for_unfit(&message);
         words.into_iter().for_each(|words| self.shared.say(words, address));
     }
 
@@ -382,12 +389,7 @@ impl Transport for UdpTransport {
     }
 
     fn introduced(&self) -> BoxFuture<'_, Member> {
-        Box::pin(async {
-            match self.introductions.recv().await {
-                Some(member) => member,
-                None => std::future::pending().await,
-            }
-        })
+        Box::pin(self.shared.introductions.next())
     }
 
     /// Datagrams that were sent are on their way already.

@@ -14,7 +14,7 @@ use super::given::Given;
 use super::led::Led;
 use super::words::Words;
 use crate::cluster::{Heartbeat, Message, Report, Stamp};
-use crate::work::Run;
+use crate::work::{Run, TextForm};
 
 /// Requests of ours that may still be answered.
 const MAX_ASKED: usize = 16;
@@ -35,7 +35,7 @@ pub(super) struct Peer {
     pub(super) heard: Instant,
 }
 
-/// What comes of a peer's words.
+/// What follows from a peer's words.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     /// For the rules.
@@ -70,7 +70,7 @@ impl Peer {
     }
 
     /// Our message, as words for it.
-    pub(super) fn tell(&mut self, message: &Message, now: Instant) -> Vec<Words> {
+    pub(super) fn tell(&mut self, message: &Message, form: TextForm, now: Instant) -> Vec<Words> {
         match message {
             Message::HeartbeatRequest(heartbeat) => {
                 if self.asked.len() == MAX_ASKED {
@@ -86,7 +86,7 @@ impl Peer {
             Message::ProcessRequest(report) => self.led.tell(report, false, false),
             Message::ProcessAnswerNo(report) => self.led.tell(report, true, false),
             Message::ProcessAnswerYes(report) => self.led.tell(report, false, true),
-            Message::Process(assign) | Message::ProcessInterrupt(assign) => self.given.tell(assign, now),
+            Message::Process(assign) | Message::ProcessInterrupt(assign) => self.given.tell(assign, form, now),
             // The exercise has no goodbye.
             Message::Leave(..) => vec![],
         }

@@ -9,7 +9,8 @@ use super::peer::Peer;
 use super::words::Words;
 use crate::cluster::{Assign, Heartbeat, Lease, Message, Progress, Reign, Report, Stamp};
 use crate::work::{
-    Digest, Hashing, Job, NonceRange, Puzzle, Run, Search, Solution, Target, TextPuzzle, UNIT, WitnessBits, ZeroUnit,
+    Digest, Hashing, Job, NonceRange, Puzzle, Run, Search, Solution, Target, TextForm, TextPuzzle, UNIT, WitnessBits,
+    ZeroUnit,
 };
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ impl Scene {
     }
 
     fn give(&mut self, sequence: u64, job: Job, leases: &[(u64, NonceRange)]) -> Vec<Words> {
-        self.peer.tell(&Message::Process(assign(sequence, job, leases)), self.now)
+        self.peer.tell(&Message::Process(assign(sequence, job, leases)), TextForm::default(), self.now)
     }
 
     fn hear(&mut self, words: Words) -> (Option<Message>, Option<Words>) {
@@ -164,7 +165,7 @@ fn a_reply_is_credited_to_the_oldest_request_that_is_not_lost() {
     let ask = |scene: &mut Scene, sent| {
         let request =
             Message::HeartbeatRequest(Heartbeat { stamp: stamp(sent), echo: None, interval: None, leads: None });
-        assert_eq!(scene.peer.tell(&request, scene.now), [Words::HeartbeatRequest]);
+        assert_eq!(scene.peer.tell(&request, TextForm::default(), scene.now), [Words::HeartbeatRequest]);
     };
     ask(&mut scene, 1);
     scene.now += HEARTBEAT / 2;
@@ -204,7 +205,7 @@ fn a_leader_hears_of_ends_and_blocks_and_work_for_another_block_settles_them() {
     let searched = |to| vec![Progress { lease: lease.number, to, witnesses: vec![] }];
     let report = |sent, to| Report { stamp: stamp(sent), held: place, progress: searched(to), ..Report::default() };
     let now = scene.now;
-    let mut tell = |message: Message| scene.peer.tell(&message, now);
+    let mut tell = |message: Message| scene.peer.tell(&message, TextForm::default(), now);
     assert_eq!(tell(Message::ProcessRequest(report(1, 50))), [], "it has work");
     assert_eq!(tell(Message::ProcessAnswerNo(report(2, lease.range.end))), [Words::ProcessAnswerNo]);
     assert_eq!(tell(Message::ProcessAnswerNo(report(3, lease.range.end))), [], "it is told once");
@@ -230,4 +231,17 @@ fn whoever_says_too_much_is_not_read_for_the_rest_of_a_second() {
     let mut read =
         |after: u64| (0..20).filter(|_| scene.peer.may_speak(10, scene.now + Duration::from_millis(after))).count();
     assert_eq!((read(0), read(999), read(1000)), (10, 0, 10));
+}
+
+#[test]
+fn work_that_cannot_be_told_is_given_back() {
+    let (mut scene, now) = (Scene::new(), Instant::now());
+    let single = TextForm { hashing: Hashing::Single, ..TextForm::default() };
+    let message = Message::Process(assign(1, job(1), &[(1, range(1, 1))]));
+    assert_eq!(scene.peer.tell(&message, single, now), []);
+    let (message, words) = scene.hear(Words::ProcessRequest);
+    assert_eq!(words, None);
+    assert!(
+        matches!(message, Some(Message::ProcessRequest(report)) if report.held.is_some() && report.progress.is_empty())
+    );
 }

@@ -121,6 +121,11 @@ impl Words {
     }
 }
 
+/// Whether a job can be told in this form.
+pub(super) fn fits(job: &Job, form: TextForm) -> bool {
+    matches!(job.puzzle, Puzzle::Text(TextPuzzle { hashing, .. }) if hashing == form.hashing)
+}
+
 fn process(fields: &[&str], form: TextForm) -> Option<Words> {
     let &[start, end, timestamp, hash, zeros] = fields else { return None };
     let prev: Digest = hash.parse().ok()?;

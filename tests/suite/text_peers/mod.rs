@@ -143,6 +143,25 @@ fn one_leader_serves_certified_nodes_and_text_peers() {
     drop(texts.service);
 }
 
+/// One list of servers for all boxes: a node listens at its own entry.
+#[test]
+fn a_node_listens_at_its_own_entry_in_the_list() {
+    let texts = Texts::new("5");
+    let hosts = [own_host(), own_host()];
+    let list: Vec<_> = hosts.iter().zip(1..).map(|(host, id)| format!("{id}={host}:{}", texts.port)).collect();
+    let list = list.join(",");
+    let words = |id| {
+        let words = [&["--transport", "udp", "--peer", &list, "--kernel", "portable"], &HEARTBEAT[..]].concat();
+        let mut command = texts.site.command(&["node", "--json", "--id", id, "--threads", "1"]);
+        command.args(words).args(["--source", &format!("http://{}", texts.source)]);
+        start(command)
+    };
+    let (mut one, mut two) = (words("1"), words("2"));
+    assert_eq!(one.event("started", |_| true)["listen"], format!("{}:{}", hosts[0], texts.port));
+    two.event("leader", is("leader", 1));
+    one.event("block", |block| block["found_by"] == 2 && block["status"] == "success");
+}
+
 #[test]
 fn settings_that_do_not_go_together_are_refused() {
     let site = Site::with_certs(1);
@@ -152,10 +171,20 @@ fn settings_that_do_not_go_together_are_refused() {
     refused(&["--insecure"], &["--transport udp"]);
     refused(&["--udp-peers", "2=10.0.0.2"], &["--transport udp"]);
     refused(&["--transport", "udp", "--udp-peers", "2=host.example"], &["expected an IP address like 10.0.0.2"]);
-    refused(&["--transport", "udp", "--udp-peers", "2=10.0.0.2,2=10.0.0.3"], &["text peer 2 is named twice"]);
+    refused(
+        &["--transport", "udp", "--insecure", "--udp-peers", "2=10.0.0.2,2=10.0.0.3"],
+        &["text peer 2 is named twice"],
+    );
     refused(&["--transport", "quic,memory"], &["transport memory is for the nodes of one process"]);
     refused(&["--transport", "quic,udp,quic"], &["transport quic is named twice"]);
+    refused(&["--transport", "quic,quic"], &["transport quic is named twice"]);
+    refused(&["--transport", "udp", "--udp-peers", "2=10.0.0.2"], &["cannot reach", "--insecure"]);
+    refused(&["--transport", "udp", "--udp-peers", "2=127.0.0.2", "--peer", "3=127.0.0.3:6001"], &["name one of them"]);
+    refused(
+        &["--transport", "quic,udp", "--peer", "4000000001=127.0.0.1:1"],
+        &["ids above 4000000000 are for text peers"],
+    );
     refused(&["--transport", "tcp"], &["expected one of quic", "got \"tcp\""]);
-    refused(&["--transport", "quic,udp", "--udp-peers", "300000000=10.0.0.2"], &["expected an id up to 294967295"]);
+    refused(&["--transport", "quic,udp", "--udp-peers", "300000000=127.0.0.2"], &["expected an id up to 294967295"]);
     refused(&["--transport", "udp", "--listen", "0.0.0.0:0"], &["udp has no TLS", "--insecure"]);
 }

@@ -1,13 +1,12 @@
-//! The peers that this transport knows more of than the list of servers says, until they are asked for.
+//! The peers that a transport has met, or knows more of than the list of servers says, until they are asked for.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::peer::lock;
+use super::Member;
 use crate::cluster::NodeId;
-use crate::transport::Member;
 
 /// At most one for each peer: a newer one takes the older one's place.
 #[derive(Debug, Default)]
@@ -17,15 +16,19 @@ pub(super) struct Introductions {
 }
 
 impl Introductions {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn add(&self, member: Member) {
-        lock(&self.waiting).insert(member.id, member);
+        self.waiting().insert(member.id, member);
         self.news.notify_one();
     }
 
     /// The next one. Cancel-safe.
     pub(super) async fn next(&self) -> Member {
         loop {
-            let first = lock(&self.waiting).pop_first();
+            let first = self.waiting().pop_first();
             match first {
                 Some((_, member)) => return member,
                 None => self.news.notified().await,
