@@ -139,8 +139,8 @@ impl Leading {
         let is_other_run = worker.report.run != stamp.run;
         if is_other_run {
             probe!(ReporterStartedAnew);
-            let Worker { leases, lost, .. } = std::mem::replace(worker, Worker::new(stamp, now));
-            (worker.leases, worker.lost) = (leases, lost);
+            let Worker { leases, lost, unproved, .. } = std::mem::replace(worker, Worker::new(stamp, now));
+            (worker.leases, worker.lost, worker.unproved) = (leases, lost, unproved);
         }
         (worker.report, worker.named) = (stamp, named);
         push(&mut worker.reported, report.speed);
