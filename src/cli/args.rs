@@ -373,13 +373,13 @@ pub(super) struct Reach {
     pub(super) insecure: Option<bool>,
     /// A text peer, which has no certificate; repeatable. With certified nodes, 4000000000 is added to its id, so that it never leads
     /// [default: ids in the order of first contact, after this node's]
-    #[arg(long = "udp-peers", value_name = "ID=IP", env = "HEADFRAME_UDP_PEERS")]
+    #[arg(long = "udp-peers", value_name = "ID=IP[:PORT]", env = "HEADFRAME_UDP_PEERS")]
     pub(super) udp_peers: Vec<List<TextPeer>>,
     /// Where text peers listen, and this node for them [default: 6001, in dialect b 60000]
     #[arg(long, value_name = "PORT", env = "HEADFRAME_UDP_PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) udp_port: Option<u16>,
     /// How text peers write their names [default: a]
-    #[arg(long, value_enum, env = "HEADFRAME_UDP_DIALECT")]
+    #[arg(long, value_enum, ignore_case = true, env = "HEADFRAME_UDP_DIALECT")]
     pub(super) udp_dialect: Option<DialectName>,
     /// How often text peers, and the exercise's first web service, hash a text [default: double]
     #[arg(long, value_enum, env = "HEADFRAME_TEXT_HASHING")]

@@ -148,10 +148,16 @@ async fn check_peers(
     };
     let _ = timeout(PATIENCE, answers).await;
     for (id, address) in silent {
-        let problem = format!(
-            "no answer within {PATIENCE:?}; see whether it runs, lists node {} and has certificates of the same cluster, and whether packets get through (UDP of 1,200 bytes; TCP for grpc)",
-            settings.id
-        );
+        let problem = match settings.transports.are_certified() {
+            true => format!(
+                "no answer within {PATIENCE:?}; see whether it runs, lists node {}, speaks one of these transports and has certificates of the same cluster, and whether packets get through (UDP of 1,200 bytes; TCP for grpc)",
+                settings.id
+            ),
+            false => format!(
+                "no answer within {PATIENCE:?}; see whether it runs and lists node {}, listens at that port, and whether datagrams get through",
+                settings.id
+            ),
+        };
         findings.note(format_args!("peer {id} at {address}"), Err::<&str, _>(problem))?;
     }
     Ok(())

@@ -26,9 +26,9 @@ pub(super) fn start() -> anyhow::Result<()> {
 }
 
 /// What `HEADFRAME_LOG` asks for, as the filter takes it. A level alone is Headframe's own; libraries tell no more than warnings unless they
-/// are named.
+/// are named. What `h2` warns of, any client can cause, and the connection says it in Headframe's own words.
 fn directives(asked: &str) -> Result<String, String> {
-    let mut directives = vec!["warn".to_owned(), "headframe=info".to_owned()];
+    let mut directives = vec!["warn".to_owned(), "h2=error".to_owned(), "headframe=info".to_owned()];
     for item in asked.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (target, level) = item.split_once('=').unwrap_or(("headframe", item));
         let Some(loudness) = LEVELS.iter().position(|known| known.eq_ignore_ascii_case(level)) else {
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn a_level_alone_is_headframes_own() {
-        assert_eq!(directives("").unwrap(), "warn,headframe=info");
-        assert_eq!(directives("debug").unwrap(), "warn,headframe=info,headframe=debug");
-        assert_eq!(directives(" error ,").unwrap(), "warn,headframe=info,error,headframe=error");
-        assert_eq!(directives("warn,quinn=trace").unwrap(), "warn,headframe=info,headframe=warn,quinn=trace");
+        assert_eq!(directives("").unwrap(), "warn,h2=error,headframe=info");
+        assert_eq!(directives("debug").unwrap(), "warn,h2=error,headframe=info,headframe=debug");
+        assert_eq!(directives(" error ,").unwrap(), "warn,h2=error,headframe=info,error,headframe=error");
+        assert_eq!(directives("warn,quinn=trace").unwrap(), "warn,h2=error,headframe=info,headframe=warn,quinn=trace");
     }
 
     #[test]

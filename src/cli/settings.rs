@@ -62,7 +62,7 @@ struct File {
     store: Option<PathBuf>,
     pool: Option<String>,
     #[serde(default)]
-    transport: OneOrMany<TransportKind>,
+    transport: OneOrMany<String>,
     insecure: Option<bool>,
     #[serde(default)]
     udp_peers: BTreeMap<String, String>,
@@ -142,8 +142,10 @@ impl NodeSettings {
             }
         };
         let asked = args::items(args.reach.transports);
+        let lists = Vec::from(file.transport).into_iter().map(|text| text.parse::<args::List<TransportKind>>());
+        let in_the_file = args::items(lists.collect::<Result<_, _>>().map_err(&in_file)?);
         let wishes = Wishes {
-            kinds: if asked.is_empty() { file.transport.into() } else { asked },
+            kinds: if asked.is_empty() { in_the_file } else { asked },
             insecure: args.reach.insecure.or(file.insecure).unwrap_or_default(),
             udp_peers,
             udp_port: args.reach.udp_port.or(file.udp_port.map(NonZeroU16::get)),
@@ -359,6 +361,7 @@ mod tests {
     fn what_cannot_be_is_said() {
         let (_file, unknown) = config("id = 1\ncolour = 'red'");
         let (_file, zero) = config("id = 0");
+        let (_file, carrier) = config("id = 1\ntransport = 'quic,tcp'");
         let (_file, backwards) = config("id = 1\naffinity = '5-2'");
         let (_file, nowhere) = config("id = 1\npeers = { 2 = 'nowhere' }");
         for (words, told) in [
@@ -368,6 +371,7 @@ mod tests {
             (vec!["--config", &nowhere], "expected an address like"),
             (vec!["--config", "/nonexistent/headframe.toml"], "/nonexistent/headframe.toml"),
             (vec!["--config", &unknown], "colour"),
+            (vec!["--config", &carrier], "expected one of quic, grpc, udp, memory, got \"tcp\""),
             (vec!["--config", &backwards], "expected the lower CPU first, like 2-5"),
             (vec!["--config", &zero], "expected a node id from 1"),
         ] {

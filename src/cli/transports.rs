@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use serde::Deserialize;
 
 use super::run::now;
 use super::settings::NodeSettings;
@@ -29,8 +28,7 @@ const TEXT_IDS: u32 = 4_000_000_000;
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A transport's name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum TransportKind {
     /// QUIC with certificates
     #[default]
@@ -56,14 +54,6 @@ impl FromStr for TransportKind {
     fn from_str(name: &str) -> Result<Self, String> {
         let known = Self::value_variants().iter().map(Self::to_string).collect::<Vec<_>>().join(", ");
         <Self as ValueEnum>::from_str(name, true).map_err(|_| format!("expected one of {known}, got {name:?}"))
-    }
-}
-
-impl TryFrom<String> for TransportKind {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        name.parse()
     }
 }
 
@@ -226,12 +216,26 @@ impl Udp {
             let shifted = shifted
                 .and_then(|id| NodeId::try_from(id).ok())
                 .ok_or_else(|| usage(format_args!("text peer {id}: expected an id up to {}", u32::MAX - TEXT_IDS)))?;
+            if ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST || ip.is_ipv4() != listen.is_ipv4()
+            {
+                return Err(usage(format_args!(
+                    "text peer {id}: expected the address of one host that {listen} reaches, got {ip}"
+                )));
+            }
             if listen.ip().is_loopback() && !ip.is_loopback() && shifted != node {
                 return Err(usage(format_args!(
                     "text peer {id} at {ip} cannot reach {listen}: allow it with --insecure"
                 )));
             }
-            if peers.insert(shifted, SocketAddr::new(ip, named.unwrap_or(port))).is_some() {
+            let address = SocketAddr::new(ip, named.unwrap_or(port));
+            if let Some((other, _)) = peers.iter().find(|(_, known)| **known == address) {
+                let base = if is_mixed { TEXT_IDS } else { 0 };
+                return Err(usage(format_args!(
+                    "text peers {} and {id} are both at {address}; a text peer is known by its address",
+                    NodeId::get(*other) - base
+                )));
+            }
+            if peers.insert(shifted, address).is_some() {
                 return Err(usage(format_args!("text peer {id} is named twice; every server has an id of its own")));
             }
         }

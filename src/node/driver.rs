@@ -226,7 +226,7 @@ impl Driver {
                     self.members.heard(self.cluster.state(from).is_up());
                 }
                 if let Message::HeartbeatRequest(heartbeat) | Message::HeartbeatReply(heartbeat, _) = &message
-                    && let Some(theirs) = heartbeat.interval
+                    && let Some(theirs) = heartbeat.interval.filter(|interval| !interval.is_zero())
                 {
                     let news = self.warnings.interval(self.id, self.heartbeat, from, theirs);
                     news.into_iter().for_each(|event| self.tell(now, event));

@@ -43,7 +43,7 @@ impl Warnings {
         }
         let list: Vec<_> = silent.iter().map(|member| format!("node {} at {}", member.id, member.address)).collect();
         let problem = format!(
-            "leading alone: 0 of {} peers answer ({}); see whether they run, their addresses are right, and packets get through (UDP of 1,200 bytes; TCP for grpc)",
+            "leading alone: 0 of {} peers answer ({}); see whether they run, speak the same transport, their addresses are right, and packets get through (UDP of 1,200 bytes; TCP for grpc)",
             silent.len(),
             list.join(", ")
         );

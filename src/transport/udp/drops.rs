@@ -20,6 +20,8 @@ pub(super) enum Reason {
     NoWords(NoWords),
     /// It comes from an address that is no peer's.
     Stranger,
+    /// All places for peers that no list names are taken.
+    NoPlace,
     /// It answers nothing that was asked, or work that was never given.
     AnswersNothing,
     /// Its sender says too much.
@@ -36,6 +38,7 @@ impl fmt::Display for Reason {
             Self::NoWords(NoWords::UnknownName) => "none of the exercise's messages",
             Self::NoWords(NoWords::Fields) => "fields missing or wrong",
             Self::Stranger => "from an address that is no peer's",
+            Self::NoPlace => "from new peers, for whom no place is free (name peers with --udp-peers)",
             Self::AnswersNothing => "answers to nothing that was asked",
             Self::TooMany => "too many from one peer",
             Self::Busy => "while this node was busy",

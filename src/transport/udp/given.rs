@@ -23,6 +23,9 @@ const TOO_SOON: Duration = Duration::from_secs(1);
 /// A piece that is not answered for so long is lost: its peer asks for work and gets other nonces.
 const LOST_AFTER: Duration = Duration::from_secs(30);
 
+/// No text peer is faster, in nonces per second. Whoever answers at once has searched nothing, and nothing proves that.
+const FASTEST: u64 = 1 << 29;
+
 /// Jobs of late, of which a block may still be told: the answer may have crossed the call to stop.
 const MAX_JOBS: usize = 3;
 
@@ -90,7 +93,7 @@ impl Given {
         }
         let time = now.saturating_duration_since(piece.since).max(Duration::from_micros(1));
         let speed = u128::from(piece.range.len()) * 1_000_000 / time.as_micros();
-        self.speed = speed.try_into().unwrap_or(u64::MAX);
+        self.speed = speed.try_into().unwrap_or(u64::MAX).min(FASTEST);
         Some(self.next(now))
     }
 

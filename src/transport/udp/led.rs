@@ -24,7 +24,7 @@ pub(super) struct Led {
     sequence: u64,
     /// Counts the ranges.
     number: u64,
-    leases: Vec<Given>,
+    leases: Vec<Held>,
     jobs: VecDeque<Job>,
     /// This node's newest report to it.
     report: Stamp,
@@ -34,7 +34,7 @@ pub(super) struct Led {
 
 /// A range that it has given.
 #[derive(Debug)]
-struct Given {
+struct Held {
     lease: Lease,
     job: Job,
     /// The assignment that first named it.
@@ -74,7 +74,7 @@ impl Led {
             }
             self.number += 1;
             let lease = Lease { number: self.number, job: 0, range, bits: WitnessBits::for_job(&job, range.len()) };
-            self.leases.push(Given { lease, job, sequence: self.sequence });
+            self.leases.push(Held { lease, job, sequence: self.sequence });
         }
         self.assign(over)
     }
@@ -124,7 +124,7 @@ impl Led {
         words.extend((self.leases.len()..before).map(|_| Words::ProcessAnswerNo));
         // What the node should hold by the assignment that it names, and does not, it has given back.
         let held = report.held.filter(|(reign, _)| *reign == self.reign).map(|(_, sequence)| sequence);
-        let is_held = |given: &Given| {
+        let is_held = |given: &Held| {
             held.is_none_or(|held| given.sequence > held) || progress(given.lease.number).is_some() || is_block
         };
         self.leases.retain(is_held);

@@ -50,20 +50,20 @@ use crate::work::{Run, TextForm};
 const INBOX: usize = 256;
 
 /// The most peers that are known by their first contact. When they are all taken, the one that has been silent longest gives its place up,
-/// after [`FORGOTTEN_AFTER`] heartbeats at the soonest.
+/// after [`FORGOTTEN_AFTER`] heartbeats at the soonest: whoever answers heartbeats is heard in each.
 const MAX_MET: usize = 64;
-const FORGOTTEN_AFTER: u32 = 12;
+const FORGOTTEN_AFTER: u32 = 3;
 
-/// Datagrams of one peer that are read in a second, more than 400 blocks a second need.
-pub const BUDGET: u32 = 2_000;
+/// Datagrams of one peer that are read in a second, more than 300 blocks a second need.
+pub const BUDGET: u32 = 1_000;
 
 /// Datagrams that are read in one go.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 
 /// If so many of one go were dropped, the next ones wait for a moment: a flood then costs little more than its system calls, because what
 /// costs most is that a hashing thread is woken for each.
 const MANY_DROPPED: usize = 4;
-const MOMENT: Duration = Duration::from_millis(5);
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// How a node speaks with text peers.
 #[derive(Clone, Debug)]
@@ -104,6 +104,16 @@ pub enum UdpError {
         /// What the system says.
         cause: io::Error,
     },
+    /// The list has this node under another id.
+    #[error(
+        "expected the addresses of others, got {address} for text peer {id}, where this node itself listens: correct the list"
+    )]
+    Own {
+        /// The id in the list.
+        id: NodeId,
+        /// The address.
+        address: SocketAddr,
+    },
     /// Others can reach the address, and nobody allowed that.
     #[error(
         "udp has no TLS, so whoever reaches {0} can take part as a peer: listen on loopback, or allow it with --insecure"
@@ -113,15 +123,14 @@ pub enum UdpError {
 
 /// One node's UDP socket. Dropping it ends everything.
 pub struct UdpTransport {
-    local: SocketAddr,
     shared: Arc<Shared>,
     inbox: Inbox<(NodeId, Message)>,
 }
 
 struct Shared {
     config: UdpConfig,
-    /// The port at which text peers listen.
-    port: u16,
+    /// Where it listens. Text peers listen at the same port.
+    local: SocketAddr,
     socket: UdpSocket,
     /// The same socket, for sending: the runtime's does not send until it is known to be writable.
     out: std::net::UdpSocket,
@@ -165,7 +174,7 @@ impl UdpTransport {
         let local = socket.local_addr().map_err(refused)?;
         let (messages, inbox) = Inbox::new(INBOX);
         let shared = Arc::new(Shared {
-            port: local.port(),
+            local,
             socket,
             out,
             state: Mutex::default(),
@@ -176,11 +185,14 @@ impl UdpTransport {
             config,
         });
         for (&id, &address) in shared.config.peers.iter().filter(|(id, _)| **id != shared.config.node) {
+            if is_own(local, address) {
+                return Err(UdpError::Own { id, address });
+            }
             shared.add(&mut shared.state(), id, address);
         }
         let (stop, reading) = (shared.stop.clone(), read(shared.clone()));
         tokio::spawn(async move { stop.run_until_cancelled(reading).await });
-        Ok(Self { local, shared, inbox })
+        Ok(Self { shared, inbox })
     }
 
     fn stop(&self) {
@@ -228,7 +240,7 @@ impl Shared {
             Some(id) => id,
             // Whoever wants to take part asks for something.
             None if !matches!(words, Words::HeartbeatRequest | Words::ProcessRequest) => return Err(Reason::Stranger),
-            None => self.meet(&mut state, from.ip(), now).ok_or(Reason::Stranger)?,
+            None => self.meet(&mut state, from.ip(), now).ok_or(Reason::NoPlace)?,
         };
         let place = self.messages.try_reserve().map_err(|_| Reason::Busy)?;
         let Some(peer) = state.peers.get_mut(&id) else { return Err(Reason::Stranger) };
@@ -246,6 +258,10 @@ impl Shared {
     /// An id for whoever is heard from this address for the first time.
     fn meet(&self, state: &mut State, from: IpAddr, now: Instant) -> Option<NodeId> {
         let first = self.config.first_met?.get();
+        // It would answer itself.
+        if is_own(self.local, (from, self.local.port()).into()) {
+            return None;
+        }
         let is_free = |id: &NodeId| *id != self.config.node && !state.peers.contains_key(id);
         let free = (first..).map_while(|id| NodeId::try_from(id).ok()).find(is_free)?;
         let id = if state.met.len() < MAX_MET {
@@ -261,7 +277,7 @@ impl Shared {
             id
         };
         state.met.insert(from, id);
-        self.add(state, id, (from, self.port).into());
+        self.add(state, id, (from, self.local.port()).into());
         tracing::info!("text peer {id} is at {from}");
         Some(id)
     }
@@ -292,6 +308,12 @@ impl Shared {
             None => {}
         }
     }
+}
+
+/// Whether whoever sends there is heard at `local`, this node's own address.
+fn is_own(local: SocketAddr, there: SocketAddr) -> bool {
+    let is_here = || std::net::UdpSocket::bind((there.ip(), 0)).is_ok();
+    local.port() == there.port() && (local.ip() == there.ip() || local.ip().is_unspecified() && is_here())
 }
 
 impl State {
@@ -346,7 +368,7 @@ async fn read(shared: Arc<Shared>) {
 
 impl Transport for UdpTransport {
     fn local_address(&self) -> SocketAddr {
-        self.local
+        self.shared.local
     }
 
     /// Those who were listed at the start, or met, stay.
@@ -360,7 +382,8 @@ impl Transport for UdpTransport {
                 || met.values().any(|known| known == id)
         };
         peers.retain(|id, _| is_wanted(id));
-        for member in members.iter().filter(|member| member.id != config.node) {
+        let others = members.iter().filter(|member| member.id != config.node);
+        for member in others.filter(|member| !is_own(self.shared.local, member.address)) {
             let peer = peers.entry(member.id).or_insert_with(|| self.shared.new_peer(member.address));
             // A list may be older than the contact.
             if !met.values().any(|known| *known == member.id) {

@@ -136,8 +136,8 @@ fn one_leader_serves_certified_nodes_and_text_peers() {
     follower.event("leader", is("leader", 1));
     python.event("leader", is("leader", 0));
     python.event("answer", |_| true);
-    leader.event("block", |block| block["found_by"] == 2 && block["status"] == "success");
     leader.event("peer", |event| event["peer"] == 4_000_000_001_u64 && event["state"] == "alive");
+    leader.event("block", |block| block["found_by"] == 2 && block["status"] == "success");
     drop(leader);
     follower.event("leader", is("leader", 2));
     drop(texts.service);
@@ -177,6 +177,8 @@ fn settings_that_do_not_go_together_are_refused() {
     );
     refused(&["--transport", "quic,memory"], &["transport memory is for the nodes of one process"]);
     refused(&["--transport", "quic,udp,quic"], &["transport quic is named twice"]);
+    refused(&["--transport", "udp", "--udp-peers", "2=127.0.0.2,3=127.0.0.2"], &["both at 127.0.0.2:6001"]);
+    refused(&["--transport", "udp", "--udp-peers", "2=224.0.0.1"], &["expected the address of one host"]);
     refused(&["--transport", "quic,quic"], &["transport quic is named twice"]);
     refused(&["--transport", "udp", "--udp-peers", "2=10.0.0.2"], &["cannot reach", "--insecure"]);
     refused(&["--transport", "udp", "--udp-peers", "2=127.0.0.2", "--peer", "3=127.0.0.3:6001"], &["name one of them"]);

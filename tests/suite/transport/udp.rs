@@ -269,6 +269,25 @@ async fn other_machines_do_not_reach_it_unless_that_is_allowed() {
     assert!(matches!(second, Err(UdpError::AddressInUse(_))));
 }
 
+/// It would follow itself.
+#[tokio::test]
+async fn a_node_is_no_peer_of_its_own() {
+    let (host, any) = (own_host(), "0.0.0.0:0".parse().unwrap());
+    let met = UdpConfig { first_met: Some(id(3)), insecure: true, ..config(2, (host, 0).into(), &[]) };
+    for listen in [(host, 0).into(), any] {
+        let node = UdpTransport::bind(UdpConfig { listen, ..met.clone() }).unwrap();
+        let speaks = UdpSocket::bind((host, 0)).unwrap();
+        speaks.send_to(b"HeartbeatRequest", (host, node.local_address().port())).unwrap();
+        silent(&node).await;
+        node.set_peers(&[super::networks::member(1, (host, node.local_address().port()).into())]);
+        speaks.send_to(b"HeartbeatRequest", (host, node.local_address().port())).unwrap();
+        silent(&node).await;
+    }
+    let port = UdpSocket::bind((host, 0)).unwrap().local_addr().unwrap();
+    let listed = UdpTransport::bind(config(2, port, &[(1, port)]));
+    assert!(matches!(listed, Err(UdpError::Own { address, .. }) if address == port));
+}
+
 #[tokio::test]
 async fn a_closed_transport_says_and_hears_nothing() {
     let (node, mut peer) = pair().await;
