@@ -129,6 +129,7 @@ impl Renewal {
 }
 
 #[cfg(test)]
+#[cfg(feature = "quic")]
 mod tests {
     use super::*;
     use crate::transport::files::{create_cluster, renew_node};
