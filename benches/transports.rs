@@ -2,7 +2,6 @@
 
 #![allow(clippy::disallowed_methods)] // certificates have to be valid now
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -12,9 +11,9 @@ use headframe::transport::grpc::GrpcTransport;
 use headframe::transport::identity::ClusterCa;
 use headframe::transport::memory::MemoryNetwork;
 use headframe::transport::quic::QuicTransport;
-use headframe::transport::udp::{Dialect, UdpConfig, UdpTransport};
+use headframe::transport::udp::{UdpConfig, UdpTransport};
 use headframe::transport::{Member, Transport};
-use headframe::work::{Run, TextForm};
+use headframe::work::Run;
 use tokio::runtime::Runtime;
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -57,17 +56,7 @@ fn grpc() -> Pair {
 
 fn udp() -> Pair {
     [1, 2].map(|node| {
-        let config = UdpConfig {
-            node: id(node),
-            listen: loopback(),
-            insecure: false,
-            dialect: Dialect::default(),
-            form: TextForm::default(),
-            heartbeat: HEARTBEAT,
-            peers: BTreeMap::new(),
-            first_met: None,
-            budget: u32::MAX,
-        };
+        let config = UdpConfig { budget: u32::MAX, ..UdpConfig::new(id(node), loopback(), HEARTBEAT) };
         Box::new(UdpTransport::bind(config).expect("a free port")) as Box<dyn Transport>
     })
 }

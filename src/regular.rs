@@ -123,6 +123,7 @@ pub(crate) mod tests {
             assert!(error.contains("expected a regular file"), "{}: {error}", other.display());
         }
     }
+
     #[test]
     fn a_pipe_that_nobody_reads_is_not_opened_for_writing() {
         let folder = tempfile::tempdir().unwrap();

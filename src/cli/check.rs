@@ -22,7 +22,8 @@ use crate::work::Run;
 /// How long a peer or a source may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-const AT_ONCE: Duration = Duration::from_millis(20);
+/// How long a transport may take to introduce the peers that it has from the start.
+const INTRODUCTION: Duration = Duration::from_millis(20);
 
 pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
     let settings = NodeSettings::resolve(args)?;
@@ -124,7 +125,7 @@ async fn check_peers(
         }
     }
     // Text peers are introduced by their transport at once.
-    while let Ok(member) = timeout(AT_ONCE, transport.introduced()).await {
+    while let Ok(member) = timeout(INTRODUCTION, transport.introduced()).await {
         members.push(member);
     }
     transport.set_peers(&members);

@@ -118,29 +118,8 @@ impl NodeSettings {
         };
         let from_file = file.id.map(NodeId::try_from).transpose().map_err(|error| in_file(error.to_string()))?;
         let id = args.id.or(from_file).ok_or_else(|| usage("expected --id ID, this server's number from 1"))?;
-        let asked = args::items(args.peers);
-        let named = match asked.is_empty() {
-            false => asked,
-            true => {
-                let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
-                    let id = id.parse().map_err(|error: NodeIdError| in_file(error.to_string()))?;
-                    PeerAddress::new(id, address).map_err(in_file)
-                };
-                file.peers.iter().map(peer).collect::<anyhow::Result<_>>()?
-            }
-        };
-        let peers = peers(named)?;
-        let asked = args::items(args.reach.udp_peers);
-        let udp_peers = match asked.is_empty() {
-            false => asked,
-            true => {
-                let peer = |(id, address): (&String, &String)| -> anyhow::Result<_> {
-                    let id = id.parse().map_err(|error: NodeIdError| in_file(error.to_string()))?;
-                    TextPeer::new(id, address).map_err(in_file)
-                };
-                file.udp_peers.iter().map(peer).collect::<anyhow::Result<_>>()?
-            }
-        };
+        let peers = peers(listed(args.peers, &file.peers, PeerAddress::new).map_err(&in_file)?)?;
+        let udp_peers = listed(args.reach.udp_peers, &file.udp_peers, TextPeer::new).map_err(&in_file)?;
         let asked = args::items(args.reach.transports);
         let lists = Vec::from(file.transport).into_iter().map(|text| text.parse::<args::List<TransportKind>>());
         let in_the_file = args::items(lists.collect::<Result<_, _>>().map_err(&in_file)?);
@@ -153,10 +132,6 @@ impl NodeSettings {
             text_hashing: args.reach.text_hashing.or(file.text_hashing),
             text_zeros: args.reach.text_zeros.or(file.text_zeros),
         };
-        let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
-        let listen = args.listen.or(file.listen).or(own);
-        let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers })?;
-        let listen = transports.first_place(listen.unwrap_or(default_listen(id)));
         let heartbeat = match (args.heartbeat, file.heartbeat) {
             (Some(heartbeat), _) => heartbeat,
             (None, Some(text)) => {
@@ -164,6 +139,10 @@ impl NodeSettings {
             }
             (None, None) => Duration::from_secs(5),
         };
+        let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
+        let listen = args.listen.or(file.listen).or(own);
+        let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers, heartbeat })?;
+        let listen = transports.first_place(listen.unwrap_or(default_listen(id)));
         let asked = args::items(args.sources);
         let mut sources = if asked.is_empty() { file.source.into() } else { asked };
         if sources.is_empty() {
@@ -228,6 +207,21 @@ fn quoted(text: &str) -> String {
         c => c.to_string(),
     };
     format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+}
+
+/// The peers that are asked for, or else those in the file: each an id and an address, of which `new` makes a peer.
+fn listed<T>(
+    asked: Vec<args::List<T>>,
+    in_file: &BTreeMap<String, String>,
+    new: fn(NodeId, &str) -> Result<T, String>,
+) -> Result<Vec<T>, String> {
+    let asked = args::items(asked);
+    if !asked.is_empty() {
+        return Ok(asked);
+    }
+    let peer =
+        |(id, address): (&String, &String)| new(id.parse().map_err(|error: NodeIdError| error.to_string())?, address);
+    in_file.iter().map(peer).collect()
 }
 
 /// The peers by their ids.

@@ -19,7 +19,7 @@ use crate::transport::identity::{ClusterCa, Identity};
 use crate::transport::memory::MemoryNetwork;
 use crate::transport::quic::QuicTransport;
 use crate::transport::several::Several;
-use crate::transport::udp::{BUDGET, Dialect, UdpConfig, UdpError, UdpTransport};
+use crate::transport::udp::{Dialect, UdpConfig, UdpError, UdpTransport};
 use crate::work::{Hashing, TextForm, ZeroUnit};
 
 /// In a cluster with certified nodes text peers have ids above this number, so they never lead.
@@ -69,17 +69,7 @@ pub(super) struct Transports {
     kinds: Vec<TransportKind>,
     /// How texts are hashed, and their zeros counted.
     pub(super) form: TextForm,
-    udp: Option<Udp>,
-}
-
-/// What concerns text peers.
-#[derive(Clone, Debug)]
-struct Udp {
-    listen: SocketAddr,
-    insecure: bool,
-    dialect: Dialect,
-    peers: BTreeMap<NodeId, SocketAddr>,
-    first_met: Option<NodeId>,
+    udp: Option<UdpConfig>,
 }
 
 /// What the user says of transports, by flags, environment or config file.
@@ -101,6 +91,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) listen: Option<SocketAddr>,
     /// The list of servers; empty if there is none.
     pub(super) peers: &'a BTreeMap<NodeId, String>,
+    pub(super) heartbeat: Duration,
 }
 
 impl Transports {
@@ -112,18 +103,18 @@ impl Transports {
             || !wishes.udp_peers.is_empty()
             || wishes.udp_port.is_some()
             || wishes.udp_dialect.is_some();
+        let form = TextForm {
+            hashing: wishes.text_hashing.map(Hashing::from).unwrap_or_default(),
+            zeros: wishes.text_zeros.map(ZeroUnit::from).unwrap_or_default(),
+        };
         let udp = match (kinds.contains(&TransportKind::Udp), asks_for_text) {
-            (true, _) => Some(Udp::resolve(&wishes, kinds.iter().any(|kind| kind.is_certified()), around)?),
+            (true, _) => Some(text_peers(&wishes, form, kinds.iter().any(|kind| kind.is_certified()), around)?),
             (false, false) => None,
             (false, true) => {
                 return Err(usage(
                     "--insecure, --udp-peers, --udp-port and --udp-dialect need --transport udp or quic,udp",
                 ));
             }
-        };
-        let form = TextForm {
-            hashing: wishes.text_hashing.map(Hashing::from).unwrap_or_default(),
-            zeros: wishes.text_zeros.map(ZeroUnit::from).unwrap_or_default(),
         };
         Ok(Self { kinds, form, udp })
     }
@@ -187,64 +178,61 @@ fn kinds(asked: &[TransportKind]) -> anyhow::Result<Vec<TransportKind>> {
     Ok(if asked.is_empty() { vec![TransportKind::default()] } else { asked.to_vec() })
 }
 
-impl Udp {
-    /// `is_mixed`: there are certified nodes, too.
-    fn resolve(wishes: &Wishes, is_mixed: bool, around: &Surroundings<'_>) -> anyhow::Result<Self> {
-        let &Surroundings { node, listen, peers: named } = around;
-        let dialect = wishes.udp_dialect.map(Dialect::from).unwrap_or_default();
-        let own_port = listen.filter(|_| !is_mixed).map(|listen| listen.port());
-        let port = wishes.udp_port.or(own_port).unwrap_or(dialect.port());
-        let ip = match (listen, wishes.insecure) {
-            // The named address is that of the certified connections, which may be reached from anywhere.
-            (Some(listen), insecure) if insecure || !is_mixed || listen.ip().is_loopback() => listen.ip(),
-            (None, true) => Ipv4Addr::UNSPECIFIED.into(),
-            _ => Ipv4Addr::LOCALHOST.into(),
-        };
-        let listen = SocketAddr::new(ip, port);
-        if !ip.is_loopback() && !wishes.insecure {
-            return Err(usage(UdpError::Insecure(listen)));
-        }
-        if let Some(id) = named.keys().copied().chain([node]).find(|id| is_mixed && id.get() > TEXT_IDS) {
-            return Err(usage(format_args!("node {id}: ids above {TEXT_IDS} are for text peers")));
-        }
-        if !is_mixed && !named.is_empty() && !wishes.udp_peers.is_empty() {
-            return Err(usage("--peer and --udp-peers are both lists of text peers here: name one of them"));
-        }
-        let mut peers = BTreeMap::new();
-        for &TextPeer { id, ip, port: named } in &wishes.udp_peers {
-            let shifted = if is_mixed { id.get().checked_add(TEXT_IDS) } else { Some(id.get()) };
-            let shifted = shifted
-                .and_then(|id| NodeId::try_from(id).ok())
-                .ok_or_else(|| usage(format_args!("text peer {id}: expected an id up to {}", u32::MAX - TEXT_IDS)))?;
-            if ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST || ip.is_ipv4() != listen.is_ipv4()
-            {
-                return Err(usage(format_args!(
-                    "text peer {id}: expected the address of one host that {listen} reaches, got {ip}"
-                )));
-            }
-            if listen.ip().is_loopback() && !ip.is_loopback() && shifted != node {
-                return Err(usage(format_args!(
-                    "text peer {id} at {ip} cannot reach {listen}: allow it with --insecure"
-                )));
-            }
-            let address = SocketAddr::new(ip, named.unwrap_or(port));
-            if let Some((other, _)) = peers.iter().find(|(_, known)| **known == address) {
-                let base = if is_mixed { TEXT_IDS } else { 0 };
-                return Err(usage(format_args!(
-                    "text peers {} and {id} are both at {address}; a text peer is known by its address",
-                    NodeId::get(*other) - base
-                )));
-            }
-            if peers.insert(shifted, address).is_some() {
-                return Err(usage(format_args!("text peer {id} is named twice; every server has an id of its own")));
-            }
-        }
-        // Nobody whom no list names comes before this node.
-        let first = if is_mixed { TEXT_IDS } else { node.get() }.saturating_add(1);
-        let is_listed = !peers.is_empty() || !is_mixed && !named.is_empty();
-        let first_met = NodeId::try_from(first).ok().filter(|_| !is_listed);
-        Ok(Self { listen, insecure: wishes.insecure, dialect, peers, first_met })
+/// How to speak with text peers. `is_mixed`: there are certified nodes, too.
+fn text_peers(wishes: &Wishes, form: TextForm, is_mixed: bool, around: &Surroundings<'_>) -> anyhow::Result<UdpConfig> {
+    let &Surroundings { node, listen, peers: named, heartbeat } = around;
+    let dialect = wishes.udp_dialect.map(Dialect::from).unwrap_or_default();
+    let own_port = listen.filter(|_| !is_mixed).map(|listen| listen.port());
+    let port = wishes.udp_port.or(own_port).unwrap_or(dialect.port());
+    let ip = match (listen, wishes.insecure) {
+        // The named address is that of the certified connections, which may be reached from anywhere.
+        (Some(listen), insecure) if insecure || !is_mixed || listen.ip().is_loopback() => listen.ip(),
+        (None, true) => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::LOCALHOST.into(),
+    };
+    let listen = SocketAddr::new(ip, port);
+    if !ip.is_loopback() && !wishes.insecure {
+        return Err(usage(UdpError::Insecure(listen)));
     }
+    if let Some(id) = named.keys().copied().chain([node]).find(|id| is_mixed && id.get() > TEXT_IDS) {
+        return Err(usage(format_args!("node {id}: ids above {TEXT_IDS} are for text peers")));
+    }
+    if !is_mixed && !named.is_empty() && !wishes.udp_peers.is_empty() {
+        return Err(usage("--peer and --udp-peers are both lists of text peers here: name one of them"));
+    }
+    let mut peers = BTreeMap::new();
+    for &TextPeer { id, ip, port: named } in &wishes.udp_peers {
+        let shifted = if is_mixed { id.get().checked_add(TEXT_IDS) } else { Some(id.get()) };
+        let shifted = shifted
+            .and_then(|id| NodeId::try_from(id).ok())
+            .ok_or_else(|| usage(format_args!("text peer {id}: expected an id up to {}", u32::MAX - TEXT_IDS)))?;
+        if ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST || ip.is_ipv4() != listen.is_ipv4() {
+            return Err(usage(format_args!(
+                "text peer {id}: expected the address of one host that {listen} reaches, got {ip}"
+            )));
+        }
+        if listen.ip().is_loopback() && !ip.is_loopback() && shifted != node {
+            return Err(usage(format_args!("text peer {id} at {ip} cannot reach {listen}: allow it with --insecure")));
+        }
+        let address = SocketAddr::new(ip, named.unwrap_or(port));
+        if let Some((other, _)) = peers.iter().find(|(_, known)| **known == address) {
+            let base = if is_mixed { TEXT_IDS } else { 0 };
+            return Err(usage(format_args!(
+                "text peers {} and {id} are both at {address}; a text peer is known by its address",
+                NodeId::get(*other) - base
+            )));
+        }
+        if peers.insert(shifted, address).is_some() {
+            return Err(usage(format_args!("text peer {id} is named twice; every server has an id of its own")));
+        }
+    }
+    // Nobody whom no list names comes before this node.
+    let first = if is_mixed { TEXT_IDS } else { node.get() }.saturating_add(1);
+    let is_listed = !peers.is_empty() || !is_mixed && !named.is_empty();
+    let first_met = NodeId::try_from(first).ok().filter(|_| !is_listed);
+    let insecure = wishes.insecure;
+    let usual = UdpConfig::new(node, listen, heartbeat);
+    Ok(UdpConfig { insecure, dialect, form, peers, first_met, ..usual })
 }
 
 fn name_of(value: impl ValueEnum) -> String {
@@ -256,7 +244,7 @@ fn name_of(value: impl ValueEnum) -> String {
 /// # Errors
 /// An address cannot be listened on.
 pub(super) fn connect(settings: &NodeSettings, identity: Option<&Identity>) -> anyhow::Result<Arc<dyn Transport>> {
-    let Transports { kinds, udp, form } = &settings.transports;
+    let Transports { kinds, udp, .. } = &settings.transports;
     let (mut native, mut text) = (Vec::<Arc<dyn Transport>>::new(), None::<Arc<dyn Transport>>);
     for kind in kinds {
         // Where any port will do, all take the same: the others know one address.
@@ -269,17 +257,7 @@ pub(super) fn connect(settings: &NodeSettings, identity: Option<&Identity>) -> a
                 native.push(Arc::new(GrpcTransport::bind(identity, listen, settings.heartbeat)?));
             }
             (TransportKind::Udp, _, Some(udp)) => {
-                text = Some(Arc::new(UdpTransport::bind(UdpConfig {
-                    node: settings.id,
-                    listen: udp.listen,
-                    insecure: udp.insecure,
-                    dialect: udp.dialect,
-                    form: *form,
-                    heartbeat: settings.heartbeat,
-                    peers: udp.peers.clone(),
-                    first_met: udp.first_met,
-                    budget: BUDGET,
-                })?));
+                text = Some(Arc::new(UdpTransport::bind(udp.clone())?));
             }
             _ => unreachable!("resolved settings have what their transports need"),
         }
@@ -305,20 +283,9 @@ pub(super) fn on_loopback(kind: TransportKind, heartbeat: Duration) -> anyhow::R
             let ca = ClusterCa::generate(now())?;
             Box::new(move |id| Ok(Arc::new(GrpcTransport::bind(&ca.issue(id, now())?, LOOPBACK, heartbeat)?)))
         }
-        TransportKind::Udp => Box::new(move |node| {
-            let config = UdpConfig {
-                node,
-                listen: LOOPBACK,
-                insecure: false,
-                dialect: Dialect::default(),
-                form: TextForm::default(),
-                heartbeat,
-                peers: BTreeMap::new(),
-                first_met: None,
-                budget: BUDGET,
-            };
-            Ok(Arc::new(UdpTransport::bind(config)?))
-        }),
+        TransportKind::Udp => {
+            Box::new(move |id| Ok(Arc::new(UdpTransport::bind(UdpConfig::new(id, LOOPBACK, heartbeat))?)))
+        }
         TransportKind::Memory => {
             let network = MemoryNetwork::new();
             Box::new(move |id| Ok(Arc::new(network.join(id))))

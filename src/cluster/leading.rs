@@ -47,13 +47,27 @@ struct Worker {
     reported: VecDeque<u64>,
     /// The speeds that were measured by its progress.
     measured: VecDeque<u64>,
-    /// Nonces of the template that it was assigned and has lost, and since when they are counted: for a heartbeat.
-    lost: (u64, Instant),
-    /// Nonces that it says in that time to have searched, without witnesses.
-    unproved: u64,
+    /// What it has wasted of late.
+    waste: Waste,
     /// Since when the next one is measured, and what it has searched since.
     since: Instant,
     searched: u64,
+}
+
+/// Nonces of the template that a node may have used up for nothing, counted for a heartbeat.
+#[derive(Clone, Copy, Debug)]
+struct Waste {
+    since: Instant,
+    /// It was assigned them and has lost them.
+    lost: u64,
+    /// It says that it has searched them, without witnesses.
+    unproved: u64,
+}
+
+impl Waste {
+    fn new(since: Instant) -> Self {
+        Self { since, lost: 0, unproved: 0 }
+    }
 }
 
 fn push(speeds: &mut VecDeque<u64>, speed: u64) {
@@ -105,7 +119,7 @@ impl Leading {
     pub(super) fn begin(&mut self, template: Template, maker: &mut Maker, now: Instant) {
         self.job = maker.begin(&template, now);
         self.template = Some(template);
-        self.workers.values_mut().for_each(|worker| (worker.lost, worker.unproved) = ((0, now), 0));
+        self.workers.values_mut().for_each(|worker| worker.waste = Waste::new(now));
     }
 
     /// Nothing is handed out until another job begins: a solution of this template is being submitted (rule 7).
@@ -139,8 +153,8 @@ impl Leading {
         let is_other_run = worker.report.run != stamp.run;
         if is_other_run {
             probe!(ReporterStartedAnew);
-            let Worker { leases, lost, unproved, .. } = std::mem::replace(worker, Worker::new(stamp, now));
-            (worker.leases, worker.lost, worker.unproved) = (leases, lost, unproved);
+            let Worker { leases, waste, .. } = std::mem::replace(worker, Worker::new(stamp, now));
+            (worker.leases, worker.waste) = (leases, waste);
         }
         (worker.report, worker.named) = (stamp, named);
         push(&mut worker.reported, report.speed);
@@ -148,13 +162,13 @@ impl Leading {
         let held = report.held.filter(|(reign, _)| *reign == self.reign && !is_other_run).map(|(_, sequence)| sequence);
         let progress = &report.progress[..report.progress.len().min(MAX_LEASES)];
         let named: BTreeSet<_> = progress.iter().map(|progress| progress.lease).collect();
-        if now >= worker.lost.1 + self.config.heartbeat {
-            (worker.lost, worker.unproved) = ((0, now), 0);
+        if now >= worker.waste.since + self.config.heartbeat {
+            worker.waste = Waste::new(now);
         }
         let is_held = |lease: &Granted| held.is_some_and(|held| lease.sequence > held || named.contains(&lease.number));
         for lease in worker.leases.extract_if(.., |lease| !is_held(lease)) {
             probe!(LeaseLost);
-            worker.lost.0 = worker.lost.0.saturating_add(lease.range.len());
+            worker.waste.lost = worker.waste.lost.saturating_add(lease.range.len());
         }
         let (mut new, mut finished, mut believed) = (0u64, false, true);
         for progress in progress {
@@ -177,7 +191,7 @@ impl Leading {
         }
         worker.searched = worker.searched.saturating_add(new);
         if !proves {
-            worker.unproved = worker.unproved.saturating_add(new);
+            worker.waste.unproved = worker.waste.unproved.saturating_add(new);
         }
         worker.measure(now, &self.config);
         if believed && (if proves { new > 0 } else { finished }) {
@@ -230,7 +244,7 @@ impl Leading {
         };
         let most = most.max(unit);
         // A template's nonces may be few. Whoever loses more than it may hold twice over gets no more of them in this heartbeat.
-        if worker.lost.0 / 2 > most.max(FIRST_ALLOWANCE) || worker.unproved / 4 > LARGEST_UNPROVED {
+        if worker.waste.lost / 2 > most.max(FIRST_ALLOWANCE) || worker.waste.unproved / 4 > LARGEST_UNPROVED {
             return;
         }
         let mut held = worker.leases.iter().map(|lease| lease.range.len()).fold(0, u64::saturating_add);
@@ -274,8 +288,7 @@ impl Worker {
             allowance: 0,
             reported: VecDeque::new(),
             measured: VecDeque::new(),
-            lost: (0, now),
-            unproved: 0,
+            waste: Waste::new(now),
             since: now,
             searched: 0,
         }

@@ -30,6 +30,8 @@ pub type Clock<'a> = &'a dyn Fn() -> Duration;
 pub struct Choice {
     /// The kernel.
     pub kernel: &'static dyn Kernel,
+    /// Its name, or that of its variant that searched texts here when it was chosen.
+    pub variant: &'static str,
     /// Whether the user named it.
     pub named: bool,
     /// What each kernel that works did on one thread, in nonces per second, fastest first.
@@ -70,7 +72,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
         })?;
         self_test(kernel)?;
         (0..TURNS).for_each(|_| kernel.measure(clock));
-        return Ok(Choice { kernel, named: true, measured: Vec::new(), refused: Vec::new() });
+        return Ok(Choice::of(kernel, true, &[], vec![]));
     }
     let (mut good, mut refused) = (Vec::new(), Vec::new());
     for &kernel in kernels {
@@ -81,10 +83,7 @@ fn choose_from(kernels: &[&'static dyn Kernel], name: Option<&str>, clock: Clock
     }
     measure(&mut good, clock);
     match (good.first(), refused.first()) {
-        (Some(&(kernel, _)), _) => {
-            let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
-            Ok(Choice { kernel, named: false, measured, refused })
-        }
+        (Some(&(kernel, _)), _) => Ok(Choice::of(kernel, false, &good, refused)),
         (None, Some(error)) => Err(error.clone().into()),
         (None, None) => Err(KernelError::Unknown { name: "any".to_owned(), available: "none".to_owned() }),
     }
@@ -118,6 +117,23 @@ pub(crate) fn rate(kernel: &dyn Kernel, prepared: &Prepared, turn: Duration, clo
 }
 
 impl Choice {
+    /// `good` are the kernels that work, as they were measured, the fastest first.
+    fn of(
+        kernel: &'static dyn Kernel,
+        named: bool,
+        good: &[(&'static dyn Kernel, f64)],
+        refused: Vec<SelfTestError>,
+    ) -> Self {
+        let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
+        Self { kernel, variant: kernel.variant(&measuring_job()), named, measured, refused }
+    }
+
+    /// A kernel that was not measured, for tests.
+    #[cfg(test)]
+    pub(crate) fn by_hand(kernel: &'static dyn Kernel) -> Self {
+        Self::of(kernel, false, &[], vec![])
+    }
+
     /// What the kernel did on one thread when it was chosen, in nonces per second; none if the user has named it.
     pub fn promised(&self) -> Option<f64> {
         let name = self.kernel.name();
@@ -141,13 +157,7 @@ impl Choice {
             (Some((first, rate)), Some((_, own))) if *rate > own * CLEARLY => *first,
             _ => self.kernel,
         };
-        let measured = good.iter().map(|(kernel, rate)| (kernel.name(), *rate)).collect();
-        Self { kernel, named: self.named, measured, refused: self.refused.clone() }
-    }
-
-    /// The kernel's name, or that of its variant that searches texts here.
-    pub fn variant(&self) -> &'static str {
-        self.kernel.variant(&measuring_job())
+        Self::of(kernel, self.named, &good, self.refused.clone())
     }
 }
 
@@ -155,10 +165,10 @@ impl Choice {
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.named {
-            return write!(f, "{}, as asked for", self.variant());
+            return write!(f, "{}, as asked for", self.variant);
         }
         let rates: Vec<_> = self.measured.iter().map(|(name, rate)| format!("{name} {:.1} MH/s", rate / 1e6)).collect();
-        write!(f, "{}, the fastest of: {} a thread", self.variant(), rates.join(", "))?;
+        write!(f, "{}, the fastest of: {} a thread", self.variant, rates.join(", "))?;
         if let [(_, first), (other, second), ..] = self.measured[..]
             && second > first * (1.0 - NOISE)
         {

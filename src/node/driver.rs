@@ -86,8 +86,8 @@ pub(crate) enum Action {
     Tell(TimedEvent),
     /// Renew the status: [`Driver::make_status`].
     Status,
-    /// Measure the kernels again; answer with [`Input::Kernel`].
-    Measure,
+    /// Measure the kernels again, in place of this choice; answer with [`Input::Kernel`].
+    Measure(Choice),
 }
 
 /// What a driver needs to know at its start.
@@ -95,12 +95,9 @@ pub(crate) struct Setup {
     pub(crate) rules: cluster::Config,
     pub(crate) members: Members,
     pub(crate) scanner: Scanner,
-    /// The kernel's name, why it was chosen, and the number of hashing threads.
-    pub(crate) kernel: &'static str,
-    pub(crate) choice: String,
+    /// The kernel, why it was chosen, and the number of hashing threads.
+    pub(crate) kernel: Choice,
     pub(crate) threads: usize,
-    /// What the kernel did on one thread when it was chosen; none if it is never to be given up.
-    pub(crate) promised: Option<f64>,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
     /// The solutions that the store holds, if there is a store.
@@ -128,8 +125,7 @@ pub(crate) struct Driver {
     /// How many leaderships this node has reported.
     epoch: u64,
     shares: ShareCounts,
-    kernel: &'static str,
-    choice: String,
+    kernel: Choice,
     threads: usize,
     sources: Vec<String>,
     blocks_wanted: Option<u64>,
@@ -144,7 +140,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, choice, threads, promised, sources, kept, blocks } = setup;
+        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -156,14 +152,13 @@ impl Driver {
             feed: Feed::new(sources.len(), rules.run),
             keeper: kept.map(Keeper::new),
             meter: Meter::new(now.instant),
-            pace: Pace::new(promised, now.instant),
+            pace: Pace::new(kernel.promised(), now.instant),
             chain: ChainWatch::default(),
             job: None,
             stopping: BTreeSet::new(),
             epoch: 0,
             shares: ShareCounts::default(),
             kernel,
-            choice,
             threads,
             sources,
             blocks_wanted: blocks,
@@ -178,7 +173,8 @@ impl Driver {
 
     /// Begins: reports the start to the user, and names the servers.
     pub(crate) fn start(&mut self, now: Now, listen: std::net::SocketAddr) {
-        let (node, kernel, threads, choice) = (self.id, self.kernel, self.threads, self.choice.clone());
+        let (node, kernel, threads, choice) =
+            (self.id, self.kernel.kernel.name(), self.threads, self.kernel.to_string());
         self.tell(now, Event::Started { node, listen, kernel, threads, choice });
         self.set_peers(now);
         self.drain(now);
@@ -240,7 +236,7 @@ impl Driver {
                 self.actions.extend(next.map(Action::Write));
             }
             Input::Servers(servers) => self.list(now, servers),
-            Input::Kernel(choice) => self.set_kernel(now, &choice),
+            Input::Kernel(choice) => self.set_kernel(now, choice),
             Input::Certificate(problem) => {
                 self.warnings.certificate(self.id, problem).into_iter().for_each(|event| self.tell(now, event));
             }
@@ -343,24 +339,24 @@ impl Driver {
             tracing::debug!(
                 "node {}: hashes at {per_cent:.0} % of the rate that kernel {} was measured with, so all kernels are measured again",
                 self.id,
-                self.kernel
+                self.kernel.variant
             );
-            self.actions.push_back(Action::Measure);
+            self.actions.push_back(Action::Measure(self.kernel.clone()));
         }
     }
 
     /// Hashes with this kernel from the next scan on.
-    fn set_kernel(&mut self, now: Now, choice: &Choice) {
+    fn set_kernel(&mut self, now: Now, choice: Choice) {
         self.pace.promise(choice.promised(), now.instant, self.done());
-        if !self.choice.starts_with(&format!("{}, ", choice.variant())) {
+        if choice.variant != self.kernel.variant {
             tracing::info!(
                 "node {}: kernel {} was slower than it was measured to be; from now on {choice}",
                 self.id,
-                self.kernel
+                self.kernel.variant
             );
         }
         self.scanner.set_kernel(choice.kernel);
-        (self.kernel, self.choice) = (choice.kernel.name(), choice.to_string());
+        self.kernel = choice;
     }
 
     /// Takes over servers that a list names or the transport has met.
@@ -581,8 +577,8 @@ impl Driver {
             epoch: self.epoch,
             height: job.map(|job| job.round.block.height),
             zeros: job.map(|job| job.target().zeros()),
-            kernel: self.kernel.to_owned(),
-            choice: self.choice.clone(),
+            kernel: self.kernel.kernel.name().to_owned(),
+            choice: self.kernel.to_string(),
             threads: self.threads,
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),

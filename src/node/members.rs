@@ -70,9 +70,10 @@ impl Members {
         wish
     }
 
-    /// Takes over servers that a list names or the transport has met, and gives those that have come or moved. A name's server is listed with each of its addresses:
-    /// of these, the present one counts until the server `is_missing`, and then the next one. Servers are never taken out here. One that
-    /// is not listed any more was stopped or killed: the heartbeats decide, and a killed one may come back at the same address.
+    /// Takes over servers that a list names or the transport has met, and gives those that have come or moved. A name's server is listed
+    /// with each of its addresses: of these, the present one counts until the server `is_missing`, and then the next one. Servers are never
+    /// taken out here. One that is not listed any more was stopped or killed: the heartbeats decide, and a killed one may come back at the
+    /// same address.
     pub(crate) fn listed(
         &mut self,
         servers: impl IntoIterator<Item = Member>,

@@ -17,8 +17,10 @@ use super::Status;
 use crate::cluster::NodeId;
 use crate::regular::{self, Links};
 
-/// The transport of servers that name none.
-const QUIC: &str = "quic";
+/// The transports of servers that name none.
+fn usual() -> Vec<String> {
+    vec!["quic".to_owned()]
+}
 
 /// The largest file of a server, in bytes.
 const MAX_ENTRY: u64 = 64 * 1024;
@@ -34,8 +36,8 @@ pub struct Entry {
     pub pid: u32,
     /// When it started, in seconds since 1970.
     pub since: u64,
-    /// The transports by which the others reach it; `quic` if none is named.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The transports by which the others reach it.
+    #[serde(default = "usual")]
     pub transports: Vec<String>,
     /// The CPUs that its hashing threads are pinned to; none if they are not pinned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -112,7 +114,7 @@ impl Registry {
     /// The folder cannot be created, belongs to somebody else, or others may write to it.
     pub fn at(folder: PathBuf) -> Result<Self, RegistryError> {
         match create_private(&folder) {
-            Ok(()) if is_private(&folder) => Ok(Self { folder, transports: Vec::new() }),
+            Ok(()) if is_private(&folder) => Ok(Self { folder, transports: usual() }),
             Err(problem) if problem.kind() != io::ErrorKind::AlreadyExists => {
                 Err(RegistryError::Io { path: folder, problem })
             }
@@ -182,11 +184,8 @@ impl Registry {
     /// # Errors
     /// The folder cannot be read.
     pub fn reached(&self) -> Result<Vec<Entry>, RegistryError> {
-        let usual = [QUIC.to_owned()];
-        let of = |named: &[String]| if named.is_empty() { usual.to_vec() } else { named.to_vec() };
-        let own = of(&self.transports);
         let mut servers = self.servers()?;
-        servers.retain(|entry| of(&entry.transports).iter().any(|transport| own.contains(transport)));
+        servers.retain(|entry| entry.transports.iter().any(|transport| self.transports.contains(transport)));
         Ok(servers)
     }
 

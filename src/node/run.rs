@@ -38,7 +38,8 @@ const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: CancellationToken) -> Result<(), ScanError> {
     let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
     let (answer, mut answers) = mpsc::channel(ANSWERS);
-    let scanner = Scanner::start(config.kernel.kernel, config.threads.clone(), move |event| {
+    let threads = config.threads.count.get();
+    let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
         let _ = scanned.blocking_send(event); // fails once the node has stopped
     })?;
     let (read, reads) = mpsc::channel(1);
@@ -77,10 +78,8 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         rules,
         members,
         scanner,
-        kernel: config.kernel.kernel.name(),
-        choice: config.kernel.to_string(),
-        threads: config.threads.count.get(),
-        promised: config.kernel.promised(),
+        kernel: config.kernel,
+        threads,
         sources: config.sources.iter().map(|source| source.url().to_owned()).collect(),
         kept: config.store.as_ref().map(|store| store.kept().to_vec()),
         blocks: config.blocks,
@@ -100,7 +99,6 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         status,
         read,
         registrar,
-        kernel: config.kernel,
         measured,
     };
     node.driver.start(start, config.transport.local_address());
@@ -121,7 +119,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
             member = config.transport.introduced() => Some(Input::Servers(vec![member])),
             Some(problem) = certificate_problems.recv() => Some(Input::Certificate(problem)),
-            Some(choice) = choices.recv() => Some(Input::Kernel(node.take_over(choice))),
+            Some(choice) = choices.recv() => Some(Input::Kernel(choice)),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
         match input {
@@ -148,8 +146,7 @@ struct Node {
     status: watch::Sender<Option<Status>>,
     read: mpsc::Sender<()>,
     registrar: JoinHandle<()>,
-    /// The kernel in use, and where the next one comes from.
-    kernel: Choice,
+    /// Where the next kernel comes from.
     measured: mpsc::Sender<Choice>,
 }
 
@@ -176,7 +173,7 @@ impl Node {
                     }
                     self.events.push(told);
                 }
-                Action::Measure => self.measure(),
+                Action::Measure(kernel) => self.measure(kernel),
                 Action::Status => {
                     let certificate_ends = self.transport.certificate_ends().map(|ends| ends.as_secs());
                     let status = Status { certificate_ends, ..self.driver.make_status(now()) };
@@ -188,14 +185,9 @@ impl Node {
     }
 
     /// Measures the kernels again, on a thread of its own: hashing and network go on.
-    fn measure(&self) {
-        let (kernel, measured) = (self.kernel.clone(), self.measured.clone());
+    fn measure(&self, kernel: Choice) {
+        let measured = self.measured.clone();
         drop(spawn_blocking(move || measured.blocking_send(kernel.again(&thread_time)))); // fails once the node has stopped
-    }
-
-    fn take_over(&mut self, choice: Choice) -> Choice {
-        self.kernel.clone_from(&choice);
-        choice
     }
 
     /// Leaves the cluster, waits for the last answers and writes, and takes the address out of the registry.

@@ -21,20 +21,23 @@ pub(super) fn lower_priority() {
 
 /// Scans pieces until the queue is closed.
 pub(super) fn work(queue: &Queue, counter: &Counter, on_event: &impl Fn(Event)) {
+    let mut counted = thread_time(); // it stands still while the thread waits
     loop {
         match queue.next() {
-            Next::Piece(piece) => finish(queue, &piece, counter, on_event),
+            Next::Piece(piece) => {
+                finish(queue, &piece, counter, on_event);
+                let now = thread_time();
+                counter.add_time(now.saturating_sub(std::mem::replace(&mut counted, now)));
+            }
             Next::Ended(last) => on_event(Event::ended(last)),
             Next::Closed => return,
         }
     }
 }
 
-/// Scans a piece, counts its hashes and their time, and puts it back.
+/// Scans a piece, counts its hashes, and puts it back.
 pub(super) fn finish(queue: &Queue, piece: &Piece, counter: &Counter, on_event: &impl Fn(Event)) {
-    let begin = thread_time();
     let witnesses = scan(piece, counter, on_event);
-    counter.add_time(thread_time().saturating_sub(begin));
     queue.put_back(piece, witnesses);
 }
 

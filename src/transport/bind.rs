@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another process, or another node of this one, listens there.
-    #[error("expected {0} to be free, but something listens there already: stop it, or choose another with --listen")]
+    #[error(
+        "expected {0} to be free, but something listens there already: stop it, or choose another with --listen, for udp with --udp-port"
+    )]
     AddressInUse(SocketAddr),
     /// The address cannot be listened to.
     #[error("expected to listen on {address}: {cause}; choose an address of this machine with --listen")]
@@ -17,6 +19,7 @@ pub enum BindError {
         /// What the system says.
         cause: io::Error,
     },
+    #[cfg(feature = "identity")]
     /// The certificates do not make a TLS configuration.
     #[error("expected certificates that can be used for TLS: {0}; make new ones with `headframe certs`")]
     Tls(#[from] rustls::Error),

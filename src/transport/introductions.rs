@@ -1,11 +1,11 @@
 //! The peers that a transport has met, or knows more of than the list of servers says, until they are asked for.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
 
-use super::Member;
+use super::{Member, lock};
 use crate::cluster::NodeId;
 
 /// At most one for each peer: a newer one takes the older one's place.
@@ -16,19 +16,15 @@ pub(super) struct Introductions {
 }
 
 impl Introductions {
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<NodeId, Member>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn add(&self, member: Member) {
-        self.waiting().insert(member.id, member);
+        lock(&self.waiting).insert(member.id, member);
         self.news.notify_one();
     }
 
     /// The next one. Cancel-safe.
     pub(super) async fn next(&self) -> Member {
         loop {
-            let first = self.waiting().pop_first();
+            let first = lock(&self.waiting).pop_first();
             match first {
                 Some((_, member)) => return member,
                 None => self.news.notified().await,

@@ -6,13 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::inbox::Inbox;
-use super::{BoxFuture, Member, Transport, codec};
+use super::{BoxFuture, Member, Transport, codec, lock};
 use crate::cluster::{Message, NodeId};
 
 /// The most messages that wait for a node, those still on a delayed link included; further ones are dropped.
@@ -70,7 +70,7 @@ impl MemoryNetwork {
     }
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     fn carry(&self, from: NodeId, to: NodeId, frame: Vec<u8>) {
@@ -102,7 +102,7 @@ pub struct MemoryTransport {
 
 impl MemoryTransport {
     fn is_peer(&self, id: NodeId) -> bool {
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        lock(&self.peers).contains(&id)
     }
 
     async fn next(&self) -> Option<(NodeId, Message)> {
@@ -127,7 +127,7 @@ impl Transport for MemoryTransport {
     /// Only the ids matter here; the addresses do not.
     fn set_peers(&self, members: &[Member]) {
         let others = members.iter().map(|member| member.id).filter(|&id| id != self.id).collect();
-        *self.peers.lock().unwrap_or_else(PoisonError::into_inner) = others;
+        *lock(&self.peers) = others;
     }
 
     fn send(&self, to: NodeId, message: Message) {
@@ -154,14 +154,7 @@ impl Transport for MemoryTransport {
 mod tests {
     use super::*;
     use crate::cluster::tests::node as id;
-    use crate::cluster::{Assign, Reign, Stamp};
-    use crate::work::Run;
-
-    fn numbered(sequence: u64) -> Message {
-        let (reign, report) = (Reign { run: Run(1), number: 1 }, Stamp { run: Run(2), sent: 1 });
-        let (jobs, leases, taken, settled) = (vec![], vec![], vec![], vec![]);
-        Message::ProcessInterrupt(Assign { reign, sequence, report, current: None, jobs, leases, taken, settled })
-    }
+    use crate::transport::samples::numbered;
 
     fn pair() -> (MemoryNetwork, MemoryTransport, MemoryTransport) {
         let network = MemoryNetwork::new();

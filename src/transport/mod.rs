@@ -14,7 +14,7 @@
 
 #[cfg(feature = "quic")]
 mod answers;
-#[cfg(any(feature = "grpc", feature = "quic"))]
+#[cfg(any(feature = "grpc", feature = "quic", feature = "udp"))]
 mod bind;
 #[cfg(any(feature = "grpc", feature = "quic"))]
 mod bounds;
@@ -53,9 +53,15 @@ pub use bind::BindError;
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::cluster::{Message, NodeId};
+
+/// What a lock protects is whole after every statement, whoever panicked in between.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A future that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use super::lock;
 use crate::origin::Origin;
 
 /// Connections of strangers at the same time. A stranger is one until its certificate is that of a peer.
@@ -33,7 +34,7 @@ impl Places {
 
     /// The same, within other limits: for one origin, and for all.
     pub(super) fn enter_within(self: &Arc<Self>, address: IpAddr, of_one: usize, of_all: usize) -> Option<Place> {
-        let (origin, mut taken) = (Origin::of(address), self.lock());
+        let (origin, mut taken) = (Origin::of(address), lock(&self.taken));
         let here = taken.get(&origin).copied().unwrap_or(0);
         if here >= of_one || taken.values().sum::<usize>() >= of_all {
             return None;
@@ -45,17 +46,13 @@ impl Places {
     /// How many are taken.
     #[cfg(any(feature = "quic", test))]
     pub(super) fn taken(&self) -> usize {
-        self.lock().values().sum()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Origin, usize>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken).values().sum()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = lock(&self.places.taken);
         match taken.get_mut(&self.origin) {
             Some(of_one) if *of_one > 1 => *of_one -= 1,
             _ => drop(taken.remove(&self.origin)),

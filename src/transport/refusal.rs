@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lock;
 use super::strangers::passes_within;
 use crate::cluster::NodeId;
 
@@ -86,11 +87,11 @@ pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
 
 impl Trouble {
     pub(super) fn get(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     pub(super) fn set(&self, trouble: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *lock(&self.0) = trouble;
     }
 }
 
@@ -153,8 +154,9 @@ impl Complaints {
         }
     }
 
-    /// It was a good connection.
-    pub(super) fn none(&mut self) {
+    /// The connection was, or is, a good one: whatever was wrong is over.
+    pub(super) fn clear(&mut self) {
+        self.dialled();
         (self.last, self.unlisted) = (None, None);
     }
 

@@ -16,6 +16,13 @@ use crate::work::{
     RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, WitnessBits,
 };
 
+/// A short message that is told from others by its number.
+pub(super) fn numbered(sequence: u64) -> Message {
+    let (reign, report) = (Reign { run: Run(1), number: 1 }, Stamp { run: Run(2), sent: 1 });
+    let (jobs, leases, taken, settled) = (vec![], vec![], vec![], vec![]);
+    Message::ProcessInterrupt(Assign { reign, sequence, report, current: None, jobs, leases, taken, settled })
+}
+
 fn digests() -> impl Strategy<Value = Digest> {
     any::<[u8; 32]>().prop_map(Digest)
 }

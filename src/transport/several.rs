@@ -4,17 +4,16 @@
 //! 2. Text peers are reached by their own connection only, which introduces them; certified nodes never by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use futures_util::future::{join_all, select_all};
 use tokio::time::Instant;
 
 #[cfg(feature = "identity")]
 use super::identity::Identity;
-use super::{BoxFuture, Member, Transport};
+use super::{BoxFuture, Member, Transport, lock};
 use crate::cluster::{Message, NodeId};
 
 /// The connections of one node.
@@ -45,31 +44,28 @@ impl Several {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// The next message of any connection; `None` once all are closed.
     async fn next(&self) -> Option<(NodeId, Message)> {
-        let mut waiting: Vec<_> = self.parts.iter().map(|part| Some(part.recv())).collect();
+        let count = self.parts.len();
         let first = {
             let mut state = self.state();
-            state.turn = (state.turn + 1) % waiting.len();
+            state.turn = (state.turn + 1) % count;
             state.turn
         };
-        let (place, from, message) = poll_fn(|context| {
-            for place in (first..waiting.len()).chain(0..first) {
-                let Some(receive) = &mut waiting[place] else { continue };
-                match receive.as_mut().poll(context) {
-                    Poll::Ready(Some((from, message))) => return Poll::Ready(Some((place, from, message))),
-                    Poll::Ready(None) => waiting[place] = None,
-                    Poll::Pending => {}
-                }
+        let receive = |place: usize| async move { (place, self.parts[place].recv().await) };
+        let mut waiting: Vec<_> = (first..first + count).map(|turn| Box::pin(receive(turn % count))).collect();
+        while !waiting.is_empty() {
+            let ((place, received), _, others) = select_all(waiting).await;
+            if let Some((from, message)) = received {
+                self.state().heard.insert(from, (place, Instant::now()));
+                return Some((from, message));
             }
-            if waiting.iter().all(Option::is_none) { Poll::Ready(None) } else { Poll::Pending }
-        })
-        .await?;
-        self.state().heard.insert(from, (place, Instant::now()));
-        Some((from, message))
+            waiting = others;
+        }
+        None
     }
 
     /// The connections on which `to` is sent a message.
@@ -117,16 +113,7 @@ impl Transport for Several {
 
     fn introduced(&self) -> BoxFuture<'_, Member> {
         Box::pin(async {
-            let mut waiting: Vec<_> = self.parts.iter().map(|part| part.introduced()).collect();
-            let (place, member) = poll_fn(|context| {
-                for (place, introduced) in waiting.iter_mut().enumerate() {
-                    if let Poll::Ready(member) = introduced.as_mut().poll(context) {
-                        return Poll::Ready((place, member));
-                    }
-                }
-                Poll::Pending
-            })
-            .await;
+            let (member, place, _) = select_all(self.parts.iter().map(|part| part.introduced())).await;
             if Some(place) == self.text {
                 self.state().text_peers.insert(member.id);
             }
@@ -152,16 +139,7 @@ impl Transport for Several {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            let mut waiting: Vec<_> = self.parts.iter().map(|part| Some(part.close())).collect();
-            poll_fn(|context| {
-                for closing in &mut waiting {
-                    if closing.as_mut().is_some_and(|close| close.as_mut().poll(context).is_ready()) {
-                        *closing = None;
-                    }
-                }
-                if waiting.iter().all(Option::is_none) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            join_all(self.parts.iter().map(|part| part.close())).await;
         })
     }
 }
@@ -170,15 +148,8 @@ impl Transport for Several {
 mod tests {
     use super::*;
     use crate::cluster::tests::node as id;
-    use crate::cluster::{Assign, Reign, Stamp};
     use crate::transport::memory::{MemoryNetwork, MemoryTransport};
-    use crate::work::Run;
-
-    fn numbered(sequence: u64) -> Message {
-        let (reign, report) = (Reign { run: Run(1), number: 1 }, Stamp { run: Run(2), sent: 1 });
-        let (jobs, leases, taken, settled) = (vec![], vec![], vec![], vec![]);
-        Message::ProcessInterrupt(Assign { reign, sequence, report, current: None, jobs, leases, taken, settled })
-    }
+    use crate::transport::samples::numbered;
 
     fn member(node: u32) -> Member {
         Member::headframe(id(node), ([127, 0, 0, 1], 1).into())

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::lock;
 use crate::cluster::NodeId;
 
 /// Within this time after a node's start its peers have it on their lists, where these come from a registry.
@@ -41,7 +42,7 @@ impl Strangers {
     pub(super) fn refused(&self, id: NodeId, address: SocketAddr) {
         tracing::debug!("refused node {id} at {address}: it is not among this node's servers");
         let now = Instant::now();
-        let Ok(mut met) = self.met.lock() else { return };
+        let mut met = lock(&self.met);
         // After a long rest it begins anew.
         met.retain(|_, stranger| stranger.last.elapsed() < self.heartbeat.saturating_mul(20));
         let stranger = met.entry(id).or_insert(Stranger { since: now, last: now, is_told: false });
@@ -61,9 +62,7 @@ impl Strangers {
 
     /// It is a peer now.
     pub(super) fn accepted(&self, id: NodeId) {
-        if let Ok(mut met) = self.met.lock() {
-            met.remove(&id);
-        }
+        lock(&self.met).remove(&id);
     }
 }
 

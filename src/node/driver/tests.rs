@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cluster::{Assign, Heartbeat, Lease, PeerState, Reign, Report, Stamp};
-use crate::kernel::available;
+use crate::kernel::{Choice, available};
 use crate::node::feed::SessionId;
 use crate::scan::by_hand::Turn;
 use crate::source::{Offer, SourceError};
@@ -67,14 +67,13 @@ impl Alone {
             all_to_all: 32,
             candidates: 5,
         };
+        let kernel = *available().last().unwrap();
         let setup = Setup {
             rules,
             members,
-            scanner: Scanner::by_hand(*available().last().unwrap(), 1),
-            kernel: "portable",
-            choice: "by hand".to_owned(),
+            scanner: Scanner::by_hand(kernel, 1),
+            kernel: Choice { measured: vec![("portable", 100.0)], ..Choice::by_hand(kernel) },
             threads: 1,
-            promised: Some(100.0),
             sources: vec!["sim://pool".to_owned()],
             kept: Some(vec![]),
             blocks,
@@ -110,7 +109,7 @@ impl Alone {
                 Action::ReadRegistry => self.reads += 1,
                 Action::Write(solutions) => self.written.push(solutions),
                 Action::Status => self.statuses.push(self.driver.make_status(self.now)),
-                Action::Measure => self.measured += 1,
+                Action::Measure(_) => self.measured += 1,
             }
         }
     }
@@ -475,8 +474,8 @@ fn kernels_are_measured_again_when_hashing_stays_slow_and_a_better_one_takes_ove
         alone.run(minute);
         assert_eq!(alone.measured, measured, "at {rate} of 100");
     }
-    let choice = crate::kernel::choose(Some("portable"), &scan::thread_time).unwrap();
-    let choice = crate::kernel::Choice { named: false, measured: vec![("portable", 50.0)], ..choice };
+    let kernel = *available().last().unwrap();
+    let choice = Choice { measured: vec![("portable", 50.0)], ..Choice::by_hand(kernel) };
     alone.handle(Input::Kernel(choice.clone()));
     alone.driver.scanner().count(50 * 60 * 10, 10 * minute);
     alone.run(10 * minute);

@@ -16,6 +16,7 @@ use super::source::{Key, Source};
 use super::traitor::Traitor;
 use crate::cluster::tests::node;
 use crate::cluster::{self, Message, NodeId};
+use crate::kernel::{Choice, Kernel};
 use crate::node::driver::{Action, Driver, Input, Now, Setup};
 use crate::node::feed::{Answer, Request};
 use crate::node::members::Members;
@@ -366,7 +367,7 @@ impl World {
                     self.line(id, format_args!("-- {:?}", told.event));
                     self.laws.told(id, &told.event);
                 }
-                Action::Status | Action::Measure => {}
+                Action::Status | Action::Measure(_) => {}
             }
         }
     }
@@ -536,10 +537,8 @@ impl World {
         let now = server.time(self.base, self.now);
         let run = Run(self.rng.u64(..));
         self.laws.honest_run(run);
-        let scanner = match server.is_blind {
-            true => Scanner::by_hand(&BLIND, server.threads as usize),
-            false => Scanner::by_hand(&SMALL, server.threads as usize),
-        };
+        let kernel: &'static dyn Kernel = if server.is_blind { &BLIND } else { &SMALL };
+        let scanner = Scanner::by_hand(kernel, server.threads as usize);
         let members = match self.plan.is_registered {
             true => Members::registered(),
             false => Members::fixed((1..=self.plan.nodes).map(|id| member(node(id)))),
@@ -556,10 +555,8 @@ impl World {
             },
             members,
             scanner,
-            kernel: "small",
-            choice: String::new(),
+            kernel: Choice::by_hand(kernel),
             threads: server.threads as usize,
-            promised: None,
             sources: vec!["sim".to_owned()],
             kept: server.disk.clone(),
             blocks: None,

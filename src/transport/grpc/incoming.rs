@@ -18,12 +18,13 @@ use tokio_rustls::server::TlsStream;
 
 use super::MAX_MESSAGE;
 use super::http2::{self, Tasks};
-use super::peer::{Shared, lock};
+use super::peer::Shared;
 use super::service::Caller;
 use super::wire::node_server::NodeServer;
 use crate::cluster::NodeId;
 use crate::transport::bounds::{HANDSHAKE_LIMIT, idle_timeout};
 use crate::transport::identity::node_of;
+use crate::transport::lock;
 use crate::transport::places::Place;
 
 /// The pause after a connection that could not be accepted, as when there are too many open files.

@@ -43,13 +43,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::outgoing::Outbound;
-use self::peer::{Shared, lock};
+use self::peer::Shared;
 use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
 use super::identity::Identity;
 use super::inbox::Inbox;
 use super::introductions::Introductions;
 use super::strangers::Strangers;
-use super::{BoxFuture, Member, Transport, tls};
+use super::{BoxFuture, Member, Transport, lock, tls};
 use crate::cluster::{Message, NodeId};
 
 /// Why a node cannot be reached over gRPC.

@@ -25,12 +25,13 @@ use tonic::codegen::tokio_stream::wrappers::ReceiverStream;
 
 use super::MAX_MESSAGE;
 use super::http2::{self, Calls, Tasks, Watched, tls_error};
-use super::peer::{Shared, lock};
+use super::peer::Shared;
 use super::stream::Live;
 use super::wire::{self, node_client::NodeClient};
 use crate::cluster::NodeId;
 use crate::transport::bounds::{HANDSHAKE_LIMIT, LONGEST_TURN, longer};
 use crate::transport::identity::node_name;
+use crate::transport::lock;
 use crate::transport::refusal::{By, Complaints, Refusal, Trouble};
 
 /// A stream that lasted for so long was a good one: the peer is dialled again at once.
@@ -156,8 +157,7 @@ impl Link {
         match outcome {
             Ok(Ok(dialled)) => {
                 self.dialled = Some(dialled);
-                self.complaints.dialled();
-                self.complaints.none();
+                self.complaints.clear();
             }
             Ok(Err(Failure::Refused(refusal))) => self.complaints.refused(&refusal),
             Ok(Err(Failure::Other(cause))) => self.complaints.silent(&cause),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::origin::Origin;
 use crate::transport::Member;
 use crate::transport::bounds::WAITING;
 use crate::transport::introductions::Introductions;
+use crate::transport::lock;
 use crate::transport::places::{Place, Places};
 use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};
@@ -85,11 +86,6 @@ impl Recent {
         }
         self.0.push_back(connection.drop_guard());
     }
-}
-
-/// What a lock protects is whole after every statement, whoever panicked in between.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

@@ -32,14 +32,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::outgoing::Outbound;
-use self::peer::{Shared, lock};
+use self::peer::Shared;
 use self::refusal::LEAVING;
 use super::answers::Answer;
 use super::bounds::{DIALS, FLUSH_LIMIT, INBOX};
 use super::identity::Identity;
 use super::inbox::Inbox;
 use super::strangers::Strangers;
-use super::{BoxFuture, Member, Transport, codec};
+use super::{BoxFuture, Member, Transport, codec, lock};
 use crate::cluster::{Message, NodeId};
 
 /// How long `close` waits after that until the peers know that the connections are closed. A peer that does not learn it in time notices by

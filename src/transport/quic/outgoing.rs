@@ -21,13 +21,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::incoming::read_streams;
-use super::peer::{Shared, lock};
+use super::peer::Shared;
 use super::refusal::{LEAVING, UNUSED, refusal};
 use crate::cluster::NodeId;
 use crate::transport::answers::Answer;
 use crate::transport::bounds::{HANDSHAKE_LIMIT, LONGEST_TURN, longer};
 use crate::transport::codec;
 use crate::transport::identity::node_name;
+use crate::transport::lock;
 use crate::transport::refusal::{Complaints, Trouble};
 
 /// How long an unused connection is kept. A watched peer is sent a message in each heartbeat, so a silent connection leads to a peer that
@@ -204,7 +205,7 @@ impl Link {
             // It was a good connection, so the peer is dialled again at once.
             None => {
                 self.pause = Duration::ZERO;
-                self.complaints.none();
+                self.complaints.clear();
             }
         }
     }

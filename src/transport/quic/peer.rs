@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use quinn::{ClientConfig, Connection, Endpoint, SendStream};
@@ -17,6 +17,7 @@ use crate::cluster::{Message, NodeId};
 use crate::transport::answers::OpenRequests;
 use crate::transport::bounds::WAITING;
 use crate::transport::codec;
+use crate::transport::lock;
 use crate::transport::places::Places;
 use crate::transport::refusal::Trouble;
 use crate::transport::strangers::{Rivals, Strangers};
@@ -60,11 +61,6 @@ pub(super) struct Peer {
     /// The requests that came on it and await an answer.
     pub(super) awaits: OpenRequests<SendStream>,
     _stop: DropGuard,
-}
-
-/// What a lock protects is whole after every statement, whoever panicked in between.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {

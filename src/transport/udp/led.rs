@@ -18,6 +18,17 @@ const MAX_JOBS: usize = 4;
 /// Blocks that were told and not settled.
 const MAX_TOLD: usize = 16;
 
+/// Why this node reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It may want work.
+    Asks,
+    /// A range is searched to its end.
+    End,
+    /// It has found a block.
+    Block,
+}
+
 #[derive(Debug)]
 pub(super) struct Led {
     reign: Reign,
@@ -100,15 +111,15 @@ impl Led {
         }
     }
 
-    /// What this node's report means in its words. `is_end`: a range is searched to its end; `is_block`: a block was found.
-    pub(super) fn tell(&mut self, report: &Report, is_end: bool, is_block: bool) -> Vec<Words> {
+    /// What this node's report means in its words.
+    pub(super) fn tell(&mut self, report: &Report, why: Why) -> Vec<Words> {
         self.report = report.stamp;
         let mut words = Vec::new();
         for block in &report.blocks {
             let (id, is_its) = (block.id(), self.jobs.iter().any(|job| *job == block.job));
             let is_known = self.told.iter().any(|(told, _)| *told == id);
             // It is repeated with each request for work: the first datagram may be lost.
-            if is_its && (is_block || !is_known || !is_end) {
+            if is_its && (why != Why::End || !is_known) {
                 words.push(Words::ProcessAnswerYes(block.nonce));
             }
             if is_its && !is_known {
@@ -125,10 +136,10 @@ impl Led {
         // What the node should hold by the assignment that it names, and does not, it has given back.
         let held = report.held.filter(|(reign, _)| *reign == self.reign).map(|(_, sequence)| sequence);
         let is_held = |given: &Held| {
-            held.is_none_or(|held| given.sequence > held) || progress(given.lease.number).is_some() || is_block
+            held.is_none_or(|held| given.sequence > held) || progress(given.lease.number).is_some() || why == Why::Block
         };
         self.leases.retain(is_held);
-        if !is_end && !is_block && self.leases.is_empty() {
+        if why == Why::Asks && self.leases.is_empty() {
             words.push(Words::ProcessRequest);
         }
         words

@@ -28,10 +28,11 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -40,9 +41,10 @@ use self::drops::{Drops, Reason};
 use self::peer::Peer;
 pub use self::words::Dialect;
 use self::words::{MAX_TEXT, Words};
+use super::bind::BindError;
 use super::inbox::Inbox;
 use super::introductions::Introductions;
-use super::{BoxFuture, Member, Transport};
+use super::{BoxFuture, Member, Transport, lock};
 use crate::cluster::{Message, NodeId};
 use crate::work::{Run, TextForm};
 
@@ -88,22 +90,29 @@ pub struct UdpConfig {
     pub budget: u32,
 }
 
+impl UdpConfig {
+    /// Dialect A over loopback, with the peers that [`Transport::set_peers`] names.
+    pub fn new(node: NodeId, listen: SocketAddr, heartbeat: Duration) -> Self {
+        Self {
+            node,
+            listen,
+            insecure: false,
+            dialect: Dialect::default(),
+            form: TextForm::default(),
+            heartbeat,
+            peers: BTreeMap::new(),
+            first_met: None,
+            budget: BUDGET,
+        }
+    }
+}
+
 /// Why a node cannot be reached by text peers.
 #[derive(Debug, thiserror::Error)]
 pub enum UdpError {
-    /// Another process, or another node of this one, listens there.
-    #[error(
-        "expected {0} to be free for udp, but something listens there already: stop it, or choose another port with --udp-port"
-    )]
-    AddressInUse(SocketAddr),
-    /// The address cannot be listened to.
-    #[error("expected to listen on {address} for udp: {cause}; choose an address of this machine with --listen")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// What the system says.
-        cause: io::Error,
-    },
+    /// The address cannot be listened on, or the call was made outside of a tokio runtime.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The list has this node under another id.
     #[error(
         "expected the addresses of others, got {address} for text peer {id}, where this node itself listens: correct the list"
@@ -151,16 +160,15 @@ struct State {
 }
 
 impl UdpTransport {
-    /// Listens. It needs a tokio runtime.
+    /// Listens.
     ///
     /// # Errors
-    /// The address cannot be listened on, or others could reach it and that is not allowed.
+    /// The address cannot be listened on, others could reach it and that is not allowed, a peer has this node's own address, or there is no
+    /// tokio runtime.
     pub fn bind(config: UdpConfig) -> Result<Self, UdpError> {
         let listen = config.listen;
-        let refused = |cause: io::Error| match cause.kind() {
-            io::ErrorKind::AddrInUse => UdpError::AddressInUse(listen),
-            _ => UdpError::Listen { address: listen, cause },
-        };
+        let runtime = Handle::try_current().map_err(BindError::from)?;
+        let refused = |cause| BindError::of(listen, cause);
         if !listen.ip().is_loopback() {
             if !config.insecure {
                 return Err(UdpError::Insecure(listen));
@@ -191,7 +199,7 @@ impl UdpTransport {
             shared.add(&mut shared.state(), id, address);
         }
         let (stop, reading) = (shared.stop.clone(), read(shared.clone()));
-        tokio::spawn(async move { stop.run_until_cancelled(reading).await });
+        runtime.spawn(async move { stop.run_until_cancelled(reading).await });
         Ok(Self { shared, inbox })
     }
 
@@ -203,7 +211,7 @@ impl UdpTransport {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn new_peer(&self, address: SocketAddr) -> Peer {
@@ -257,29 +265,31 @@ impl Shared {
 
     /// An id for whoever is heard from this address for the first time.
     fn meet(&self, state: &mut State, from: IpAddr, now: Instant) -> Option<NodeId> {
-        let first = self.config.first_met?.get();
-        // It would answer itself.
-        if is_own(self.local, (from, self.local.port()).into()) {
-            return None;
+        let (id, forgotten) = self.place(state, now)?;
+        let address = (from, self.local.port()).into();
+        if is_own(self.local, address) {
+            return None; // it would answer itself
         }
-        let is_free = |id: &NodeId| *id != self.config.node && !state.peers.contains_key(id);
-        let free = (first..).map_while(|id| NodeId::try_from(id).ok()).find(is_free)?;
-        let id = if state.met.len() < MAX_MET {
-            free
-        } else {
-            let heard = |(_, id): &(&IpAddr, &NodeId)| state.peers.get(id).map(|peer| peer.heard);
-            let (&address, &id) = state.met.iter().min_by_key(heard)?;
-            let silence = state.peers.get(&id).map(|peer| now.saturating_duration_since(peer.heard));
-            if silence.is_some_and(|silence| silence < self.config.heartbeat * FORGOTTEN_AFTER) {
-                return None;
-            }
-            state.met.remove(&address);
-            id
-        };
+        forgotten.map(|address| state.met.remove(&address));
         state.met.insert(from, id);
-        self.add(state, id, (from, self.local.port()).into());
+        self.add(state, id, address);
         tracing::info!("text peer {id} is at {from}");
         Some(id)
+    }
+
+    /// An id that is free, or that of the peer at the address beside it, which has been silent for long.
+    fn place(&self, state: &State, now: Instant) -> Option<(NodeId, Option<IpAddr>)> {
+        let first = self.config.first_met?.get();
+        if state.met.len() < MAX_MET {
+            let is_free = |id: &NodeId| *id != self.config.node && !state.peers.contains_key(id);
+            let free = (first..).map_while(|id| NodeId::try_from(id).ok()).find(is_free)?;
+            return Some((free, None));
+        }
+        let heard = |(_, id): &(&IpAddr, &NodeId)| state.peers.get(id).map(|peer| peer.heard);
+        let (&address, &id) = state.met.iter().min_by_key(heard)?;
+        let silence = state.peers.get(&id).map(|peer| now.saturating_duration_since(peer.heard));
+        let is_gone = silence.is_none_or(|silence| silence >= self.config.heartbeat * FORGOTTEN_AFTER);
+        is_gone.then_some((id, Some(address)))
     }
 
     fn say(&self, words: Words, to: SocketAddr) {

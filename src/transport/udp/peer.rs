@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::drops::Reason;
 use super::given::Given;
-use super::led::Led;
+use super::led::{Led, Why};
 use super::words::Words;
 use crate::cluster::{Heartbeat, Message, Report, Stamp};
 use crate::work::{Run, TextForm};
@@ -80,12 +80,12 @@ impl Peer {
                 vec![Words::HeartbeatRequest]
             }
             Message::HeartbeatReply(_, report) => {
-                let report = report.iter().flat_map(|report| self.led.tell(report, false, false));
+                let report = report.iter().flat_map(|report| self.led.tell(report, Why::Asks));
                 [Words::HeartbeatReply].into_iter().chain(report).collect()
             }
-            Message::ProcessRequest(report) => self.led.tell(report, false, false),
-            Message::ProcessAnswerNo(report) => self.led.tell(report, true, false),
-            Message::ProcessAnswerYes(report) => self.led.tell(report, false, true),
+            Message::ProcessRequest(report) => self.led.tell(report, Why::Asks),
+            Message::ProcessAnswerNo(report) => self.led.tell(report, Why::End),
+            Message::ProcessAnswerYes(report) => self.led.tell(report, Why::Block),
             Message::Process(assign) | Message::ProcessInterrupt(assign) => self.given.tell(assign, form, now),
             // The exercise has no goodbye.
             Message::Leave(..) => vec![],

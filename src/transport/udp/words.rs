@@ -75,27 +75,20 @@ impl Words {
         let mut fields = plain.split(';');
         let name = fields.next().unwrap_or_default().to_ascii_lowercase();
         let fields: Vec<_> = fields.collect();
-        match (name.as_str(), &fields[..]) {
-            ("heartbeatrequest", []) => Ok(Self::HeartbeatRequest),
-            ("heartbeatreply", []) => Ok(Self::HeartbeatReply),
-            ("processrequest", []) => Ok(Self::ProcessRequest),
-            ("process", fields) => process(fields, form).ok_or(NoWords::Fields),
-            ("processanswerno", []) => Ok(Self::ProcessAnswerNo),
-            ("processansweryes", [nonce]) => number(nonce).map(Self::ProcessAnswerYes).ok_or(NoWords::Fields),
-            ("processinterrupt" | "processinterruptrequest" | "processstop", []) => Ok(Self::ProcessInterrupt),
-            (
-                "heartbeatrequest"
-                | "heartbeatreply"
-                | "processrequest"
-                | "processanswerno"
-                | "processansweryes"
-                | "processinterrupt"
-                | "processinterruptrequest"
-                | "processstop",
-                _,
-            ) => Err(NoWords::Fields),
-            _ => Err(NoWords::UnknownName),
-        }
+        let alone = |words| fields.is_empty().then_some(words);
+        let words = match name.as_str() {
+            "heartbeatrequest" => alone(Self::HeartbeatRequest),
+            "heartbeatreply" => alone(Self::HeartbeatReply),
+            "processrequest" => alone(Self::ProcessRequest),
+            "process" => process(&fields, form),
+            "processanswerno" => alone(Self::ProcessAnswerNo),
+            "processansweryes" => {
+                <[_; 1]>::try_from(fields).ok().and_then(|[nonce]| number(nonce)).map(Self::ProcessAnswerYes)
+            }
+            "processinterrupt" | "processinterruptrequest" | "processstop" => alone(Self::ProcessInterrupt),
+            _ => return Err(NoWords::UnknownName),
+        };
+        words.ok_or(NoWords::Fields)
     }
 
     /// The message as a datagram; `None` for work that is no text in this form.

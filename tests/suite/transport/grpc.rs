@@ -1,4 +1,4 @@
-//! What gRPC holds against strangers and hostile peers, and across restarts.
+//! What gRPC holds against strangers and hostile peers.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use headframe::cluster::Message;
-use headframe::transport::BindError;
 use headframe::transport::files::add_node;
 use headframe::transport::grpc::GrpcTransport;
 use headframe::transport::identity::Identity;
@@ -28,9 +27,8 @@ use tonic::codegen::{Service, http};
 use tonic::{Code, Status, Streaming};
 
 use super::messages::{id, numbered, stamp};
-use super::networks::{HEARTBEAT, Network, freed, introduce, member, next, reaches, silent, soon};
+use super::networks::{HEARTBEAT, member, next, silent, soon};
 use super::quic::{Credentials, Files, nowhere};
-use crate::process::own_host;
 use wire::message::Content;
 use wire::node_client::NodeClient;
 
@@ -492,102 +490,4 @@ async fn a_peer_that_reads_nothing_is_dropped_for() {
             "{message:?}"
         );
     }
-}
-
-#[tokio::test]
-async fn a_killed_and_restarted_node_is_reached_at_once() {
-    let heartbeat = Duration::from_secs(5);
-    let files = Files::new();
-    let load = |node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
-    let one = GrpcTransport::bind(&load(1), (own_host(), 0).into(), heartbeat).unwrap();
-    let machine = tokio::runtime::Runtime::new().unwrap();
-    let two = {
-        let _inside = machine.enter();
-        GrpcTransport::bind(&load(2), (own_host(), 0).into(), heartbeat).unwrap()
-    };
-    introduce(&[(1, &one), (2, &two)]);
-    assert_eq!(reaches(&one, (2, &two), numbered(1)).await, id(1));
-
-    let address = two.local_address();
-    machine.shutdown_background();
-    drop(two);
-    let two = soon(freed(|| GrpcTransport::bind(&load(2), address, heartbeat))).await;
-    two.set_peers(&[member(1, one.local_address())]);
-    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
-}
-
-/// Certificates of another cluster stand for renewed ones, since the nodes can reach each other only if both sides show and trust the new
-/// ones.
-#[tokio::test]
-async fn new_connections_use_the_certificate_that_was_taken_up_and_old_ones_go_on() {
-    let (old, new) = (Files::new(), Files::new());
-    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
-    let start = |identity| GrpcTransport::bind(&identity, (own_host(), 0).into(), HEARTBEAT).unwrap();
-    let [one, two] = [1, 2].map(|node| start(load(&old, node)));
-    introduce(&[(1, &one), (2, &two)]);
-    assert_eq!(reaches(&one, (2, &two), numbered(1)).await, id(1));
-    let renewed = load(&new, 1);
-    one.take_up(&renewed).unwrap();
-    assert_eq!(one.certificate_ends(), Some(renewed.ends()));
-    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
-
-    let [two, three] = [2, 3].map(|node| start(load(&new, node)));
-    introduce(&[(1, &one), (2, &two), (3, &three)]);
-    assert_eq!(reaches(&one, (2, &two), numbered(3)).await, id(1), "which one dials");
-    assert_eq!(reaches(&three, (1, &one), numbered(4)).await, id(3), "which three dials");
-}
-
-#[tokio::test]
-async fn what_keeps_a_node_from_a_peer_is_known_until_it_is_over() {
-    let (files, others) = (Files::new(), Files::new());
-    let load = |files: &Files, node| Identity::load(files.path(), id(node), SystemTime::now()).unwrap();
-    let silent = Network::grpc().reserve();
-    let foreign = GrpcTransport::bind(&load(&others, 3), (own_host(), 0).into(), HEARTBEAT).unwrap();
-    let one = node(&files, silent, foreign.local_address());
-    for (peer, address, expected) in
-        [(2, silent, "does not answer"), (3, foreign.local_address(), "has a certificate of another cluster")]
-    {
-        let told = soon(async {
-            loop {
-                one.send(id(peer), numbered(1));
-                match one.trouble(id(peer)) {
-                    Some(trouble) => return trouble,
-                    None => tokio::time::sleep(Duration::from_millis(20)).await,
-                }
-            }
-        });
-        let told = told.await;
-        assert!(told.starts_with(&format!("{address} {expected}")), "{told}");
-    }
-    let two = soon(freed(|| GrpcTransport::bind(&load(&files, 2), silent, HEARTBEAT))).await;
-    two.set_peers(&[member(1, one.local_address())]);
-    assert_eq!(reaches(&one, (2, &two), numbered(2)).await, id(1));
-    assert_eq!(one.trouble(id(2)), None);
-}
-
-/// A last message and the end of its stream reach the peer at one time, whichever of the two has opened the stream.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_last_message_before_a_close_arrives() {
-    let network = Network::grpc();
-    for turn in 0..40 {
-        let [one, two, _] = network.trio().await;
-        let (leaves, stays) = if turn % 2 == 0 { ((1, one), (2, two)) } else { ((2, two), (1, one)) };
-        stays.1.send(id(leaves.0), numbered(0));
-        assert_eq!(next(&*leaves.1).await.1, numbered(0));
-        leaves.1.send(id(stays.0), numbered(turn));
-        soon(leaves.1.close()).await;
-        assert_eq!(next(&*stays.1).await, (id(leaves.0), numbered(turn)), "in turn {turn}");
-    }
-}
-
-#[tokio::test]
-async fn an_address_in_use_is_named() {
-    let files = Files::new();
-    let node = node(&files, nowhere(), nowhere());
-    let identity = Identity::load(files.path(), id(2), SystemTime::now()).unwrap();
-    let Err(error) = GrpcTransport::bind(&identity, node.local_address(), HEARTBEAT) else {
-        panic!("expected the address to be in use")
-    };
-    assert!(matches!(error, BindError::AddressInUse(address) if address == node.local_address()));
-    assert!(error.to_string().contains(&node.local_address().to_string()));
 }

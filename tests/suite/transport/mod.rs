@@ -2,11 +2,12 @@
 //!
 //! - `native`: every message arrives whole. For transports between Headframe nodes.
 //! - `dialect`: which facts survive. For transports that translate to other programs' words, too.
+//! - `certified`: what certificates are for, and restarts. For transports whose nodes have some.
 //! - `quic`, `grpc`, `files`: what these hold against strangers, and the certificate files.
 //! - `python`: a node in another language.
 //! - `udp`: text peers, and what comes from everybody else.
 //!
-//! A transport is added with a line in `native`, in `dialect` or in both.
+//! A transport is added with a line in each part that is for its kind.
 
 // Certificates have to be valid now.
 #![allow(clippy::disallowed_methods)]
@@ -21,6 +22,7 @@ macro_rules! conformance {
     };
 }
 
+mod certified;
 mod dialect;
 mod files;
 mod grpc;

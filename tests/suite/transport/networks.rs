@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use headframe::cluster::{Message, NodeId};
 use headframe::transport::grpc::GrpcTransport;
-use headframe::transport::identity::{ClusterCa, Identity};
+use headframe::transport::identity::ClusterCa;
 use headframe::transport::memory::MemoryNetwork;
 use headframe::transport::quic::QuicTransport;
 use headframe::transport::{BindError, Member, Transport};
@@ -56,7 +56,7 @@ impl Network {
             Self::Memory(network) => Box::new(network.join(id(node))),
             Self::Quic(ca) => {
                 let identity = ca.issue(id(node), SystemTime::now()).unwrap();
-                Box::new(soon(bind(&identity, address, HEARTBEAT)).await)
+                Box::new(soon(freed(|| QuicTransport::bind(&identity, address, HEARTBEAT))).await)
             }
             Self::Grpc(ca) => {
                 let identity = ca.issue(id(node), SystemTime::now()).unwrap();
@@ -75,10 +75,6 @@ impl Network {
         introduce(&[(1, &*nodes[0]), (2, &*nodes[1]), (3, &*nodes[2])]);
         nodes
     }
-}
-
-pub(crate) async fn bind(identity: &Identity, address: SocketAddr, heartbeat: Duration) -> QuicTransport {
-    freed(|| QuicTransport::bind(identity, address, heartbeat)).await
 }
 
 /// A transport at an address that is free, or soon will be.

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use headframe::cluster::{Message, NodeId};
-use headframe::transport::Transport;
 use headframe::transport::udp::{BUDGET, Dialect, UdpConfig, UdpError, UdpTransport};
+use headframe::transport::{BindError, Transport};
 use headframe::work::{NonceRange, Target, TextForm, TextPuzzle, ZeroUnit};
 use tokio::time::sleep;
 
@@ -15,17 +15,8 @@ use super::networks::{HEARTBEAT, next, silent, soon};
 use crate::process::own_host;
 
 pub(crate) fn config(node: u32, listen: SocketAddr, peers: &[(u32, SocketAddr)]) -> UdpConfig {
-    UdpConfig {
-        node: id(node),
-        listen,
-        insecure: false,
-        dialect: Dialect::A,
-        form: TextForm::default(),
-        heartbeat: HEARTBEAT,
-        peers: peers.iter().map(|&(peer, address)| (id(peer), address)).collect(),
-        first_met: None,
-        budget: BUDGET,
-    }
+    let peers = peers.iter().map(|&(peer, address)| (id(peer), address)).collect();
+    UdpConfig { peers, ..UdpConfig::new(id(node), listen, HEARTBEAT) }
 }
 
 /// Another program of the exercise: a socket, and the texts of one dialect.
@@ -266,7 +257,7 @@ async fn other_machines_do_not_reach_it_unless_that_is_allowed() {
     UdpTransport::bind(UdpConfig { insecure: true, ..config(1, everywhere, &[]) }).unwrap();
     let first = UdpTransport::bind(config(1, (own_host(), 0).into(), &[])).unwrap();
     let second = UdpTransport::bind(config(2, first.local_address(), &[]));
-    assert!(matches!(second, Err(UdpError::AddressInUse(_))));
+    assert!(matches!(second, Err(UdpError::Bind(BindError::AddressInUse(_)))));
 }
 
 /// It would follow itself.
