@@ -23,6 +23,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, InconsistentKeys, RootCertStore};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::cluster::NodeId;
 
@@ -78,6 +79,11 @@ pub enum IdentityError {
     /// The certificate cannot sign others.
     #[error("expected the certificate of a cluster's CA, got one that may not sign others: take ca.pem and ca.key")]
     NotCa,
+    /// The CA's name has attributes that cannot be written into other certificates.
+    #[error(
+        "expected a CA's certificate with a name of ordinary attributes, got unusual ones: make a CA with `headframe certs`"
+    )]
+    CaName,
     /// The certificate is not valid now.
     #[error("expected a certificate that is valid today: {0}; make a new one with `headframe certs`, or set the clock")]
     Validity(CertificateError),
@@ -156,6 +162,9 @@ impl ClusterCa {
         let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| IdentityError::NotCa)?;
         if !parsed.is_ca() {
             return Err(IdentityError::NotCa);
+        }
+        if !can_be_copied(parsed.subject()) {
+            return Err(IdentityError::CaName);
         }
         Ok(Self { issuer: Issuer::from_ca_cert_der(&certificate, key)?, certificate, certificate_pem })
     }
@@ -326,6 +335,16 @@ fn read_certificate(pem: &[u8]) -> Result<CertificateDer<'static>, IdentityError
     CertificateDer::from_pem_slice(pem).map_err(|cause| IdentityError::Pem { expected: "a certificate", cause })
 }
 
+/// Whether rcgen can write this name as an issuer's: it panics at empty sets of attributes, and at types that are no object identifiers
+/// (X.660: the first arc is 0 to 2, and below 0 and 1 the second is less than 40).
+fn can_be_copied(name: &X509Name) -> bool {
+    let is_type = |attribute: &AttributeTypeAndValue| {
+        let Some(mut arcs) = attribute.attr_type().iter() else { return false };
+        matches!((arcs.next(), arcs.next()), (Some(0 | 1), Some(..40)) | (Some(2), Some(_)))
+    };
+    name.iter().all(|set| set.iter().next().is_some() && set.iter().all(is_type))
+}
+
 fn set_validity(params: &mut CertificateParams, now: SystemTime, validity: Duration) -> Result<(), IdentityError> {
     let since_1970 = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     if since_1970 < START_OF_2024 {
@@ -434,6 +453,21 @@ mod tests {
         let issuer = Issuer::from_ca_cert_pem(&node.certificate, KeyPair::from_pem(&node.key).unwrap()).unwrap();
         let forger = ClusterCa { certificate: ca.certificate.clone(), certificate_pem: String::new(), issuer };
         assert!(matches!(forger.issue(id(2), now()), Err(IdentityError::OtherCluster)));
+    }
+
+    /// Found by the fuzz target `certificates`: rcgen reads such a name, and panics when it writes it.
+    #[test]
+    fn a_ca_whose_name_cannot_be_copied_is_refused() {
+        let key = KeyPair::generate().unwrap();
+        let ca = |arcs: &[u64]| {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+            params.distinguished_name.push(DnType::CustomDnType(arcs.to_vec()), "any");
+            ClusterCa::from_pem(&params.self_signed(&key).unwrap().pem(), &key.serialize_pem())
+        };
+        assert!(ca(&[2, 5, 4, 10]).unwrap().issue(id(1), now()).is_ok());
+        // Its first byte is 80 more than the second arc, and is read as that of the arcs 6 and 14.
+        assert!(matches!(ca(&[2, 174, 1]), Err(IdentityError::CaName)));
     }
 
     #[test]
