@@ -23,7 +23,8 @@ use headframe::transport::Transport;
 use headframe::transport::identity::ClusterCa;
 use headframe::transport::quic::QuicTransport;
 use headframe::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, RoundId, Search, Solution, Target, Template, ZeroUnit,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, RoundId, Search, Solution, Target, Template,
+    ZeroUnit,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,7 +86,7 @@ impl Session for Line {
                     version: 0x2000_0000,
                     mask: 0x1fff_e000,
                     bits: 0x1d00_ffff,
-                    min_time: 1,
+                    time: BlockTime::from(1),
                     coinbase: Arc::new(coinbase),
                     branch: Arc::from([Digest([3; 32]); 12]),
                 },

@@ -8,6 +8,7 @@ pub type Ticket = u64;
 
 /// What the node has to do, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // a few wait at a time
 pub enum Output {
     /// Send a message.
     Send {

@@ -68,6 +68,7 @@ pub(crate) enum Answer {
 
 /// What the driver has to know.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a few wait at a time
 pub(crate) enum News {
     /// A template, and when it was asked for.
     Template { template: Template, asked: Instant },

@@ -12,8 +12,8 @@ use crate::cluster::{
     MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message, Progress, Reign, Report, Stamp,
 };
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle,
-    RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, WitnessBits,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange,
+    Puzzle, RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, WitnessBits,
 };
 
 /// A short message that is told from others by its number.
@@ -77,12 +77,13 @@ fn blueprints() -> impl Strategy<Value = Blueprint> {
     let extranonce = prop_oneof![Just(Extranonce::Run), (1..=8_u8).prop_map(Extranonce::Counter)];
     let coinbase = (bytes(), extranonce, bytes())
         .prop_map(|(before, extranonce, after)| Arc::new(Coinbase { before, extranonce, after }));
-    let header = (any::<[u32; 4]>(), coinbase, vec(digests(), 0..4)).prop_map(
-        |([version, mask, bits, min_time], coinbase, branch)| Blueprint::Header {
+    let time = any::<(i64, u32, u32)>().prop_map(|(ahead, min, max)| BlockTime { ahead, min, max });
+    let header = (any::<[u32; 3]>(), time, coinbase, vec(digests(), 0..4)).prop_map(
+        |([version, mask, bits], time, coinbase, branch)| Blueprint::Header {
             version,
             mask,
             bits,
-            min_time,
+            time,
             coinbase,
             branch: branch.into(),
         },

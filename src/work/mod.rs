@@ -7,6 +7,7 @@
 //! ```
 
 mod block_hash;
+mod block_time;
 mod digest;
 #[cfg(test)]
 pub(crate) mod fixtures;
@@ -25,6 +26,7 @@ mod timestamp;
 mod witness;
 
 pub use block_hash::BlockHash;
+pub use block_time::BlockTime;
 pub use digest::{Digest, DigestError};
 pub use header::{Header, HeaderError, HeaderPuzzle};
 pub use job::{BlockId, Goal, Job, JobId, RoundId, Run, Search, Slot, Solution, SolutionId, Tag};

@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Digest, Goal, Hashing, Header, HeaderPuzzle, Job, Puzzle, RoundId, Slot, Tag, TextPuzzle, Timestamp, reference,
+    BlockTime, Digest, Goal, Hashing, Header, HeaderPuzzle, Job, Puzzle, RoundId, Slot, Tag, TextPuzzle, Timestamp,
+    reference,
 };
 
 /// A block to find, as a session gives it.
@@ -42,8 +43,8 @@ pub enum Blueprint {
         mask: u32,
         /// The target in compact form.
         bits: u32,
-        /// The earliest time that the block may have, in seconds since 1970.
-        min_time: u32,
+        /// Which times the block may have.
+        time: BlockTime,
         /// The coinbase transaction, whose extranonce differs in each job.
         coinbase: Arc<Coinbase>,
         /// The merkle branch from the coinbase to the root, lowest first.
@@ -94,10 +95,7 @@ impl Template {
                 let timestamp = Timestamp::of_run(now, slot.run);
                 Puzzle::Text(TextPuzzle { prev: self.round.block.hash, timestamp, hashing })
             }
-            Blueprint::Header { min_time, .. } => {
-                let time = u32::try_from(now.as_secs()).unwrap_or(u32::MAX).max(*min_time);
-                Puzzle::Header(self.header(slot, time)?)
-            }
+            Blueprint::Header { time, .. } => Puzzle::Header(self.header(slot, time.at(now))?),
         };
         let tag = Tag { template: self.tag, slot };
         Some(Job { round: self.round, goal: self.goal, puzzle, tag })
@@ -110,12 +108,12 @@ impl Template {
             (Blueprint::Text { hashing }, Puzzle::Text(text)) => {
                 text.hashing == *hashing && text.prev == self.round.block.hash
             }
-            (Blueprint::Header { min_time, .. }, Puzzle::Header(puzzle)) => {
+            (Blueprint::Header { time: allowed, .. }, Puzzle::Header(puzzle)) => {
                 let Header { time, nonce, .. } = puzzle.header;
                 job.goal == self.goal
                     && job.tag.template == self.tag
                     && nonce == 0
-                    && time >= *min_time
+                    && allowed.allows(time)
                     && self.header(job.tag.slot, time) == Some(*puzzle)
             }
             _ => false,
@@ -165,7 +163,14 @@ mod tests {
     fn header(extranonce: Extranonce) -> Template {
         let coinbase = Arc::new(Coinbase { before: vec![1, 2], extranonce, after: vec![3] });
         let branch = Arc::from([Digest([4; 32])]);
-        template(Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, min_time: 9, coinbase, branch })
+        template(Blueprint::Header {
+            version: 2,
+            mask: 0,
+            bits: 0x207f_ffff,
+            time: BlockTime::from(9),
+            coinbase,
+            branch,
+        })
     }
 
     fn slot(n: u64) -> Slot {

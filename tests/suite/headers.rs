@@ -16,8 +16,8 @@ use headframe::source::{BlockSource, BoxFuture, Offer, Session, SourceError, Ver
 use headframe::transport::Transport;
 use headframe::transport::memory::{MemoryNetwork, MemoryTransport};
 use headframe::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Puzzle, RoundId, Search, Solution, Target, Template,
-    ZeroUnit,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Puzzle, RoundId, Search, Solution, Target,
+    Template, ZeroUnit,
 };
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -130,7 +130,7 @@ impl Mint {
                 version: VERSION,
                 mask: MASK,
                 bits: BITS,
-                min_time: 1_700_000_000,
+                time: BlockTime::from(1_700_000_000),
                 coinbase: Arc::new(Coinbase { before, extranonce, after }),
                 branch: BRANCH.map(Digest).into(),
             },

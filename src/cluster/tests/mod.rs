@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Job, NonceRange, RoundId, Run, Search, Slot,
-    Solution, SolutionId, Tag, Target, Template, WitnessBits, ZeroUnit,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Job, NonceRange, RoundId, Run, Search,
+    Slot, Solution, SolutionId, Tag, Target, Template, WitnessBits, ZeroUnit,
 };
 
 /// The heartbeat: a tick is 1 s; suspect after 6 s, down after 8.75 s; shares wait 0.2 s, unanswered solutions 0.4 s.
@@ -300,7 +300,8 @@ fn text(height: u64) -> Template {
 fn header(height: u64, before: u8, extranonce: Extranonce) -> Template {
     let coinbase = Arc::new(Coinbase { before: vec![before], extranonce, after: vec![3] });
     let branch = Arc::from([]);
-    let puzzle = Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, min_time: 9, coinbase, branch };
+    let puzzle =
+        Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, time: BlockTime::from(9), coinbase, branch };
     Template { puzzle, ..text(height) }
 }
 

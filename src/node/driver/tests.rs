@@ -7,8 +7,8 @@ use crate::node::feed::SessionId;
 use crate::scan::by_hand::Turn;
 use crate::source::{Offer, SourceError};
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Slot, Target, Template, UNIT,
-    ZeroUnit,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Slot, Target, Template,
+    UNIT, ZeroUnit,
 };
 
 /// A node alone, and what it has reported and ordered.
@@ -43,7 +43,7 @@ fn template(height: u64, search: Search) -> Template {
         Search::Every => {
             let coinbase = Coinbase { before: vec![1], extranonce: Extranonce::Counter(4), after: vec![] };
             let (coinbase, branch) = (Arc::new(coinbase), Arc::from([]));
-            Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, min_time: 0, coinbase, branch }
+            Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, time: BlockTime::from(0), coinbase, branch }
         }
     };
     let report = if search == Search::First { block } else { Target::from_zeros(11, ZeroUnit::Bits).unwrap() };

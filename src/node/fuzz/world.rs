@@ -10,8 +10,8 @@ use crate::cluster::{
     Assign, Cluster, Config, Heartbeat, MAX_KEPT, MAX_LEASES, Message, NodeId, Output, Reign, Report, Stamp, Ticket,
 };
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Search, Solution, Target, Template,
-    ZeroUnit,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Run, Search, Solution, Target,
+    Template, ZeroUnit,
 };
 
 const BEAT: Duration = Duration::from_secs(4);
@@ -307,7 +307,7 @@ fn template(what: u8) -> Template {
             version: 2,
             mask: 0x1fff_e000,
             bits: 0x207f_ffff,
-            min_time: 9,
+            time: BlockTime { ahead: -5, min: 9, max: u32::MAX },
             coinbase,
             branch: Arc::from([]),
         }

@@ -9,8 +9,8 @@ use crate::cluster::NodeId;
 use crate::node::feed::SessionId;
 use crate::source::Verdict;
 use crate::work::{
-    BlockId, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Search, Solution, Target, Template,
-    ZeroUnit, reference,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Search, Solution, Target,
+    Template, ZeroUnit, reference,
 };
 
 /// A session, named by its node, that one's life, and its number.
@@ -119,7 +119,7 @@ impl Source {
             version: 0x2000_0000,
             mask,
             bits: 0x207f_ffff,
-            min_time: 1,
+            time: BlockTime::from(1),
             coinbase: Arc::new(Coinbase { before: ident, extranonce, after: vec![0; 4] }),
             branch: Arc::from([Digest([7; 32])]),
         };
