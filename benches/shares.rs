@@ -92,7 +92,7 @@ impl Session for Line {
                 },
                 tag: self.templates,
             };
-            Ok(Offer { template, asked: Instant::now() })
+            Ok(Offer { template, asked: Instant::now(), body: None })
         })
     }
 
@@ -170,6 +170,7 @@ impl Nodes {
                 transport,
                 certs: None,
                 store: None,
+                payout: None,
                 blocks: None,
             };
             let (tell, stop) = (tell.clone(), stop.clone());

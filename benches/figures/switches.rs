@@ -177,6 +177,7 @@ async fn mine(blocks: u64, zeros: i64) -> (Moments, BTreeMap<NodeId, Moments>) {
             transport,
             certs: None,
             store: None,
+            payout: None,
             blocks: Some(blocks),
         };
         nodes.spawn(node::run(config, tell.clone(), stop.clone()));

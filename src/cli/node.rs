@@ -52,6 +52,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         transport,
         registration,
         store,
+        payout: None,
         blocks,
         certs: identity.map(|_| certs),
     };

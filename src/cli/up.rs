@@ -73,6 +73,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             certs: None,
             registration,
             store: None,
+            payout: None,
             blocks: args.blocks,
         });
     }

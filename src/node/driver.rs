@@ -12,22 +12,25 @@
 //! feeds it in real time; the simulation feeds the same driver in virtual time.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chain::ChainWatch;
 use super::changes::Changes;
 use super::feed::{Answer, Feed, News, Request};
+use super::handover::{Fetched, Handover, Heard};
 use super::members::Members;
 use super::meter::Meter;
 use super::pace::{Done, Pace};
+use super::payout::Payout;
 use super::status::{ShareCounts, Status};
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
 use super::{Event, Outcome, ShareOutcome, TimedEvent};
-use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
+use crate::cluster::{self, Assign, Cluster, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
 use crate::scan::{self, Scanner};
-use crate::source::Verdict;
+use crate::source::{Adopted, Verdict};
 use crate::transport::Member;
 use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
 
@@ -104,6 +107,8 @@ pub(crate) struct Setup {
     pub(crate) kept: Option<Vec<Solution>>,
     /// End once this many blocks were accepted.
     pub(crate) blocks: Option<u64>,
+    /// Whom the work of other leaders has to pay, if that was said.
+    pub(crate) payout: Option<Payout>,
 }
 
 /// One server without its I/O: rules, scanner, traffic with sources, and counters.
@@ -114,6 +119,8 @@ pub(crate) struct Driver {
     scanner: Scanner,
     members: Members,
     feed: Feed,
+    handover: Handover,
+    payout: Option<Payout>,
     keeper: Option<Keeper>,
     meter: Meter,
     pace: Pace,
@@ -140,7 +147,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks } = setup;
+        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks, payout } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -150,6 +157,8 @@ impl Driver {
             scanner,
             members,
             feed: Feed::new(sources.len(), rules.run),
+            handover: Handover::new(rules.run, now.instant),
+            payout,
             keeper: kept.map(Keeper::new),
             meter: Meter::new(now.instant),
             pace: Pace::new(kernel.promised(), now.instant),
@@ -215,6 +224,7 @@ impl Driver {
     pub(crate) fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Message(from, message) => {
+                let Some(message) = self.inspect(now, from, message) else { return self.drain(now) };
                 if matches!(message, Message::HeartbeatRequest(_)) {
                     if self.cluster.leader() == Some(from) {
                         self.look_at_scans(); // the answer carries a report
@@ -255,6 +265,7 @@ impl Driver {
             let busy = self.cluster.job().is_some();
             self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
             self.tell_due(now);
+            self.fetch_body(now);
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
@@ -318,6 +329,56 @@ impl Driver {
                 }
                 self.cluster.handle_searched(now.instant, ticket, searched.end, &witnesses);
             }
+        }
+    }
+
+    /// What of a message is for the rules: none of what bodies are fetched with, and no work that pays somebody else.
+    fn inspect(&mut self, now: Now, from: NodeId, message: Message) -> Option<Message> {
+        match message {
+            Message::BodyRequest(request) if self.cluster.is_leading() => {
+                let reply = self.handover.hear_request(now.instant, request);
+                self.actions.extend(reply.map(|part| Action::Send(from, part)));
+                None
+            }
+            Message::Body(part) => {
+                match self.handover.hear_part(now.instant, from, part) {
+                    Heard::Nothing => {}
+                    Heard::Part(to, request) => self.actions.push_back(Action::Send(to, request)),
+                    Heard::Whole(Fetched { run, template, bytes: body }) => {
+                        tracing::debug!("node {}: has the body of node {from}'s template {}", self.id, template.tag);
+                        self.feed.adopt(run, Arc::new(Adopted { template: template.clone(), body }));
+                        self.cluster.adopt(now.instant, run, template);
+                    }
+                }
+                None
+            }
+            Message::BodyRequest(_) => None,
+            Message::Process(mut assign) => {
+                self.refuse_unpaid(now, from, &mut assign);
+                Some(Message::Process(assign))
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Takes out of an assignment what does not pay whom it has to pay.
+    fn refuse_unpaid(&mut self, now: Now, from: NodeId, assign: &mut Assign) {
+        let Some(payout) = &self.payout else { return };
+        let paid = |job: &Job| payout.takes(job, assign.current.as_ref()) || self.cluster.holds(job);
+        let paid: Vec<_> = assign.jobs.iter().map(paid).collect();
+        let all = assign.leases.len();
+        assign.leases.retain(|lease| paid.get(usize::from(lease.job)).is_some_and(|&paid| paid));
+        let news = self.warnings.unpaid(self.id, from, assign.leases.len() < all, payout);
+        news.into_iter().for_each(|event| self.tell(now, event));
+    }
+
+    /// Fetches the body of the leader's template, if this node leads next.
+    fn fetch_body(&mut self, now: Now) {
+        if self.cluster.next_leader() == Some(self.id)
+            && let Some(given) = self.cluster.given()
+        {
+            let request = self.handover.fetch(now.instant, given);
+            self.actions.extend(request.map(|(leader, request)| Action::Send(leader, request)));
         }
     }
 
@@ -487,8 +548,9 @@ impl Driver {
 
     fn hear(&mut self, now: Now, news: News) {
         match news {
-            News::Template { template, asked } => {
+            News::Template { template, asked, body } => {
                 self.chain.see(template.round.block.hash);
+                body.into_iter().for_each(|body| self.handover.keep(template.tag, body));
                 self.cluster.handle_template(now.instant, template, asked);
             }
             News::Verdict { solution, found_by, source, verdict } => {

@@ -13,10 +13,11 @@
 //! 3. A session that gave no answer is asked again after a growing pause, one that is over is replaced.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::NodeId;
-use crate::source::{Backoff, Offer, SourceError, Verdict};
+use crate::cluster::{MAX_ADOPTED, NodeId};
+use crate::source::{Adopted, Backoff, Offer, SourceError, Verdict};
 use crate::work::{Puzzle, RoundId, Run, Solution, Template};
 
 /// While a source that is not the preferred one serves, the preferred ones are tried again this often.
@@ -53,8 +54,8 @@ pub(crate) enum Request {
     Ask(SessionId),
     /// End the session. What is being submitted goes on.
     Close(SessionId),
-    /// Submit a solution, whose tag is the session's own.
-    Submit { session: SessionId, ticket: u64, solution: Solution },
+    /// Submit a solution, whose tag is the session's own, or that of an adopted template.
+    Submit { session: SessionId, ticket: u64, solution: Solution, adopted: Option<Arc<Adopted>> },
 }
 
 /// What became of a request.
@@ -70,8 +71,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::large_enum_variant)] // a few wait at a time
 pub(crate) enum News {
-    /// A template, and when it was asked for.
-    Template { template: Template, asked: Instant },
+    /// A template, when it was asked for, and its body.
+    Template { template: Template, asked: Instant, body: Option<Arc<[u8]>> },
     /// The final answer to a solution, with templates renumbered, and the source.
     Verdict { solution: Solution, found_by: NodeId, source: usize, verdict: Verdict },
     /// No session can submit the solution any more.
@@ -118,6 +119,8 @@ pub(crate) struct Feed {
     tags: u64,
     tickets: u64,
     origins: VecDeque<Origin>,
+    /// Templates of other runs that this node's sessions can submit for.
+    adopted: VecDeque<(Run, Arc<Adopted>)>,
     under_way: BTreeMap<u64, (SessionId, Solution, NodeId)>,
     waiting: VecDeque<(Solution, NodeId)>,
     trouble: Option<String>,
@@ -145,6 +148,7 @@ impl Feed {
             tags: 0,
             tickets: 0,
             origins: VecDeque::new(),
+            adopted: VecDeque::new(),
             under_way: BTreeMap::new(),
             waiting: VecDeque::new(),
             trouble: None,
@@ -184,6 +188,15 @@ impl Feed {
             false => self.news.push_back(News::Unanswered { solution }),
         }
         self.submit_waiting();
+    }
+
+    /// Solutions of this template of another run can be submitted from now on.
+    pub(crate) fn adopt(&mut self, run: Run, adopted: Arc<Adopted>) {
+        self.adopted.retain(|(known, other)| (*known, other.template.tag) != (run, adopted.template.tag));
+        if self.adopted.len() == MAX_ADOPTED {
+            self.adopted.pop_front();
+        }
+        self.adopted.push_back((run, adopted));
     }
 
     // ---- events
@@ -279,7 +292,7 @@ impl Feed {
         }
         (at + 1..self.sources.len()).for_each(|other| self.close(other));
         let template = self.renumber(session, offer.template);
-        self.news.push_back(News::Template { template, asked: offer.asked });
+        self.news.push_back(News::Template { template, asked: offer.asked, body: offer.body });
     }
 
     /// Gives a template the number by which its solutions come back.
@@ -351,12 +364,12 @@ impl Feed {
         {
             match self.destination(&solution) {
                 Destination::Session(session, own_tag) => {
-                    self.tickets += 1;
-                    let ticket = self.tickets;
-                    self.under_way.insert(ticket, (session, solution, found_by));
-                    let mut solution = solution;
-                    solution.job.tag.template = own_tag;
-                    self.requests.push_back(Request::Submit { session, ticket, solution });
+                    let mut told = solution;
+                    told.job.tag.template = own_tag;
+                    self.send((solution, found_by), session, told, None);
+                }
+                Destination::Adopted(session, adopted) => {
+                    self.send((solution, found_by), session, solution, Some(adopted));
                 }
                 Destination::Nowhere => self.news.push_back(News::Unanswered { solution }),
                 Destination::Gone => self.news.push_back(News::Unsubmittable { solution, found_by }),
@@ -364,8 +377,22 @@ impl Feed {
         }
     }
 
-    /// Where a solution can be submitted. A text goes to any session, preferably to one that named its block; a header only to the one that
-    /// made its template.
+    /// Hands a solution to a session, in the form in which the session is `told` of it.
+    fn send(
+        &mut self,
+        (solution, found_by): (Solution, NodeId),
+        session: SessionId,
+        told: Solution,
+        adopted: Option<Arc<Adopted>>,
+    ) {
+        self.tickets += 1;
+        let ticket = self.tickets;
+        self.under_way.insert(ticket, (session, solution, found_by));
+        self.requests.push_back(Request::Submit { session, ticket, solution: told, adopted });
+    }
+
+    /// Where a solution can be submitted. A text goes to any session, preferably to one that named its block; a header to the one that made its
+    /// template, or, if another run's template was adopted, to any.
     fn destination(&self, solution: &Solution) -> Destination {
         let tag = solution.job.tag;
         let of = |origin: &&Origin| match solution.job.puzzle {
@@ -373,13 +400,21 @@ impl Feed {
             Puzzle::Header(_) => origin.tag == tag.template && tag.slot.run == self.run,
         };
         let origin = self.origins.iter().rev().filter(of).find(|origin| self.is_open(origin.session));
-        match (origin, &solution.job.puzzle) {
-            (Some(origin), _) => Destination::Session(origin.session, origin.own_tag),
-            (None, Puzzle::Header(_)) => Destination::Gone,
-            (None, Puzzle::Text(_)) => match self.serving.and_then(|at| self.sources[at].session) {
-                Some(session) => Destination::Session(session, 0),
-                None => Destination::Nowhere,
-            },
+        if let Some(origin) = origin {
+            return Destination::Session(origin.session, origin.own_tag);
+        }
+        let is_adopted = |(run, adopted): &&(Run, Arc<Adopted>)| {
+            *run == tag.slot.run && *run != self.run && adopted.template.made(&solution.job)
+        };
+        let adopted = self.adopted.iter().find(is_adopted);
+        let session = self.serving.and_then(|at| self.sources[at].session);
+        match (&solution.job.puzzle, adopted, session) {
+            (Puzzle::Header(_), None, _) => Destination::Gone,
+            (_, _, None) => Destination::Nowhere,
+            (Puzzle::Header(_), Some((_, adopted)), Some(session)) => {
+                Destination::Adopted(session, Arc::clone(adopted))
+            }
+            (Puzzle::Text(_), _, Some(session)) => Destination::Session(session, 0),
         }
     }
 
@@ -394,6 +429,8 @@ impl Feed {
 
 enum Destination {
     Session(SessionId, u64),
+    /// Any session that takes adopted templates.
+    Adopted(SessionId, Arc<Adopted>),
     /// No session is open at the moment.
     Nowhere,
     /// The session is over for good.

@@ -21,10 +21,12 @@ pub(crate) mod feed;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
+mod handover;
 pub(crate) mod members;
 mod meter;
 mod names;
 mod pace;
+mod payout;
 mod registrar;
 mod registry;
 mod renewal;
@@ -46,6 +48,7 @@ use std::time::Duration;
 pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::address_of;
+pub use payout::Payout;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
 pub use status::{ShareCounts, Status};
@@ -92,4 +95,6 @@ pub struct Config {
     pub store: Option<Store>,
     /// Stop once this many blocks were accepted since the start, as far as it knows.
     pub blocks: Option<u64>,
+    /// Whom the work of other leaders has to pay; none if that does not matter.
+    pub payout: Option<Payout>,
 }

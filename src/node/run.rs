@@ -83,6 +83,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         sources: config.sources.iter().map(|source| source.url().to_owned()).collect(),
         kept: config.store.as_ref().map(|store| store.kept().to_vec()),
         blocks: config.blocks,
+        payout: config.payout,
     };
     let (measured, mut choices) = mpsc::channel(1);
     let (problem, mut certificate_problems) = mpsc::channel(1);

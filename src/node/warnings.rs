@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Event;
+use super::{Event, Payout};
 use crate::cluster::NodeId;
 use crate::transport::Member;
 
@@ -17,6 +17,8 @@ pub(super) struct Warnings {
     alone: Option<String>,
     /// What is wrong with this node's certificate.
     certificate: Option<String>,
+    /// That the leader assigns work which does not pay whom it has to pay.
+    unpaid: Option<String>,
     /// The peers whose heartbeats come at another pace, each with the warning while it lasts.
     paces: BTreeMap<NodeId, Option<String>>,
     /// The false claims of each peer that no event has told of.
@@ -53,13 +55,18 @@ impl Warnings {
 
     /// What is wrong with this node's certificate now, if anything. Gives the events if that is news.
     pub(super) fn certificate(&mut self, node: NodeId, problem: Option<String>) -> Vec<Event> {
-        let event = |problem, over| Event::Warning { node, problem, peer: None, over };
-        let before = std::mem::replace(&mut self.certificate, problem.clone());
-        if before == problem {
-            return vec![];
-        }
-        let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
-        over.into_iter().chain(begins).collect()
+        change(&mut self.certificate, problem, node, None)
+    }
+
+    /// Whether `leader` has assigned work that does not pay this payout. Gives the events if that is news.
+    pub(super) fn unpaid(&mut self, node: NodeId, leader: NodeId, is_unpaid: bool, payout: &Payout) -> Vec<Event> {
+        let problem = is_unpaid.then(|| {
+            format!(
+                "node {leader} assigns work that does not pay {}, and node {node} refuses it: give both the same --payout, or this one none",
+                payout.address
+            )
+        });
+        change(&mut self.unpaid, problem, node, Some(leader))
     }
 
     /// A peer sends heartbeats at this interval, and this node at `own`. Gives the event if that is news: each peer is told of once.
@@ -94,6 +101,17 @@ impl Warnings {
         })
         .collect()
     }
+}
+
+/// What is wrong from now on. Gives the events if that is news: that the last problem is over, and that this one begins.
+fn change(known: &mut Option<String>, problem: Option<String>, node: NodeId, peer: Option<NodeId>) -> Vec<Event> {
+    let event = |problem, over| Event::Warning { node, problem, peer, over };
+    let before = std::mem::replace(known, problem.clone());
+    if before == problem {
+        return vec![];
+    }
+    let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
+    over.into_iter().chain(begins).collect()
 }
 
 #[cfg(test)]

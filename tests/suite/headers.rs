@@ -252,7 +252,7 @@ impl Session for Talk {
                 let template = self.mint.template(self.line);
                 if self.told.as_ref() != Some(&template) && !self.is_mute() {
                     self.told = Some(template.clone());
-                    return Ok(Offer { template, asked: Instant::now() });
+                    return Ok(Offer { template, asked: Instant::now(), body: None });
                 }
                 if self.changed.changed().await.is_err() {
                     return pending().await;
@@ -304,6 +304,7 @@ impl Cluster {
                 certs: None,
                 registration: Some(registration),
                 store: None,
+                payout: None,
                 blocks: None,
             };
             let (tell, stop) = (tell.clone(), stop.clone());

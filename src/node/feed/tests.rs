@@ -36,7 +36,7 @@ fn of_header(template: &Template) -> Solution {
 }
 
 fn offer(feed: &mut Feed, now: Instant, session: SessionId, template: Template) {
-    feed.handle(now, Answer::Offer(session, Ok(Offer { template, asked: now })));
+    feed.handle(now, Answer::Offer(session, Ok(Offer { template, asked: now, body: None })));
 }
 
 fn fail(feed: &mut Feed, now: Instant, session: SessionId, is_over: bool) {
