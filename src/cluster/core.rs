@@ -251,7 +251,8 @@ impl Cluster {
 
     /// A scan has ended after searching everything before the nonce `to`, and met these witnesses there, ascending.
     pub fn handle_searched(&mut self, now: Instant, ticket: Ticket, to: u64, witnesses: &[u64]) {
-        if self.worker.handle_searched(ticket, to, witnesses) {
+        // Who has plenty of work tells the end of a lease with its next answer to the leader.
+        if self.worker.handle_searched(ticket, to, witnesses) && self.has_less_than(2) {
             self.send_report(now, Reason::No);
         }
     }
@@ -352,7 +353,7 @@ impl Cluster {
             probe!(SelfLeadingBegins);
             self.begin(now);
         }
-        let has_little = self.worker.work() < self.config.beat_of(self.worker.speed).max(self.config.unit);
+        let has_little = self.has_less_than(1);
         self.judge(now);
         self.ask_if_idle();
         if has_little || follows && self.is_leading() {
@@ -496,6 +497,12 @@ impl Cluster {
             leading.interrupt(template);
             self.assign_all(now);
         }
+    }
+
+    /// Whether this node's work lasts for less than so many heartbeats.
+    fn has_less_than(&self, heartbeats: u64) -> bool {
+        let beat = self.config.beat_of(self.worker.speed).max(self.config.unit);
+        self.worker.work() < beat.saturating_mul(heartbeats)
     }
 
     /// A leader without a job asks its session again, unless a solution is being submitted; so does one that knows blocks of rounds that

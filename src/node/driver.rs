@@ -234,7 +234,7 @@ impl Driver {
                 if let Message::HeartbeatRequest(heartbeat) | Message::HeartbeatReply(heartbeat, _) = &message
                     && let Some(theirs) = heartbeat.interval.filter(|interval| !interval.is_zero())
                 {
-                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs);
+                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs, now.instant);
                     news.into_iter().for_each(|event| self.tell(now, event));
                 }
                 self.cluster.handle_message(now.instant, from, message);
@@ -516,7 +516,10 @@ impl Driver {
                 self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
                 self.warn_if_alone(now);
             }
-            Output::Distrusted { node: peer } => self.tell(now, Event::Distrusted { node, peer }),
+            Output::Distrusted { node: peer } => {
+                self.warnings.distrusted(peer);
+                self.tell_due(now);
+            }
             Output::Refused { from, solution } => {
                 tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
                 self.warnings.claimed(from, solution.nonce);

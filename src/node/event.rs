@@ -110,6 +110,8 @@ pub enum Event {
         node: NodeId,
         /// The distrusted node, perhaps the leader itself.
         peer: NodeId,
+        /// How often since the last event about it: it may start anew, and claim so again.
+        count: u64,
     },
     /// A node claimed a solution that does not solve its job.
     Refused {

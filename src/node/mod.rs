@@ -47,7 +47,7 @@ use std::time::Duration;
 
 pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
-pub use names::address_of;
+pub use names::addresses_of;
 pub use payout::Payout;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;

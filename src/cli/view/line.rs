@@ -92,9 +92,12 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
                 warn(format!("block {height}: the source did not understand the solution of node {found_by}"))
             }
         },
-        Event::Distrusted { node, peer } => warn(format!(
-            "node {node}: node {peer} shows too few witnesses for what it claims to have searched; it gets no more work until it is restarted"
-        )),
+        Event::Distrusted { node, peer, count } => {
+            let more = if *count > 1 { format!(" (seen {count} times)") } else { String::new() };
+            warn(format!(
+                "node {node}: node {peer} shows too few witnesses for what it claims to have searched; it gets no more work until it is restarted{more}"
+            ))
+        }
         Event::Refused { node, from, nonce, count } => {
             let more = if *count > 1 { format!(", the last of {count}") } else { String::new() };
             warn(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not{more}"))
