@@ -314,7 +314,7 @@ impl Driver {
 
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
         match event {
-            scan::Event::Found { ticket, nonce } => {
+            scan::Event::Found { ticket, nonce, .. } => {
                 // Shares are too frequent to report each of them.
                 let ends_job = self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First);
                 if ends_job && !self.stopping.contains(&ticket) {

@@ -31,6 +31,7 @@ mod registrar;
 mod registry;
 mod renewal;
 mod run;
+mod scan_events;
 mod sessions;
 mod status;
 mod store;

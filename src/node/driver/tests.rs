@@ -213,7 +213,7 @@ fn nothing_is_submitted_once_enough_blocks_were_accepted() {
     let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
     // Two threads find one each.
     for nonce in [piece.range().start, piece.range().start + 1] {
-        alone.handle(Input::Scan(scan::Event::Found { ticket: piece.ticket(), nonce }));
+        alone.handle(Input::Scan(scan::Event::Found { ticket: piece.ticket(), nonce, is_block: false }));
     }
     assert_eq!(alone.driver.cluster().kept().len(), 2);
     alone.answer(Verdict::Block { height: None, next: Some(template(2, Search::First)) });
@@ -280,7 +280,7 @@ fn shares_that_are_lost_are_counted() {
     let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
     let ticket = piece.ticket();
     // More than a finder keeps.
-    (0..4096 + 3).for_each(|nonce| alone.handle(Input::Scan(scan::Event::Found { ticket, nonce })));
+    (0..4096 + 3).for_each(|nonce| alone.handle(Input::Scan(scan::Event::Found { ticket, nonce, is_block: false })));
     alone.pass(STATUS_EVERY);
     assert_eq!(alone.statuses.last().unwrap().shares, ShareCounts { lost: 3, ..ShareCounts::default() });
 
@@ -546,7 +546,7 @@ fn an_interrupt_is_told_once_and_only_when_the_last_search_has_ended() {
     following.assign(&[LONG, NonceRange::new(LONG.end, 2 * LONG.end)]);
     let Some(Turn::Piece(piece)) = following.alone.driver.scanner().take() else { panic!("a piece") };
     following.assign(&[]);
-    let late = scan::Event::Found { ticket: piece.ticket(), nonce: piece.range().start };
+    let late = scan::Event::Found { ticket: piece.ticket(), nonce: piece.range().start, is_block: true };
     following.alone.handle(Input::Scan(late));
     assert_eq!(following.alone.events(|event| matches!(event, Event::Found { .. })), [], "it is over");
     assert!(following.alone.search() && !following.alone.search(), "the second has ended, the first has not");
