@@ -13,11 +13,12 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use serde::Deserialize;
 
 use super::affinity::Affinity;
+use super::grind::{HeaderFrom, version_mask};
 use super::hashing::ThreadCount;
 use super::transports::{TextPeer, TransportKind};
 use crate::cluster::NodeId;
 use crate::transport::udp::Dialect;
-use crate::work::{Digest, Hashing as TextHashing, Header, Timestamp, ZeroUnit};
+use crate::work::{Digest, Hashing as TextHashing, Timestamp, ZeroUnit};
 
 /// Finds nonces: every core of a box, and every box of a cluster.
 ///
@@ -292,14 +293,25 @@ pub(super) struct Solve {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
+#[command(
+    override_usage = "headframe grind [OPTIONS] <HEADER>",
+    after_help = "Examples:
   headframe grind 0100000000000000…ffff001d00000000
+  cat header | headframe grind -
+  miner --cli=\"bitcoin-cli\" generate --grind-cmd=\"headframe grind\" --address=$ADDRESS --nbits=$NBITS
 
-Behaves like `bitcoin-util grind`: the header with a good nonce on standard output and nothing else; exit code 3 if there is
-none among the 4,294,967,296.")]
+Behaves like `bitcoin-util grind`, also for Bitcoin Core's contrib/signet/miner: the header with a good nonce on standard output and
+nothing else. Exit code 3 if there is none among the 4,294,967,296."
+)]
 pub(super) struct Grind {
-    /// The header, 160 hex digits; its own nonce does not matter
-    pub(super) header: Header,
+    /// The header, 160 hex digits, or - for standard input; its own nonce does not matter
+    #[arg(value_name = "HEADER")]
+    pub(super) header: Option<HeaderFrom>,
+    /// Roll these version bits, too, in hex: 1fffe000 or some of them (BIP 320) [default: none]
+    ///
+    /// Not for the signet miner: the signature of its block covers the version, and it takes over nothing but the nonce.
+    #[arg(long, value_name = "HEX", default_value = "0", hide_default_value = true, value_parser = version_mask)]
+    pub(super) version_mask: u32,
     #[command(flatten)]
     pub(super) hashing: Hashing,
 }
@@ -571,7 +583,11 @@ mod tests {
             ("service --interval 0", "expected seconds"),
             ("certs", "--nodes"),
             ("solve --prev 00 --timestamp 1 --zeros 1", "expected 64 lower-case hex digits, got 2 characters"),
-            ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
+            ("grind --version-mask ffff 00", "expected version bits of BIP 320 in hex"),
+            (
+                "grind 00",
+                "Could not decode block header: expected an 80-byte header as 160 hex digits, got 2 characters",
+            ),
             ("mine", "unrecognized subcommand 'mine'"),
         ] {
             let words = ["headframe"].into_iter().chain(line.split(' ')).map(OsString::from);
