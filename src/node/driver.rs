@@ -100,6 +100,8 @@ pub(crate) struct Setup {
     pub(crate) threads: usize,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
+    /// For how long a preferred source has to answer before it serves again.
+    pub(crate) source_return: Duration,
     /// The solutions that the store holds, if there is a store.
     pub(crate) kept: Option<Vec<Solution>>,
     /// End once this many blocks were accepted.
@@ -140,7 +142,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks } = setup;
+        let Setup { rules, members, scanner, kernel, threads, sources, source_return, kept, blocks } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -149,7 +151,7 @@ impl Driver {
             cluster,
             scanner,
             members,
-            feed: Feed::new(sources.len(), rules.run),
+            feed: Feed::new(sources.len(), rules.run, source_return),
             keeper: kept.map(Keeper::new),
             meter: Meter::new(now.instant),
             pace: Pace::new(kernel.promised(), now.instant),
@@ -512,7 +514,10 @@ impl Driver {
                 self.cluster.handle_unsubmittable(now.instant, &solution);
             }
             News::Unanswered { solution } => self.cluster.handle_unanswered(now.instant, &solution),
-            News::Trouble(problem) => self.tell(now, Event::Source { node: self.id, problem }),
+            News::Source { source, problem } => {
+                let source = source.map(|at| self.sources[at].clone());
+                self.tell(now, Event::Source { node: self.id, problem, source });
+            }
         }
     }
 
@@ -584,6 +589,8 @@ impl Driver {
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
             shares: self.shares,
+            source: self.feed.in_use().map(|at| self.sources[at].clone()),
+            source_problem: self.feed.problem().map(str::to_owned),
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
             heartbeat: self.heartbeat.as_secs_f64(),
