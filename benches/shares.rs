@@ -166,6 +166,7 @@ impl Nodes {
                 kernel: choose(None, &|| begin.elapsed()).unwrap(),
                 threads: threads.clone(),
                 sources: vec![Arc::new(Way(Arc::clone(&pool)))],
+                source_return: Duration::from_secs(30),
                 registration: Some(registry.register(id(node), servers[&id(node)], 0).unwrap()),
                 transport,
                 certs: None,

@@ -13,11 +13,12 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use serde::Deserialize;
 
 use super::affinity::Affinity;
+use super::grind::{HeaderFrom, version_mask};
 use super::hashing::ThreadCount;
 use super::transports::{TextPeer, TransportKind};
 use crate::cluster::NodeId;
 use crate::transport::udp::Dialect;
-use crate::work::{Digest, Hashing as TextHashing, Header, Timestamp, ZeroUnit};
+use crate::work::{Digest, Hashing as TextHashing, Timestamp, ZeroUnit};
 
 /// Finds nonces: every core of a box, and every box of a cluster.
 ///
@@ -155,6 +156,9 @@ pub(super) struct Up {
     /// Mine on this block service, http://host:port, instead of an embedded one; repeatable, in order of preference
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
+    /// Use a source that was left again once it has answered for so long, like 30s or 5m
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
+    pub(super) source_return: Duration,
     /// Time between two heartbeats, like 5s or 500ms
     #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat, help_heading = CLUSTER)]
     pub(super) heartbeat: Duration,
@@ -169,9 +173,9 @@ pub(super) struct Up {
   headframe node --id 1 --transport udp --insecure --udp-peers 2=10.0.0.2,3=10.0.0.3     with other programs of the exercise
   headframe node --config /etc/headframe.toml
 
-The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
-kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure, udp_peers = { 2 = \"10.0.0.2\" }, udp_port,
-udp_dialect, text_hashing, text_zeros. Flags win over the environment, the environment over the file.")]
+The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"],
+source_return = \"30s\", certs, threads, kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure,
+udp_peers = { 2 = \"10.0.0.2\" }, udp_port, udp_dialect, text_hashing, text_zeros. Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
@@ -189,6 +193,9 @@ pub(super) struct Node {
     /// [default: http://127.0.0.1:8480]
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
+    /// Use a source that was left again once it has answered for so long, like 30s or 5m [default: 30s]
+    #[arg(long, value_name = "TIME", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
+    pub(super) source_return: Option<Duration>,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
     #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS", help_heading = CLUSTER)]
     pub(super) certs: Option<PathBuf>,
@@ -292,14 +299,25 @@ pub(super) struct Solve {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
+#[command(
+    override_usage = "headframe grind [OPTIONS] <HEADER>",
+    after_help = "Examples:
   headframe grind 0100000000000000…ffff001d00000000
+  cat header | headframe grind -
+  miner --cli=\"bitcoin-cli\" generate --grind-cmd=\"headframe grind\" --address=$ADDRESS --nbits=$NBITS
 
-Behaves like `bitcoin-util grind`: the header with a good nonce on standard output and nothing else; exit code 3 if there is
-none among the 4,294,967,296.")]
+Behaves like `bitcoin-util grind`, also for Bitcoin Core's contrib/signet/miner: the header with a good nonce on standard output and
+nothing else. Exit code 3 if there is none among the 4,294,967,296."
+)]
 pub(super) struct Grind {
-    /// The header, 160 hex digits; its own nonce does not matter
-    pub(super) header: Header,
+    /// The header, 160 hex digits, or - for standard input; its own nonce does not matter
+    #[arg(value_name = "HEADER")]
+    pub(super) header: Option<HeaderFrom>,
+    /// Roll these version bits, too, in hex: 1fffe000 or some of them (BIP 320) [default: none]
+    ///
+    /// Not for the signet miner: the signature of its block covers the version, and it takes over nothing but the nonce.
+    #[arg(long, value_name = "HEX", default_value = "0", hide_default_value = true, value_parser = version_mask)]
+    pub(super) version_mask: u32,
     #[command(flatten)]
     pub(super) hashing: Hashing,
 }
@@ -507,6 +525,15 @@ pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// A time like `30s` or `5m`, of a day at most.
+pub(super) fn source_return(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("expected a time like 30s or 5m: {error}"))?;
+    match time <= Duration::from_secs(24 * 60 * 60) {
+        true => Ok(time),
+        false => Err(format!("expected a time of a day at most, got {text:?}")),
+    }
+}
+
 /// A number of seconds from 0.001 to 10^9.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=1e9).contains(seconds));
@@ -564,6 +591,8 @@ mod tests {
             ("grind --affinity 00", "expected an 80-byte header"),
             ("up --heartbeat 5", "expected a time like 5s"),
             ("up --heartbeat 1ms", "50ms to 1h"),
+            ("up --source-return 30", "expected a time like 30s"),
+            ("node --id 1 --source-return 25h", "expected a time of a day at most"),
             ("node --id 0", "expected a node id from 1"),
             ("node --id 1 --peer 2", "expected ID=ADDR"),
             ("node --id 1 --peer 0=127.0.0.1:1", "expected a node id from 1"),
@@ -571,7 +600,11 @@ mod tests {
             ("service --interval 0", "expected seconds"),
             ("certs", "--nodes"),
             ("solve --prev 00 --timestamp 1 --zeros 1", "expected 64 lower-case hex digits, got 2 characters"),
-            ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
+            ("grind --version-mask ffff 00", "expected version bits of BIP 320 in hex"),
+            (
+                "grind 00",
+                "Could not decode block header: expected an 80-byte header as 160 hex digits, got 2 characters",
+            ),
             ("mine", "unrecognized subcommand 'mine'"),
         ] {
             let words = ["headframe"].into_iter().chain(line.split(' ')).map(OsString::from);

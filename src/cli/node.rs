@@ -26,7 +26,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let identity = identity.transpose()?;
     let store = settings.store.as_deref().map(Store::open).transpose()?;
     let transport = connect(&settings, identity.as_ref())?;
-    let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, .. } = settings;
+    let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, source_return, .. } = settings;
     let registry = Registry::open().map(|registry| registry.speaking(transports.names()));
     let address = transport.local_address();
     let place = registry.as_ref().ok().cloned();
@@ -49,6 +49,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         kernel,
         threads,
         sources,
+        source_return,
         transport,
         registration,
         store,

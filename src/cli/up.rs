@@ -69,6 +69,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             kernel: kernel.clone(),
             threads,
             sources: sources(&urls, "headframe", TextForm::default())?,
+            source_return: args.source_return,
             transport,
             certs: None,
             registration,

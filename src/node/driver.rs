@@ -103,6 +103,8 @@ pub(crate) struct Setup {
     pub(crate) threads: usize,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
+    /// For how long a preferred source has to answer before it serves again.
+    pub(crate) source_return: Duration,
     /// The solutions that the store holds, if there is a store.
     pub(crate) kept: Option<Vec<Solution>>,
     /// End once this many blocks were accepted.
@@ -147,7 +149,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks, payout } = setup;
+        let Setup { rules, members, scanner, kernel, threads, sources, source_return, kept, blocks, payout } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -156,7 +158,7 @@ impl Driver {
             cluster,
             scanner,
             members,
-            feed: Feed::new(sources.len(), rules.run),
+            feed: Feed::new(sources.len(), rules.run, source_return),
             handover: Handover::new(rules.run, now.instant),
             payout,
             keeper: kept.map(Keeper::new),
@@ -577,7 +579,10 @@ impl Driver {
                 self.cluster.handle_unsubmittable(now.instant, &solution);
             }
             News::Unanswered { solution } => self.cluster.handle_unanswered(now.instant, &solution),
-            News::Trouble(problem) => self.tell(now, Event::Source { node: self.id, problem }),
+            News::Source { source, problem } => {
+                let source = source.map(|at| self.sources[at].clone());
+                self.tell(now, Event::Source { node: self.id, problem, source });
+            }
         }
     }
 
@@ -649,6 +654,8 @@ impl Driver {
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
             shares: self.shares,
+            source: self.feed.in_use().map(|at| self.sources[at].clone()),
+            source_problem: self.feed.problem().map(str::to_owned),
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
             heartbeat: self.heartbeat.as_secs_f64(),

@@ -136,12 +136,14 @@ pub enum Event {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         over: bool,
     },
-    /// A source gives no answer, or an unusable one; reported when that begins, changes and ends.
+    /// A source gives no answer, or an unusable one, or another source is used; reported when that begins, changes and ends.
     Source {
         /// The node that reports this.
         node: NodeId,
-        /// What is wrong; `None` when it has ended.
+        /// What is wrong: why no source answers, or why those before the one in use were left. `None` when it has ended.
         problem: Option<String>,
+        /// The address of the source in use; `None` if none is.
+        source: Option<String>,
     },
     /// The store cannot be written, or the disk hangs, so that solutions would be lost with the node; reported when that begins and ends.
     Store {
@@ -278,6 +280,11 @@ mod tests {
         assert_eq!(
             line(&share),
             r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001}"#
+        );
+        let source = Some("http://127.0.0.1:8480".to_owned());
+        assert_eq!(
+            line(&Event::Source { node: node(1), problem: None, source }),
+            r#"{"event":"source","node":1,"problem":null,"source":"http://127.0.0.1:8480"}"#
         );
         let timed = TimedEvent { event: Event::Found { node: node(1), nonce: 123 }, at: 1_795_342_329_000_001 };
         assert_eq!(

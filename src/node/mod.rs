@@ -86,6 +86,8 @@ pub struct Config {
     pub threads: Threads,
     /// Where blocks come from, in order of preference.
     pub sources: Vec<Arc<dyn BlockSource>>,
+    /// For how long a source that is preferred to the one in use has to answer before it is used again.
+    pub source_return: Duration,
     /// How it reaches the others.
     pub transport: Arc<dyn Transport>,
     /// The folder of its certificate files, from which renewed ones are taken up.

@@ -77,6 +77,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         kernel: config.kernel,
         threads,
         sources: config.sources.iter().map(|source| source.url().to_owned()).collect(),
+        source_return: config.source_return,
         kept: config.store.as_ref().map(|store| store.kept().to_vec()),
         blocks: config.blocks,
         payout: config.payout,

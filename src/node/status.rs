@@ -45,6 +45,12 @@ pub struct Status {
     /// How the shares ended that it submitted as leader.
     #[serde(default)]
     pub shares: ShareCounts,
+    /// The address of the source that it uses; nothing while none answers, or it needs none, since it does not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why it uses no source, or not the first, or what else is wrong with its sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_problem: Option<String>,
     /// The other servers and their states: unknown, alive, suspect, down, left.
     pub peers: BTreeMap<NodeId, String>,
     /// Servers that it distrusts, because they cannot have searched what they claimed.

@@ -300,6 +300,7 @@ impl Cluster {
                 kernel: choose(Some("portable"), &|| begin.elapsed()).unwrap(),
                 threads: std::num::NonZeroUsize::MIN.into(),
                 sources: vec![Arc::new(Way(node, Arc::clone(&mint)))],
+                source_return: Duration::from_secs(30),
                 transport,
                 certs: None,
                 registration: Some(registration),

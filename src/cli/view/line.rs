@@ -102,10 +102,16 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
             let more = if *count > 1 { format!(", the last of {count}") } else { String::new() };
             warn(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not{more}"))
         }
-        Event::Source { node, problem: Some(problem) } => {
+        Event::Source { node, problem: Some(problem), source: None } => {
             warn(format!("node {node}: the source gives no answer: {problem}"))
         }
-        Event::Source { node, problem: None } => info(format!("node {node}: the source answers again")),
+        Event::Source { node, problem: Some(problem), source: Some(source) } => {
+            warn(format!("node {node}: source {source} is in use, but: {problem}"))
+        }
+        Event::Source { node, problem: None, source: Some(source) } => {
+            info(format!("node {node}: the source answers again, {source} is in use"))
+        }
+        Event::Source { node, problem: None, source: None } => info(format!("node {node}: needs no source any more")),
         Event::Store { node, problem: Some(problem) } => {
             warn(format!("node {node}: the store cannot be written, it mines on without: {problem}"))
         }

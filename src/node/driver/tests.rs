@@ -78,6 +78,7 @@ impl Alone {
             kernel: Choice { measured: vec![("portable", 100.0)], ..Choice::by_hand(kernel) },
             threads: 1,
             sources: vec!["sim://pool".to_owned()],
+            source_return: Duration::ZERO,
             kept: Some(vec![]),
             blocks,
             payout,

@@ -569,6 +569,7 @@ impl World {
             kernel: Choice::by_hand(kernel),
             threads: server.threads as usize,
             sources: vec!["sim".to_owned()],
+            source_return: self.plan.heartbeat,
             kept: server.disk.clone(),
             blocks: None,
             payout: None,
