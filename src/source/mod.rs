@@ -1,4 +1,5 @@
-//! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service.
+//! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service,
+//! [`StratumSource`] a mining pool.
 //!
 //! ```text
 //! BlockSource::open ──> Session ──next──> Template ──(cluster)──> jobs
@@ -14,9 +15,11 @@ mod backoff;
 pub(crate) mod fuzz;
 mod http;
 mod legacy;
+mod stratum;
 mod web;
 
 pub use backoff::Backoff;
+pub use stratum::{StratumAddress, StratumSource, Tls, TlsError};
 pub use web::WebSource;
 
 use std::pin::Pin;
