@@ -198,7 +198,7 @@ impl Talk {
         match heard {
             Heard::Nothing => {}
             Heard::Template(template) => {
-                let offer = Offer { template, asked: self.heard.into_std() };
+                let offer = Offer { template, asked: self.heard.into_std(), body: None };
                 self.present.send_modify(|present| present.offer = Some(offer));
             }
             Heard::Answer(result) if !id.is_null() => return self.send(words::reply(id, &result)),
