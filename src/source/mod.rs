@@ -1,4 +1,5 @@
-//! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service.
+//! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service,
+//! [`BitcoindSource`] a Bitcoin node.
 //!
 //! ```text
 //! BlockSource::open ──> Session ──next──> Template ──(cluster)──> jobs
@@ -9,6 +10,7 @@
 //! solution again.
 
 mod backoff;
+mod bitcoind;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
@@ -17,6 +19,7 @@ mod legacy;
 mod web;
 
 pub use backoff::Backoff;
+pub use bitcoind::{BitcoindSource, Credentials, NodeConfig, Payout, PayoutError};
 pub use web::WebSource;
 
 use std::pin::Pin;
