@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU16, NonZeroU64};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
+use super::sources::{BitcoinInFile, BitcoinSettings, Secret};
 use super::transports::{Surroundings, TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
@@ -34,6 +36,7 @@ pub(super) struct NodeSettings {
     /// The other servers, each `host:port`. If empty, they are those registered on this machine.
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
+    pub(super) bitcoin: BitcoinSettings,
     pub(super) certs: PathBuf,
     pub(super) transports: Transports,
     pub(super) hashing: args::Hashing,
@@ -70,6 +73,12 @@ struct File {
     udp_dialect: Option<args::DialectName>,
     text_hashing: Option<args::HashingName>,
     text_zeros: Option<args::ZeroUnitName>,
+    payout: Option<String>,
+    coinbase_text: Option<String>,
+    cookie: Option<PathBuf>,
+    insecure_source: Option<bool>,
+    source_user: Option<String>,
+    source_password: Option<Secret>,
 }
 
 /// One value, or several.
@@ -100,7 +109,13 @@ impl File {
         let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
         let text = regular::read(path, Links::IfSafe, MAX_FILE)
             .map_err(|error| named(format!("expected a config file that can be read: {error}")))?;
-        toml::from_str(&text).map_err(|error| named(error.to_string()))
+        // The error's own text repeats the line, which may have a password.
+        let file: Self = toml::from_str(&text).map_err(|error| named(without_secrets(&error, &text)))?;
+        if file.source_password.is_some() && std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+            let problem = "expected a file with a password to be for this user only; run `chmod 600` on it".into();
+            return Err(named(problem));
+        }
+        Ok(file)
     }
 }
 
@@ -143,6 +158,15 @@ impl NodeSettings {
         let listen = args.listen.or(file.listen).or(own);
         let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers, heartbeat })?;
         let listen = transports.first_place(listen.unwrap_or(default_listen(id)));
+        let in_file = BitcoinInFile {
+            payout: file.payout,
+            coinbase_text: file.coinbase_text,
+            cookie: file.cookie,
+            insecure_source: file.insecure_source,
+            user: file.source_user,
+            password: file.source_password,
+        };
+        let bitcoin = BitcoinSettings::resolve(args.bitcoin, in_file)?;
         let asked = args::items(args.sources);
         let mut sources = if asked.is_empty() { file.source.into() } else { asked };
         if sources.is_empty() {
@@ -156,6 +180,7 @@ impl NodeSettings {
             listen,
             peers,
             sources,
+            bitcoin,
             certs: args.certs.or(file.certs).unwrap_or_else(|| "certs".into()),
             hashing: args::Hashing {
                 threads: args.hashing.threads.or(file.threads),
@@ -187,6 +212,7 @@ impl NodeSettings {
             format!("pool = {}", quoted(&self.pool)),
         ];
         lines.extend(self.transports.lines());
+        lines.extend(self.bitcoin.lines());
         lines.extend(self.store.as_ref().map(|store| format!("store = {}", path(store))));
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
         lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {}", quoted(kernel))));
@@ -199,8 +225,19 @@ impl NodeSettings {
     }
 }
 
+/// What is wrong with a config file, with the line that is meant unless a password could stand there.
+fn without_secrets(error: &toml::de::Error, text: &str) -> String {
+    match text.contains("source_password") {
+        false => error.to_string(),
+        true => {
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            format!("line {line}: {}", error.message())
+        }
+    }
+}
+
 /// The text as a string of TOML, which escapes less than Rust does.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let escaped = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
         c if c.is_control() => format!("\\u{:04x}", u32::from(c)),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{nodes, register, runtime, sources, until_signal};
+use super::run::{nodes, register, runtime, until_signal};
+use super::sources::{BitcoinInFile, BitcoinSettings, sources};
 use super::transports::on_loopback;
 use super::view::View;
 use super::{Outcome, args, hashing, service};
@@ -34,6 +35,7 @@ pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
 
 async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let stop = until_signal()?;
+    let bitcoin = BitcoinSettings::resolve(std::mem::take(&mut args.bitcoin), BitcoinInFile::default())?;
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
@@ -68,7 +70,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             heartbeat: args.heartbeat,
             kernel: kernel.clone(),
             threads,
-            sources: sources(&urls, "headframe", TextForm::default())?,
+            sources: sources(&urls, &bitcoin, "headframe", TextForm::default())?,
             transport,
             certs: None,
             registration,

@@ -1,5 +1,6 @@
 //! Who is paid by the blocks that Headframe builds: an address, checked against the node's chain.
 
+use std::fmt;
 use std::str::FromStr;
 
 use bitcoin::address::NetworkUnchecked;
@@ -51,6 +52,13 @@ impl FromStr for Payout {
             Ok(form) => Ok(Self { text: text.to_owned(), form }),
             Err(problem) => Err(PayoutError { text: shown(text), problem }),
         }
+    }
+}
+
+/// The address as it was given.
+impl fmt::Display for Payout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

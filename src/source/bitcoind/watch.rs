@@ -171,8 +171,9 @@ impl Watch {
             let is_settled =
                 known.given.prev == given.prev && known.given.bits == given.bits && now() < known.offered + SETTLED;
             if is_same || is_settled && !repeat {
+                let prev_time = self.prev_time.filter(|(of, _)| *of == given.prev).map(|(_, time)| time);
                 known.asked = asked;
-                known.due = now() + OLDEST;
+                known.due = due(given.times, prev_time);
                 if is_same {
                     known.given = given; // the long poll's id may be another
                 }
@@ -184,7 +185,7 @@ impl Watch {
         self.propose(&given, &work).await?;
         self.works.remember(Arc::clone(&work));
         let template = work.template.clone();
-        let due = now() + eases_in(given.times, prev_time).map_or(OLDEST, |eases| eases.min(OLDEST));
+        let due = due(given.times, prev_time);
         self.known = Some(Known { given, template: template.clone(), offered: now(), asked, due });
         Ok(Some(Offer { template, asked }))
     }
@@ -377,9 +378,9 @@ fn block_time(times: Times, now: Duration, prev_time: Option<u32>) -> BlockTime 
     BlockTime { ahead, min, max }
 }
 
-/// How long it takes until the 20 minutes are over; `None` if they are, or do not matter.
-fn eases_in(times: Times, prev_time: Option<u32>) -> Option<Duration> {
-    let last = prev_time?.saturating_add(EASES_AFTER);
-    let left = last.checked_sub(times.now)?;
-    Some(Duration::from_secs(u64::from(left) + 1))
+/// When a template is fetched again: when it is old, or on a test chain when the 20 minutes are over.
+fn due(times: Times, prev_time: Option<u32>) -> Instant {
+    let left = prev_time.and_then(|prev| prev.saturating_add(EASES_AFTER).checked_sub(times.now));
+    let eases = left.map(|left| Duration::from_secs(u64::from(left) + 1));
+    now() + eases.unwrap_or(OLDEST).min(OLDEST)
 }
