@@ -64,7 +64,7 @@ pub mod kernel;
 pub mod node;
 #[cfg(any(feature = "grpc", feature = "quic", feature = "service"))]
 mod origin;
-#[cfg(any(feature = "identity", feature = "node", feature = "service"))]
+#[cfg(any(feature = "identity", feature = "node", feature = "service", feature = "source"))]
 mod regular;
 pub mod scan;
 #[cfg(feature = "service")]

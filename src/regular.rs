@@ -43,7 +43,7 @@ pub(crate) fn open(options: &mut OpenOptions, path: &Path, links: Links, most: u
 ///
 /// # Errors
 /// As for [`open`], or it is no UTF-8.
-#[cfg(any(test, feature = "node"))]
+#[cfg(any(test, feature = "node", feature = "source"))]
 pub(crate) fn read(path: &Path, links: Links, most: u64) -> io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();

@@ -153,12 +153,15 @@ pub(super) struct Up {
     /// Where the embedded service listens [default: 127.0.0.1:8480, or any free port if that is taken]
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN", help_heading = WORK)]
     pub(super) service_listen: Option<SocketAddr>,
-    /// Mine on this block service, http://host:port, instead of an embedded one; repeatable, in order of preference
+    /// Mine on this block service, http://host:port, or for this Bitcoin node, bitcoind+http://host:port, instead of on an embedded service;
+    /// repeatable, in order of preference
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
     /// Use a source that was left again once it has answered for so long, like 30s or 5m
     #[arg(long, value_name = "TIME", default_value = "30s", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
     pub(super) source_return: Duration,
+    #[command(flatten)]
+    pub(super) bitcoin: Bitcoin,
     /// Time between two heartbeats, like 5s or 500ms
     #[arg(long, value_name = "TIME", default_value = "5s", env = "HEADFRAME_HEARTBEAT", value_parser = heartbeat, help_heading = CLUSTER)]
     pub(super) heartbeat: Duration,
@@ -171,11 +174,13 @@ pub(super) struct Up {
   headframe node --id 1                              with the servers registered on this machine
   headframe node --id 1 --listen 10.0.0.1:7701 --peer 2=10.0.0.2:7702 --source http://10.0.0.9:8480
   headframe node --id 1 --transport udp --insecure --udp-peers 2=10.0.0.2,3=10.0.0.3     with other programs of the exercise
+  headframe node --id 1 --source bitcoind+http://127.0.0.1:8332 --cookie ~/.bitcoin/.cookie --payout bc1q…
   headframe node --config /etc/headframe.toml
 
 The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"],
 source_return = \"30s\", certs, threads, kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure,
-udp_peers = { 2 = \"10.0.0.2\" }, udp_port, udp_dialect, text_hashing, text_zeros. Flags win over the environment, the environment over the file.")]
+udp_peers = { 2 = \"10.0.0.2\" }, udp_port, udp_dialect, text_hashing, text_zeros, payout, coinbase_text, cookie, insecure_source, source_user,
+source_password (then the file's mode has to be 0600). Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
@@ -189,13 +194,15 @@ pub(super) struct Node {
     /// Another server; repeatable [default: the servers registered on this machine]
     #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", help_heading = CLUSTER)]
     pub(super) peers: Vec<List<PeerAddress>>,
-    /// Where blocks come from: http://host:port, the block service; repeatable, in order of preference
-    /// [default: http://127.0.0.1:8480]
+    /// Where blocks come from: http://host:port, the block service, or bitcoind+http://host:port or bitcoind+https://host:port, a Bitcoin
+    /// node; repeatable, in order of preference [default: http://127.0.0.1:8480]
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
     /// Use a source that was left again once it has answered for so long, like 30s or 5m [default: 30s]
     #[arg(long, value_name = "TIME", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
     pub(super) source_return: Option<Duration>,
+    #[command(flatten)]
+    pub(super) bitcoin: Bitcoin,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
     #[arg(long, value_name = "DIR", env = "HEADFRAME_CERTS", help_heading = CLUSTER)]
     pub(super) certs: Option<PathBuf>,
@@ -377,6 +384,30 @@ pub(super) struct Output {
     /// One JSON object per line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What a Bitcoin node or a pool as a source needs. Its user and password are no options, since others of the machine can read a command line.
+#[derive(Args, Debug, Default)]
+#[command(next_help_heading = "Bitcoin nodes and pools (HEADFRAME_SOURCE_USER, HEADFRAME_SOURCE_PASSWORD)")]
+pub(super) struct Bitcoin {
+    /// Address that is paid by the blocks
+    #[arg(long, value_name = "ADDRESS", env = "HEADFRAME_PAYOUT")]
+    pub(super) payout: Option<String>,
+    /// What the coinbases say beside, at most 68 bytes
+    #[arg(long, value_name = "TEXT", env = "HEADFRAME_COINBASE_TEXT")]
+    pub(super) coinbase_text: Option<String>,
+    /// The file with the node's password, which Bitcoin Core writes at its start: .cookie in its data folder
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_COOKIE")]
+    pub(super) cookie: Option<PathBuf>,
+    /// Send the password to another machine without TLS
+    #[arg(long, env = "HEADFRAME_INSECURE_SOURCE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(super) insecure_source: Option<bool>,
+    /// The authorities whose certificates pools have to show over TLS, a PEM file [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_TLS_CA")]
+    pub(super) tls_ca: Option<PathBuf>,
+    /// The SHA-256 fingerprint of the only certificate that a pool may show over TLS, whoever signed it
+    #[arg(long, value_name = "HEX", env = "HEADFRAME_TLS_FINGERPRINT")]
+    pub(super) tls_fingerprint: Option<String>,
 }
 
 /// How a node reaches the others.

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::run::{now, runtime, since_1970, sources};
+use super::run::{now, runtime, since_1970};
 use super::settings::NodeSettings;
+use super::sources::sources;
 use super::transports::connect;
 use super::{Outcome, args, print};
 use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
@@ -95,7 +96,7 @@ async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
             transport.close().await;
         }
     }
-    for source in sources(&settings.sources, &settings.pool, settings.transports.form)? {
+    for source in sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form, 0.0)? {
         let answer = timeout(PATIENCE, block(source.as_ref())).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}; see whether it runs")));
         findings.note(format_args!("source {}", source.url()), answer)?;
@@ -108,7 +109,10 @@ async fn block(source: &dyn BlockSource) -> Result<String, String> {
     let mut session = source.open().await.map_err(|error| error.to_string())?;
     let template = session.next().await.map_err(|error| error.to_string())?.template;
     let next = template.round.block.height.saturating_add(1);
-    Ok(format!("wants block {next}, {} zeros", template.goal.block.zeros()))
+    Ok(match template.is_text() {
+        true => format!("wants block {next}, {} zeros", template.goal.block.zeros()),
+        false => format!("wants block {next}, difficulty {:.3e}", template.goal.block.difficulty()),
+    })
 }
 
 /// Sends each peer a heartbeat, as this node would, and waits for the answers.

@@ -16,6 +16,7 @@ mod run;
 mod service;
 mod settings;
 mod solve;
+mod sources;
 mod status;
 mod transports;
 mod up;

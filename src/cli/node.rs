@@ -1,7 +1,8 @@
 //! `headframe node`: one server of a cluster.
 
-use super::run::{nodes, now, register, runtime, since_1970, sources, until_signal};
+use super::run::{nodes, now, register, runtime, since_1970, until_signal};
 use super::settings::NodeSettings;
+use super::sources::{rate, sources};
 use super::transports::connect;
 use super::view::View;
 use super::{Outcome, args, hashing};
@@ -21,7 +22,9 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let stop = until_signal()?;
     let (kernel, mut threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
-    let sources = sources(&settings.sources, &settings.pool, settings.transports.form)?;
+    let rate = rate(&kernel, threads.count.get(), settings.peers.len() + 1);
+    let sources = sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form, rate)?;
+    let payout = settings.bitcoin.demanded(&settings.sources);
     let identity = settings.transports.are_certified().then(|| Identity::load(&settings.certs, settings.id, now()));
     let identity = identity.transpose()?;
     let store = settings.store.as_deref().map(Store::open).transpose()?;
@@ -53,7 +56,7 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         transport,
         registration,
         store,
-        payout: None,
+        payout,
         blocks,
         certs: identity.map(|_| certs),
     };

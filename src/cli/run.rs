@@ -1,7 +1,6 @@
 //! What `up` and `node` share: the runtime, signals, nodes and their events.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -14,17 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::view::View;
 use crate::cluster::NodeId;
 use crate::node::{self, Event, Outcome, Registration, Registry, RegistryError};
-use crate::source::{BlockSource, WebSource};
-use crate::work::TextForm;
 
 /// Everything but hashing takes a small part of one core. With two threads a slow moment of one goes unnoticed.
 const NETWORK_THREADS: usize = 2;
 
 /// The most events on their way to the user; beyond that, the nodes keep them.
 const EVENTS: usize = 1024;
-
-/// How often a source is asked whether its block is still the one to find.
-const POLL: Duration = Duration::from_secs(1);
 
 /// How long nodes may take to end after a signal; users are promised two seconds.
 const GOODBYE: Duration = Duration::from_millis(1000);
@@ -109,15 +103,6 @@ pub(super) fn register(
         }
         registered => registered.map(Some),
     }
-}
-
-/// The block service at each URL; `form` is that of texts, where a service does not state it.
-pub(super) fn sources(urls: &[String], pool: &str, form: TextForm) -> anyhow::Result<Vec<Arc<dyn BlockSource>>> {
-    let source = |url: &String| {
-        let source = WebSource::with_form(url, pool.to_owned(), POLL, form).map_err(super::usage)?;
-        Ok(Arc::new(source) as Arc<dyn BlockSource>)
-    };
-    urls.iter().map(source).collect()
 }
 
 /// Runs nodes until `stop`, and shows their events. Ends by itself once `blocks` blocks were accepted.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::num::{NonZeroU16, NonZeroU64};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
+use super::sources::{BitcoinInFile, BitcoinSettings, Secret, shown};
 use super::transports::{Surroundings, TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
@@ -38,6 +40,7 @@ pub(super) struct NodeSettings {
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
     pub(super) source_return: Duration,
+    pub(super) bitcoin: BitcoinSettings,
     pub(super) certs: PathBuf,
     pub(super) transports: Transports,
     pub(super) hashing: args::Hashing,
@@ -75,6 +78,14 @@ struct File {
     udp_dialect: Option<args::DialectName>,
     text_hashing: Option<args::HashingName>,
     text_zeros: Option<args::ZeroUnitName>,
+    payout: Option<String>,
+    coinbase_text: Option<String>,
+    cookie: Option<PathBuf>,
+    insecure_source: Option<bool>,
+    source_user: Option<String>,
+    source_password: Option<Secret>,
+    tls_ca: Option<PathBuf>,
+    tls_fingerprint: Option<String>,
 }
 
 /// One value, or several.
@@ -105,7 +116,13 @@ impl File {
         let named = |problem: String| usage(format_args!("{}: {problem}", path.display()));
         let text = regular::read(path, Links::IfSafe, MAX_FILE)
             .map_err(|error| named(format!("expected a config file that can be read: {error}")))?;
-        toml::from_str(&text).map_err(|error| named(error.to_string()))
+        // The error's own text repeats the line, which may have a password.
+        let file: Self = toml::from_str(&text).map_err(|error| named(without_secrets(&error, &text)))?;
+        if file.source_password.is_some() && std::fs::metadata(path).is_ok_and(|found| found.mode() & 0o077 != 0) {
+            let problem = "expected a file with a password to be for this user only; run `chmod 600` on it".into();
+            return Err(named(problem));
+        }
+        Ok(file)
     }
 }
 
@@ -144,6 +161,17 @@ impl NodeSettings {
         let listen = args.listen.or(file.listen).or(own);
         let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers, heartbeat })?;
         let listen = transports.first_place(listen.unwrap_or(default_listen(id)));
+        let in_file = BitcoinInFile {
+            payout: file.payout,
+            coinbase_text: file.coinbase_text,
+            cookie: file.cookie,
+            insecure_source: file.insecure_source,
+            user: file.source_user,
+            password: file.source_password,
+            tls_ca: file.tls_ca,
+            tls_fingerprint: file.tls_fingerprint,
+        };
+        let bitcoin = BitcoinSettings::resolve(args.bitcoin, in_file)?;
         let asked = args::items(args.sources);
         let mut sources = if asked.is_empty() { file.source.into() } else { asked };
         if sources.is_empty() {
@@ -158,6 +186,7 @@ impl NodeSettings {
             peers,
             sources,
             source_return,
+            bitcoin,
             certs: args.certs.or(file.certs).unwrap_or_else(|| "certs".into()),
             hashing: args::Hashing {
                 threads: args.hashing.threads.or(file.threads),
@@ -177,7 +206,7 @@ impl NodeSettings {
     /// The settings as a config file would have them. There are no secrets among them: a source's password is not part of its URL.
     pub(super) fn lines(&self) -> Vec<String> {
         let path = |path: &Path| quoted(&path.to_string_lossy());
-        let sources: Vec<_> = self.sources.iter().map(|source| quoted(source)).collect();
+        let sources: Vec<_> = self.sources.iter().map(|source| quoted(&shown(source))).collect();
         let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id} = {}", quoted(address))).collect();
         let mut lines = vec![
             format!("id = {}", self.id),
@@ -190,6 +219,7 @@ impl NodeSettings {
             format!("pool = {}", quoted(&self.pool)),
         ];
         lines.extend(self.transports.lines());
+        lines.extend(self.bitcoin.lines());
         lines.extend(self.store.as_ref().map(|store| format!("store = {}", path(store))));
         lines.extend(self.blocks.map(|blocks| format!("blocks = {blocks}")));
         lines.extend(self.hashing.kernel.as_ref().map(|kernel| format!("kernel = {}", quoted(kernel))));
@@ -217,8 +247,19 @@ fn time(
     }
 }
 
+/// What is wrong with a config file, with the line that is meant unless a password could stand there.
+fn without_secrets(error: &toml::de::Error, text: &str) -> String {
+    match text.contains("source_password") {
+        false => error.to_string(),
+        true => {
+            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            format!("line {line}: {}", error.message())
+        }
+    }
+}
+
 /// The text as a string of TOML, which escapes less than Rust does.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let escaped = |c: char| match c {
         '"' | '\\' => format!("\\{c}"),
         c if c.is_control() => format!("\\u{:04x}", u32::from(c)),

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
-use super::run::{nodes, register, runtime, sources, until_signal};
+use super::run::{nodes, register, runtime, until_signal};
+use super::sources::{BitcoinInFile, BitcoinSettings, rate, sources};
 use super::transports::on_loopback;
 use super::view::View;
 use super::{Outcome, args, hashing, service};
@@ -34,6 +35,7 @@ pub(super) fn run(args: args::Up) -> anyhow::Result<Outcome> {
 
 async fn up(mut args: args::Up) -> anyhow::Result<()> {
     let stop = until_signal()?;
+    let bitcoin = BitcoinSettings::resolve(std::mem::take(&mut args.bitcoin), BitcoinInFile::default())?;
     let (kernel, threads) = hashing::resolve(&args.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
     let mut view = View::new(args.output.json);
@@ -60,6 +62,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         let registrations = places.iter_mut().map(|place| place.registration.as_mut());
         affinity.pin(registry.as_ref().ok(), shares.iter_mut().zip(registrations));
     }
+    let rate = rate(&kernel, threads.count.get(), 1);
     let mut configs = Vec::new();
     for (Place { id, transport, registration }, threads) in places.into_iter().zip(shares) {
         configs.push(Config {
@@ -68,13 +71,13 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             heartbeat: args.heartbeat,
             kernel: kernel.clone(),
             threads,
-            sources: sources(&urls, "headframe", TextForm::default())?,
+            sources: sources(&urls, &bitcoin, "headframe", TextForm::default(), rate)?,
             source_return: args.source_return,
             transport,
             certs: None,
             registration,
             store: None,
-            payout: None,
+            payout: bitcoin.demanded(&urls),
             blocks: args.blocks,
         });
     }

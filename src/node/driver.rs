@@ -22,7 +22,7 @@ use super::handover::{Fetched, Handover, Heard};
 use super::members::Members;
 use super::meter::Meter;
 use super::pace::{Done, Pace};
-use super::payout::Payout;
+use super::payout_check::PayoutCheck;
 use super::status::{ShareCounts, Status};
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
@@ -110,7 +110,7 @@ pub(crate) struct Setup {
     /// End once this many blocks were accepted.
     pub(crate) blocks: Option<u64>,
     /// Whom the work of other leaders has to pay, if that was said.
-    pub(crate) payout: Option<Payout>,
+    pub(crate) payout: Option<PayoutCheck>,
 }
 
 /// One server without its I/O: rules, scanner, traffic with sources, and counters.
@@ -122,7 +122,7 @@ pub(crate) struct Driver {
     members: Members,
     feed: Feed,
     handover: Handover,
-    payout: Option<Payout>,
+    payout: Option<PayoutCheck>,
     keeper: Option<Keeper>,
     meter: Meter,
     pace: Pace,

@@ -26,7 +26,7 @@ pub(crate) mod members;
 mod meter;
 mod names;
 mod pace;
-mod payout;
+mod payout_check;
 mod registrar;
 mod registry;
 mod renewal;
@@ -49,7 +49,7 @@ use std::time::Duration;
 pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::addresses_of;
-pub use payout::Payout;
+pub use payout_check::PayoutCheck;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
 pub use status::{ShareCounts, Status};
@@ -99,5 +99,5 @@ pub struct Config {
     /// Stop once this many blocks were accepted since the start, as far as it knows.
     pub blocks: Option<u64>,
     /// Whom the work of other leaders has to pay; none if that does not matter.
-    pub payout: Option<Payout>,
+    pub payout: Option<PayoutCheck>,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::{Event, Payout};
+use super::{Event, PayoutCheck};
 use crate::cluster::NodeId;
 use crate::transport::Member;
 
@@ -81,7 +81,7 @@ impl Warnings {
     }
 
     /// Whether `leader` has assigned work that does not pay this payout. Gives the events if that is news.
-    pub(super) fn unpaid(&mut self, node: NodeId, leader: NodeId, is_unpaid: bool, payout: &Payout) -> Vec<Event> {
+    pub(super) fn unpaid(&mut self, node: NodeId, leader: NodeId, is_unpaid: bool, payout: &PayoutCheck) -> Vec<Event> {
         let problem = is_unpaid.then(|| {
             format!(
                 "node {leader} assigns work that does not pay {}, and node {node} refuses it: give both the same --payout, or this one none",

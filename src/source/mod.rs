@@ -1,5 +1,5 @@
 //! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service,
-//! [`StratumSource`] a mining pool.
+//! [`BitcoindSource`] a Bitcoin node, [`StratumSource`] a mining pool.
 //!
 //! ```text
 //! BlockSource::open ──> Session ──next──> Template ──(cluster)──> jobs
@@ -10,6 +10,7 @@
 //! solution again.
 
 mod backoff;
+mod bitcoind;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
@@ -19,6 +20,7 @@ mod stratum;
 mod web;
 
 pub use backoff::Backoff;
+pub use bitcoind::{BitcoindSource, Credentials, NodeConfig, Payout, PayoutError};
 pub use stratum::{StratumAddress, StratumSource, Tls, TlsError};
 pub use web::WebSource;
 

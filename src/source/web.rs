@@ -15,7 +15,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Map, Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::http::{Http, Reply, shown};
+use super::http::{Http, Limits, Reply, shown};
 use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, legacy};
 use crate::work::{
     BlockId, Blueprint, Digest, Goal, Puzzle, RoundId, Search, Solution, Target, Template, TextForm, TextPuzzle,
@@ -209,12 +209,12 @@ impl WebClient {
         legacy: impl Fn() -> RequestBuilder,
     ) -> Result<(Reply, bool), SourceError> {
         if !self.is_legacy.load(Ordering::Relaxed) {
-            let reply = self.http.send(request).await?;
+            let reply = self.http.send(request, Limits::SMALL).await?;
             if reply.status != 404 {
                 return Ok((reply, false));
             }
         }
-        Ok((self.http.send(legacy()).await?, true))
+        Ok((self.http.send(legacy(), Limits::SMALL).await?, true))
     }
 }
 

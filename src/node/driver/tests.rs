@@ -59,7 +59,7 @@ impl Alone {
     }
 
     #[allow(clippy::disallowed_methods)] // any moment will do
-    fn with(id: NodeId, members: Members, blocks: Option<u64>, payout: Option<Payout>) -> Self {
+    fn with(id: NodeId, members: Members, blocks: Option<u64>, payout: Option<PayoutCheck>) -> Self {
         let now = Now { instant: Instant::now(), since_1970: Duration::from_secs(1_795_000_000) };
         let rules = cluster::Config {
             id,
@@ -376,7 +376,7 @@ impl Following {
         Self::with(None)
     }
 
-    fn with(payout: Option<Payout>) -> Self {
+    fn with(payout: Option<PayoutCheck>) -> Self {
         let alone = Alone::with(other(2, 2).id, Members::fixed([other(1, 1)]), None, payout);
         let mut following = Self { alone, sent: 0, sequence: 0 };
         let Some((_, Message::HeartbeatRequest(asked))) = following.alone.sent.pop() else { panic!("a request") };
@@ -482,7 +482,7 @@ fn a_leader_gives_its_bodies_to_whoever_asks() {
 #[test]
 fn work_that_pays_somebody_else_is_refused_and_warned_of_once() {
     let pays = |template: &Template| *template == own_block(7, 3);
-    let payout = Payout { address: "bcrt1q".to_owned(), pays: Arc::new(pays), takes_shares: false };
+    let payout = PayoutCheck { address: "bcrt1q".to_owned(), pays: Arc::new(pays), takes_shares: false };
     let mut following = Following::with(Some(payout));
     let is_warning = |event: &Event| matches!(event, Event::Warning { .. });
     let searches = |following: &Following| following.alone.driver.scanner().progress().len();

@@ -236,15 +236,19 @@ impl State {
     ///
     /// # Errors
     /// The verdict on a solution that no pool would take.
-    pub(super) fn submission(&self, user: &str, solution: &Solution) -> Result<Value, Verdict> {
+    pub(super) fn submission(&self, user: &str, solution: &Solution) -> Result<Value, Box<Verdict>> {
         let Puzzle::Header(puzzle) = &solution.job.puzzle else {
             let problem = "expected a solution of a header puzzle, got one of a text puzzle";
-            return Err(Verdict::NotUnderstood(problem.into()));
+            return Err(Box::new(Verdict::NotUnderstood(problem.into())));
         };
         let tag = solution.job.tag;
-        let known = self.known.iter().find(|known| known.tag == tag.template).ok_or(Verdict::Stale)?;
+        let known =
+            self.known.iter().find(|known| known.tag == tag.template).ok_or_else(|| Box::new(Verdict::Stale))?;
         let extranonce = Extranonce::Counter(known.size).bytes(tag.slot);
-        let extranonce = extranonce.ok_or_else(|| Verdict::NotUnderstood("the job's number is too large".into()))?;
+        let extranonce = extranonce.ok_or_else(|| {
+            let problem = "the job's number is too large";
+            Box::new(Verdict::NotUnderstood(problem.into()))
+        })?;
         let header = puzzle.at(solution.nonce);
         let hex = |word: u32| format!("{word:08x}");
         let mut params = vec![user.to_owned(), known.job.to_string(), hex::encode(extranonce)];
@@ -252,7 +256,7 @@ impl State {
         if let Some(mask) = self.mask {
             // The pool takes the bits of its present mask from this word and all others from its job.
             if (header.version ^ known.version) & !mask != 0 {
-                return Err(Verdict::Stale);
+                return Err(Box::new(Verdict::Stale));
             }
             params.push(hex(header.version & mask));
         }

@@ -262,7 +262,7 @@ impl Talk {
                 Some(words::request(self.requests, "mining.submit", &params))
             }
             Err(verdict) => {
-                let _ = told.send(verdict);
+                let _ = told.send(*verdict);
                 None
             }
         }

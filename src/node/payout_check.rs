@@ -8,7 +8,7 @@ use crate::work::{Job, Puzzle, Search, Template};
 
 /// Work that does not pay this is refused: a leader whose box was taken over could mine for somebody else with the whole cluster.
 #[derive(Clone)]
-pub struct Payout {
+pub struct PayoutCheck {
     /// Who is paid, as an operator writes it.
     pub address: String,
     /// Whether all that a template's blocks create is paid to it.
@@ -17,13 +17,13 @@ pub struct Payout {
     pub takes_shares: bool,
 }
 
-impl fmt::Debug for Payout {
+impl fmt::Debug for PayoutCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Payout").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("PayoutCheck").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Payout {
+impl PayoutCheck {
     /// Whether a job of a leader whose template is `current` may be searched. A text pays nobody.
     pub(super) fn takes(&self, job: &Job, current: Option<&Current>) -> bool {
         match (&job.puzzle, job.goal.search, current) {
