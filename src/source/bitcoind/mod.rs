@@ -178,13 +178,15 @@ impl Session for NodeSession {
     }
 
     fn submit(&self, solution: &Solution) -> BoxFuture<'static, Result<Verdict, SourceError>> {
-        let (node, work, solution) = (Arc::clone(&self.node), self.works.find(solution), *solution);
+        let (node, works, solution) = (Arc::clone(&self.node), Arc::clone(&self.works), *solution);
         Box::pin(async move {
-            match work {
-                Some(work) => submit::submit(&node.rpc, &work, &solution).await,
-                // It was replaced by so many newer ones that its block is old.
-                None => Ok(Verdict::Stale),
+            // Work that is forgotten was replaced by so many newer ones that its block is old.
+            let Some(work) = works.find(&solution) else { return Ok(Verdict::Stale) };
+            let verdict = submit::submit(&node.rpc, &work, &solution).await?;
+            if matches!(verdict, Verdict::Block { .. }) {
+                works.note_solved(work.template.round.block.hash, now());
             }
+            Ok(verdict)
         })
     }
 

@@ -161,12 +161,7 @@ impl Watch {
     ) -> Result<Option<Offer>, SourceError> {
         let (given, asked) = match given {
             Some(given) => given,
-            None => {
-                let asked = now();
-                let params = request(self.chain, None);
-                let given = fetch(&self.node, self.chain, None, params, TEMPLATE).await;
-                (given.map_err(|problem| self.node.rpc.error(problem))?, asked)
-            }
+            None => self.ask().await.map_err(|problem| self.node.rpc.error(problem))?,
         };
         if let Some(known) = &mut self.known {
             let is_same = known.given.wants_the_same(&given);
@@ -195,6 +190,17 @@ impl Watch {
         let known = Known { given, template: template.clone(), body: Arc::clone(&body), offered: now(), asked, due };
         self.known = Some(known);
         Ok(Some(Offer { template, asked, body: Some(body) }))
+    }
+
+    /// Asks the node for a template; once more if the node took a block meanwhile that this one would compete with.
+    async fn ask(&self) -> Result<(NodeTemplate, Instant), String> {
+        loop {
+            let asked = now();
+            let given = fetch(&self.node, self.chain, None, request(self.chain, None), TEMPLATE).await?;
+            if self.works.solved(given.prev).is_none_or(|solved| solved < asked) {
+                return Ok((given, asked));
+            }
+        }
     }
 
     /// Waits until there is a reason to ask the node again.
@@ -228,8 +234,10 @@ impl Watch {
             (came, Ok(given)) => {
                 let is_news = given.long_poll.as_ref().map(|long_poll| &long_poll.id) != asked_with.as_ref();
                 self.long_poll_from = now() + if is_news { BETWEEN } else { AFTER_NOTHING };
-                // What came while the node was asked otherwise may be older than what it said then.
-                let is_old = self.known.as_ref().is_some_and(|known| came < known.asked);
+                // It may have been on its way while the node was asked otherwise, or took a block. Then the node has to say it again.
+                let is_old = self.known.as_ref().is_some_and(|known| {
+                    came < known.asked || given.height < known.given.height || self.works.solved(given.prev).is_some()
+                });
                 if is_old { Wake::Due } else { Wake::Given(Box::new(given), came) }
             }
         }

@@ -1,11 +1,12 @@
 //! The templates that solutions may still come for, each with what else its block needs.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::block::{Body, block};
 use crate::source::Adopted;
-use crate::work::{Solution, Template};
+use crate::work::{Digest, Solution, Template};
 
 /// How many are remembered: 64 MB of transactions at most. Templates of one block follow each other in 10 s or more (see `watch`), and jobs
 /// are leased for four heartbeats.
@@ -36,13 +37,19 @@ impl Work {
     }
 }
 
-/// The newest works of a session.
+/// The newest works of a session, and the block that it has built on with success last.
 #[derive(Debug, Default)]
-pub(super) struct Works(Mutex<VecDeque<Arc<Work>>>);
+pub(super) struct Works(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    works: VecDeque<Arc<Work>>,
+    solved: Option<(Digest, Instant)>,
+}
 
 impl Works {
     pub(super) fn remember(&self, work: Arc<Work>) {
-        let mut works = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let works = &mut self.kept().works;
         if works.len() == MOST {
             works.pop_front();
         }
@@ -51,7 +58,20 @@ impl Works {
 
     /// The work that a solution's job was made from, by its tag.
     pub(super) fn find(&self, solution: &Solution) -> Option<Arc<Work>> {
-        let works = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        works.iter().find(|work| work.template.tag == solution.job.tag.template).cloned()
+        self.kept().works.iter().find(|work| work.template.tag == solution.job.tag.template).cloned()
+    }
+
+    /// The node has taken a block that builds on `prev`.
+    pub(super) fn note_solved(&self, prev: Digest, at: Instant) {
+        self.kept().solved = Some((prev, at));
+    }
+
+    /// When the node took a block that builds on `prev`, if that was the last one that it took.
+    pub(super) fn solved(&self, prev: Digest) -> Option<Instant> {
+        self.kept().solved.filter(|(solved, _)| *solved == prev).map(|(_, at)| at)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
