@@ -22,7 +22,8 @@ use crate::cluster::NodeId;
 use crate::source::{Backoff, Offer, SourceError, Verdict};
 use crate::work::{Puzzle, RoundId, Run, Solution, Template};
 
-/// While a source that is not the preferred one serves, the preferred ones are tried again this often.
+/// While a source that is not the preferred one serves, the preferred ones are tried again at least this often, and more often where they
+/// may serve again sooner, but not more often than other sources that have failed.
 const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 
 /// A session that is left stays open for so long. Solutions of its jobs arrive within a few heartbeats at most.
@@ -246,7 +247,7 @@ impl Feed {
             self.take_back(now, at);
         }
         if is_due(self.retry_preferred) {
-            self.retry_preferred = Some(now + RETRY_PREFERRED);
+            self.retry_preferred = Some(now + self.retry_preferred_every());
             self.try_preferred();
         }
     }
@@ -312,6 +313,10 @@ impl Feed {
         }
     }
 
+    fn retry_preferred_every(&self) -> Duration {
+        self.source_return.clamp(LONGEST_PAUSE, RETRY_PREFERRED)
+    }
+
     /// Tries the sources before the serving one, except those that are back.
     fn try_preferred(&mut self) {
         for at in 0..self.serving.unwrap_or(0) {
@@ -361,7 +366,7 @@ impl Feed {
         (source.problem, source.back, source.closes, self.unanswered) = (None, None, None, None);
         if self.serving != Some(at) {
             (self.serving, self.asked_before) = (Some(at), self.asked);
-            self.retry_preferred = (at > 0).then_some(now + RETRY_PREFERRED);
+            self.retry_preferred = (at > 0).then_some(now + self.retry_preferred_every());
         }
         if self.told.0 != Some(at) {
             self.left = self.problems(at);

@@ -21,6 +21,7 @@ pub(crate) mod feed;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
+mod luck;
 pub(crate) mod members;
 mod meter;
 mod names;
@@ -30,6 +31,7 @@ mod registry;
 mod renewal;
 mod run;
 mod sessions;
+mod shares;
 mod status;
 mod store;
 mod warnings;
@@ -48,7 +50,8 @@ pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::address_of;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
-pub use status::{ShareCounts, Status};
+pub use shares::{ShareCounts, ShareTally};
+pub use status::Status;
 pub use store::{Store, StoreError};
 
 use crate::cluster::NodeId;
