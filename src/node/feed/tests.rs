@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use super::submissions::{MAX_UNDER_WAY, MAX_WAITING};
 use super::*;
 use crate::cluster::tests::node;
-use crate::work::{BlockId, Blueprint, Digest, Goal, Hashing, Search, Slot, Target};
+use crate::work::{BlockId, Blueprint, Digest, Goal, Hashing, RoundId, Search, Slot, Target};
 
 const RUN: Run = Run(7);
 
