@@ -311,7 +311,7 @@ pub(super) struct Solve {
     after_help = "Examples:
   headframe grind 0100000000000000…ffff001d00000000
   cat header | headframe grind -
-  miner --cli=\"bitcoin-cli\" generate --grind-cmd=\"headframe grind\" --address=$ADDRESS --nbits=$NBITS
+  contrib/signet/miner --cli=\"bitcoin-cli\" generate --grind-cmd=\"headframe grind\" --address=$ADDRESS --nbits=$NBITS
 
 Behaves like `bitcoin-util grind`, also for Bitcoin Core's contrib/signet/miner: the header with a good nonce on standard output and
 nothing else. Exit code 3 if there is none among the 4,294,967,296."

@@ -19,11 +19,13 @@ use super::chain::ChainWatch;
 use super::changes::Changes;
 use super::feed::{Answer, Feed, News, Request};
 use super::handover::{Fetched, Handover, Heard};
+use super::luck::Luck;
 use super::members::Members;
 use super::meter::Meter;
 use super::pace::{Done, Pace};
 use super::payout_check::PayoutCheck;
-use super::status::{ShareCounts, Status};
+use super::shares::{ShareTally, header_difficulty};
+use super::status::Status;
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
 use super::{Event, Outcome, ShareOutcome, TimedEvent};
@@ -32,7 +34,7 @@ use crate::kernel::Choice;
 use crate::scan::{self, Scanner};
 use crate::source::{Adopted, Verdict};
 use crate::transport::Member;
-use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
+use crate::work::{Job, NonceRange, Puzzle, Search, Solution, Target, WitnessBits};
 
 /// How often progress and speed are handed to the rules: often enough for leases to have the right size soon after the start.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -133,7 +135,8 @@ pub(crate) struct Driver {
     stopping: BTreeSet<Ticket>,
     /// How many leaderships this node has reported.
     epoch: u64,
-    shares: ShareCounts,
+    shares: ShareTally,
+    luck: Luck,
     kernel: Choice,
     threads: usize,
     sources: Vec<String>,
@@ -168,7 +171,8 @@ impl Driver {
             job: None,
             stopping: BTreeSet::new(),
             epoch: 0,
-            shares: ShareCounts::default(),
+            shares: ShareTally::default(),
+            luck: Luck::default(),
             kernel,
             threads,
             sources,
@@ -317,8 +321,12 @@ impl Driver {
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
         match event {
             scan::Event::Found { ticket, nonce, .. } => {
+                let job = self.cluster.job_of(ticket);
+                if let Some(job) = job {
+                    self.luck.found(job.target());
+                }
                 // Shares are too frequent to report each of them.
-                let ends_job = self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First);
+                let ends_job = job.is_some_and(|job| job.goal.search == Search::First);
                 if ends_job && !self.stopping.contains(&ticket) {
                     self.tell(now, Event::Found { node: self.id, nonce });
                 }
@@ -527,7 +535,7 @@ impl Driver {
                 self.warnings.claimed(from, solution.nonce);
                 self.tell_due(now);
             }
-            Output::ShareLost => self.shares.lost += 1,
+            Output::ShareLost => self.shares.lose(),
         }
     }
 
@@ -543,6 +551,8 @@ impl Driver {
                     prev: job.puzzle.prev(),
                     zeros: job.target().zeros(),
                     timestamp: timestamp(&job.puzzle),
+                    difficulty: difficulty(&job.puzzle, job.target()),
+                    block_difficulty: job.goal.block.difficulty(),
                 },
             );
         }
@@ -561,7 +571,7 @@ impl Driver {
             News::Verdict { solution, found_by, source, verdict } => {
                 let is_share = solution.job.goal.search == Search::Every && !matches!(verdict, Verdict::Block { .. });
                 match is_share {
-                    true => self.count_share(now, &solution, source, &verdict),
+                    true => self.tell_verdict(now, &solution, source, &verdict),
                     false => self.tell_block(now, &solution, found_by, &verdict),
                 }
                 let next = match verdict {
@@ -572,7 +582,6 @@ impl Driver {
             }
             News::Unsubmittable { solution, .. } => {
                 if solution.job.goal.search == Search::Every {
-                    self.shares.lost += 1;
                     let reason = Some("its session is over".to_owned());
                     self.tell_share(now, &solution, String::new(), ShareOutcome::Rejected, reason);
                 }
@@ -588,8 +597,8 @@ impl Driver {
 
     fn tell_rate(&mut self, now: Now) {
         let hashes = self.scanner.hashes();
-        let hashes_per_second = self.meter.report(now.instant, hashes);
-        self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second });
+        let (hashes_per_second, luck) = (self.meter.report(now.instant, hashes), self.luck.of(hashes));
+        self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second, luck });
     }
 
     fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
@@ -611,19 +620,21 @@ impl Driver {
             self.chain.see(hash);
         }
         let (timestamp, zeros) = (timestamp(&job.puzzle), job.goal.block.zeros());
-        let nonce = solution.nonce;
-        self.tell(now, Event::Block { node: self.id, height, prev, hash, nonce, timestamp, zeros, found_by, status });
+        let (node, nonce, difficulty) = (self.id, solution.nonce, difficulty(&job.puzzle, job.goal.block));
+        self.tell(
+            now,
+            Event::Block { node, height, prev, hash, nonce, timestamp, zeros, found_by, status, difficulty },
+        );
     }
 
-    fn count_share(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
-        let (status, count, reason) = match verdict {
-            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, &mut self.shares.accepted, None),
-            Verdict::Stale => (ShareOutcome::Stale, &mut self.shares.stale, None),
+    fn tell_verdict(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
+        let (status, reason) = match verdict {
+            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
+            Verdict::Stale => (ShareOutcome::Stale, None),
             Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
-                (ShareOutcome::Rejected, &mut self.shares.rejected, Some(reason.clone()))
+                (ShareOutcome::Rejected, Some(reason.clone()))
             }
         };
-        *count += 1;
         self.tell_share(now, solution, self.sources[source].clone(), status, reason);
     }
 
@@ -636,7 +647,8 @@ impl Driver {
         reason: Option<String>,
     ) {
         let difficulty = solution.job.target().difficulty();
-        self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
+        let hash_difficulty = header_difficulty(solution.job.puzzle.digest(solution.nonce));
+        self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty, hash_difficulty });
     }
 
     /// This node's status, without what its transport knows.
@@ -647,13 +659,19 @@ impl Driver {
             epoch: self.epoch,
             height: job.map(|job| job.round.block.height),
             zeros: job.map(|job| job.target().zeros()),
+            difficulty: job.and_then(|job| difficulty(&job.puzzle, job.target())),
+            block_difficulty: job.map(|job| job.goal.block.difficulty()),
+            expected_block: job.map(|job| self.expected_block(job)).filter(|seconds| seconds.is_finite()),
+            luck: self.luck.of(self.scanner.hashes()),
             kernel: self.kernel.kernel.name().to_owned(),
             choice: self.kernel.to_string(),
             threads: self.threads,
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
-            shares: self.shares,
+            shares: self.shares.counts(),
+            rejections: self.shares.reasons().clone(),
+            best_share: self.shares.best(),
             source: self.feed.in_use().map(|at| self.sources[at].clone()),
             source_problem: self.feed.problem().map(str::to_owned),
             distrusted: self.cluster.distrusted().collect(),
@@ -664,9 +682,23 @@ impl Driver {
         }
     }
 
+    /// After how many seconds this node alone finds a block on average.
+    fn expected_block(&self, job: &Job) -> f64 {
+        1.0 / (job.goal.block.probability() * self.meter.last_report())
+    }
+
     fn tell(&mut self, now: Now, event: Event) {
+        self.shares.note(&event);
         let at = now.since_1970.as_micros() as u64;
         self.actions.push_back(Action::Tell(TimedEvent { event, at }));
+    }
+}
+
+/// The difficulty of a header's target. A text's is counted in zeros.
+fn difficulty(puzzle: &Puzzle, target: Target) -> Option<f64> {
+    match puzzle {
+        Puzzle::Text(_) => None,
+        Puzzle::Header(_) => Some(target.difficulty()),
     }
 }
 

@@ -70,6 +70,11 @@ pub enum Event {
         zeros: u32,
         /// The text puzzle's timestamp; `None` for a header.
         timestamp: Option<Timestamp>,
+        /// The difficulty that a header has to meet to be reported, be it a share or a block; `None` for a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        difficulty: Option<f64>,
+        /// The difficulty that a block has to meet.
+        block_difficulty: f64,
     },
     /// The node's own scan has met a solution.
     Found {
@@ -103,6 +108,9 @@ pub enum Event {
         found_by: NodeId,
         /// The source's answer.
         status: Outcome,
+        /// The difficulty that a header had to meet; `None` for a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        difficulty: Option<f64>,
     },
     /// A node cannot have searched what it claims, so it gets no more work until it starts anew.
     Distrusted {
@@ -164,6 +172,8 @@ pub enum Event {
         reason: Option<String>,
         /// The difficulty that it was to meet: 1 takes 2^32 hashes on average.
         difficulty: f64,
+        /// The difficulty that its hash meets.
+        hash_difficulty: f64,
     },
     /// The node's speed, reported every heartbeat.
     Rate {
@@ -173,6 +183,8 @@ pub enum Event {
         hashes: u64,
         /// Nonces per second since the last such event, pauses included.
         hashes_per_second: f64,
+        /// What the node's own scans have found, blocks or shares, against what so many hashes find on average: 1 is what is to be expected.
+        luck: Option<f64>,
     },
     /// The node has stopped. No event follows.
     Stopped {
@@ -245,8 +257,18 @@ mod tests {
         let (prev, hash) = (Digest([1; 32]), Digest([2; 32]));
         let timestamp = Some(Timestamp::from_number(1_795_342_329));
         assert_eq!(
-            line(&Event::Job { node: node(1), height: 7, prev, zeros: 6, timestamp }),
-            format!(r#"{{"event":"job","node":1,"height":7,"prev":"{prev}","zeros":6,"timestamp":"1795342329"}}"#)
+            line(&Event::Job {
+                node: node(1),
+                height: 7,
+                prev,
+                zeros: 6,
+                timestamp,
+                difficulty: None,
+                block_difficulty: 0.5
+            }),
+            format!(
+                r#"{{"event":"job","node":1,"height":7,"prev":"{prev}","zeros":6,"timestamp":"1795342329","block_difficulty":0.5}}"#
+            )
         );
         let block = Event::Block {
             node: node(1),
@@ -258,6 +280,7 @@ mod tests {
             zeros: 6,
             found_by: node(2),
             status: Outcome::Success,
+            difficulty: None,
         };
         assert_eq!(
             line(&block),
@@ -266,8 +289,8 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&Event::Rate { node: node(1), hashes: 123, hashes_per_second: 8.1e7 }),
-            r#"{"event":"rate","node":1,"hashes":123,"hashes_per_second":81000000.0}"#
+            line(&Event::Rate { node: node(1), hashes: 123, hashes_per_second: 8.1e7, luck: Some(1.25) }),
+            r#"{"event":"rate","node":1,"hashes":123,"hashes_per_second":81000000.0,"luck":1.25}"#
         );
         assert_eq!(line(&Event::Stopped { node: node(1) }), r#"{"event":"stopped","node":1}"#);
         let share = Event::Share {
@@ -276,10 +299,11 @@ mod tests {
             status: ShareOutcome::Accepted,
             reason: None,
             difficulty: 1e-3,
+            hash_difficulty: 2.0,
         };
         assert_eq!(
             line(&share),
-            r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001}"#
+            r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001,"hash_difficulty":2.0}"#
         );
         let source = Some("http://127.0.0.1:8480".to_owned());
         assert_eq!(

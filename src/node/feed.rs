@@ -11,19 +11,23 @@
 //! 2. A preferred source that answers again serves again once it has done so for a settable time, so that one that comes and goes does not
 //!    take the work along each time. If the serving one fails meanwhile, it serves at once. Its newest offer is kept for that.
 //! 3. The session of a source that is left stays open for a moment, for the solutions that are still on their way to it.
-//! 4. Each session numbers its own templates. The feed gives each template a number of the node's, by which a solution finds its session
-//!    again.
+//! 4. Which session takes a solution is decided in [`submissions`].
 //! 5. A session that gave no answer is asked again after a growing pause, one that is over is replaced.
 
-use std::collections::{BTreeMap, VecDeque};
+mod submissions;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cluster::{MAX_ADOPTED, NodeId};
-use crate::source::{Adopted, Backoff, Offer, SourceError, Verdict};
-use crate::work::{Puzzle, RoundId, Run, Solution, Template};
+use submissions::{Next, Submissions, UnderWay};
 
-/// While a source that is not the preferred one serves, the preferred ones are tried again this often.
+use crate::cluster::NodeId;
+use crate::source::{Adopted, Backoff, Offer, SourceError, Verdict};
+use crate::work::{Run, Solution, Template};
+
+/// While a source that is not the preferred one serves, the preferred ones are tried again at least this often, and more often where they
+/// may serve again sooner, but not more often than other sources that have failed.
 const RETRY_PREFERRED: Duration = Duration::from_secs(30);
 
 /// A session that is left stays open for so long. Solutions of its jobs arrive within a few heartbeats at most.
@@ -31,16 +35,6 @@ const STAYS_OPEN: Duration = Duration::from_secs(10);
 
 /// The longest pause before a source is asked again: a cluster without work is worth a request that often.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// The most solutions that are submitted at the same time: a thousand shares a second for a pool whose answers take half a second. (With
-/// 64, a pool 120 ms away got 530 a second.) A session's queue holds twice as many requests.
-const MAX_UNDER_WAY: usize = 512;
-
-/// The most solutions that wait for their turn; beyond that, the rules submit them again later.
-const MAX_WAITING: usize = 4096;
-
-/// How many templates are remembered, so that their solutions find their session: as many as a leader judges by.
-const MAX_ORIGINS: usize = 64;
 
 /// Which session of which source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,21 +100,9 @@ struct Source {
     closes: Option<Instant>,
 }
 
-/// A template that was passed on, and where it came from.
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    /// The number that the feed gave it.
-    tag: u64,
-    session: SessionId,
-    /// The session's own number.
-    own_tag: u64,
-    round: RoundId,
-}
-
 /// The sources, in order of preference, and what is under way with them.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    run: Run,
     sources: Vec<Source>,
     /// For how long a preferred source has to answer before it serves again.
     source_return: Duration,
@@ -132,13 +114,7 @@ pub(crate) struct Feed {
     asked: Option<Instant>,
     asked_before: Option<Instant>,
     sessions: u64,
-    tags: u64,
-    tickets: u64,
-    origins: VecDeque<Origin>,
-    /// Templates of other runs that this node's sessions can submit for.
-    adopted: VecDeque<(Run, Arc<Adopted>)>,
-    under_way: BTreeMap<u64, (SessionId, Solution, NodeId)>,
-    waiting: VecDeque<(Solution, NodeId)>,
+    submissions: Submissions,
     /// Why the sources before the serving one were left.
     left: Option<String>,
     /// Why the last solution got no answer.
@@ -162,7 +138,6 @@ impl Feed {
             closes: None,
         };
         Self {
-            run,
             sources: (0..sources).map(source).collect(),
             source_return,
             is_wanted: false,
@@ -171,12 +146,7 @@ impl Feed {
             asked: None,
             asked_before: None,
             sessions: 0,
-            tags: 0,
-            tickets: 0,
-            origins: VecDeque::new(),
-            adopted: VecDeque::new(),
-            under_way: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            submissions: Submissions::new(run),
             left: None,
             unanswered: None,
             told: (None, None),
@@ -212,20 +182,15 @@ impl Feed {
 
     /// Submits a solution once.
     pub(crate) fn submit(&mut self, solution: Solution, found_by: NodeId) {
-        match self.waiting.len() < MAX_WAITING {
-            true => self.waiting.push_back((solution, found_by)),
-            false => self.news.push_back(News::Unanswered { solution }),
+        if !self.submissions.push(solution, found_by) {
+            self.news.push_back(News::Unanswered { solution });
         }
         self.submit_waiting();
     }
 
     /// Solutions of this template of another run can be submitted from now on.
     pub(crate) fn adopt(&mut self, run: Run, adopted: Arc<Adopted>) {
-        self.adopted.retain(|(known, other)| (*known, other.template.tag) != (run, adopted.template.tag));
-        if self.adopted.len() == MAX_ADOPTED {
-            self.adopted.pop_front();
-        }
-        self.adopted.push_back((run, adopted));
+        self.submissions.adopt(run, adopted);
     }
 
     // ---- events
@@ -259,7 +224,7 @@ impl Feed {
             self.take_back(now, at);
         }
         if is_due(self.retry_preferred) {
-            self.retry_preferred = Some(now + RETRY_PREFERRED);
+            self.retry_preferred = Some(now + self.retry_preferred_every());
             self.try_preferred();
         }
     }
@@ -291,7 +256,7 @@ impl Feed {
 
     /// Whether solutions are on their way to a source.
     pub(crate) fn is_submitting(&self) -> bool {
-        !self.under_way.is_empty()
+        self.submissions.is_under_way()
     }
 
     // ---- the rest, top down
@@ -323,6 +288,10 @@ impl Feed {
             Some(session) => self.requests.push_back(Request::Ask(session)),
             None => self.open(at),
         }
+    }
+
+    fn retry_preferred_every(&self) -> Duration {
+        self.source_return.clamp(LONGEST_PAUSE, RETRY_PREFERRED)
     }
 
     /// Tries the sources before the serving one, except those that are back.
@@ -374,7 +343,7 @@ impl Feed {
         (source.problem, source.back, source.closes, self.unanswered) = (None, None, None, None);
         if self.serving != Some(at) {
             (self.serving, self.asked_before) = (Some(at), self.asked);
-            self.retry_preferred = (at > 0).then_some(now + RETRY_PREFERRED);
+            self.retry_preferred = (at > 0).then_some(now + self.retry_preferred_every());
         }
         if self.told.0 != Some(at) {
             self.left = self.problems(at);
@@ -391,24 +360,8 @@ impl Feed {
         // What the last source wanted is outdated, even if it was asked later.
         let asked = self.asked_before.map_or(offer.asked, |before| before.max(offer.asked));
         self.asked = self.asked.max(Some(asked));
-        let template = self.renumber(session, offer.template);
+        let template = self.submissions.renumber(session, offer.template);
         self.news.push_back(News::Template { template, asked, body: offer.body });
-    }
-
-    /// Gives a template the number by which its solutions come back.
-    fn renumber(&mut self, session: SessionId, template: Template) -> Template {
-        let (own_tag, round) = (template.tag, template.round);
-        let is_same = |origin: &Origin| (origin.session, origin.own_tag, origin.round) == (session, own_tag, round);
-        let known = self.origins.iter().position(is_same).and_then(|at| self.origins.remove(at));
-        let origin = known.unwrap_or_else(|| {
-            self.tags += 1;
-            Origin { tag: self.tags, session, own_tag, round }
-        });
-        if self.origins.len() == MAX_ORIGINS {
-            self.origins.pop_front();
-        }
-        self.origins.push_back(origin);
-        Template { tag: origin.tag, ..template }
     }
 
     fn failed(&mut self, now: Instant, session: SessionId, error: &SourceError) {
@@ -438,26 +391,27 @@ impl Feed {
     }
 
     fn answered(&mut self, now: Instant, ticket: u64, result: Result<Verdict, SourceError>) {
-        let Some((session, solution, found_by)) = self.under_way.remove(&ticket) else { return };
+        let Some(UnderWay { session, solution, found_by }) = self.submissions.take(ticket) else { return };
         match result {
             Ok(verdict) => {
                 let verdict = match verdict {
                     Verdict::Block { height, next: Some(next) } if self.is_at(session) => {
                         self.asked = Some(now);
-                        Verdict::Block { height, next: Some(self.renumber(session, next)) }
+                        Verdict::Block { height, next: Some(self.submissions.renumber(session, next)) }
                     }
                     Verdict::Block { height, .. } => Verdict::Block { height, next: None },
                     other => other,
                 };
                 self.unanswered = None;
+                self.tell();
                 self.news.push_back(News::Verdict { solution, found_by, source: session.source, verdict });
             }
             Err(error) => {
                 self.unanswered = Some(error.to_string());
+                self.tell();
                 self.news.push_back(News::Unanswered { solution });
             }
         }
-        self.tell();
     }
 
     /// Whether it is the serving source's session.
@@ -466,62 +420,19 @@ impl Feed {
     }
 
     fn submit_waiting(&mut self) {
-        while self.under_way.len() < MAX_UNDER_WAY
-            && let Some((solution, found_by)) = self.waiting.pop_front()
-        {
-            match self.destination(&solution) {
-                Destination::Session(session, own_tag) => {
-                    let mut told = solution;
-                    told.job.tag.template = own_tag;
-                    self.send((solution, found_by), session, told, None);
+        let sources = &self.sources;
+        let is_open = |session: SessionId| sources[session.source].session == Some(session);
+        let serving = self.serving.and_then(|at| sources[at].session);
+        while let Some(next) = self.submissions.next(is_open, serving) {
+            match next {
+                Next::Submit { session, ticket, solution, adopted } => {
+                    self.requests.push_back(Request::Submit { session, ticket, solution, adopted });
                 }
-                Destination::Adopted(session, adopted) => {
-                    self.send((solution, found_by), session, solution, Some(adopted));
+                Next::Nowhere { solution } => self.news.push_back(News::Unanswered { solution }),
+                Next::Gone { solution, found_by } => {
+                    self.news.push_back(News::Unsubmittable { solution, found_by });
                 }
-                Destination::Nowhere => self.news.push_back(News::Unanswered { solution }),
-                Destination::Gone => self.news.push_back(News::Unsubmittable { solution, found_by }),
             }
-        }
-    }
-
-    /// Hands a solution to a session, in the form in which the session is `told` of it.
-    fn send(
-        &mut self,
-        (solution, found_by): (Solution, NodeId),
-        session: SessionId,
-        told: Solution,
-        adopted: Option<Arc<Adopted>>,
-    ) {
-        self.tickets += 1;
-        let ticket = self.tickets;
-        self.under_way.insert(ticket, (session, solution, found_by));
-        self.requests.push_back(Request::Submit { session, ticket, solution: told, adopted });
-    }
-
-    /// Where a solution can be submitted. A text goes to any session, preferably to one that named its block; a header to the one that made its
-    /// template, or, if another run's template was adopted, to any.
-    fn destination(&self, solution: &Solution) -> Destination {
-        let tag = solution.job.tag;
-        let of = |origin: &&Origin| match solution.job.puzzle {
-            Puzzle::Text(_) => origin.round == solution.job.round,
-            Puzzle::Header(_) => origin.tag == tag.template && tag.slot.run == self.run,
-        };
-        let origin = self.origins.iter().rev().filter(of).find(|origin| self.is_open(origin.session));
-        if let Some(origin) = origin {
-            return Destination::Session(origin.session, origin.own_tag);
-        }
-        let is_adopted = |(run, adopted): &&(Run, Arc<Adopted>)| {
-            *run == tag.slot.run && *run != self.run && adopted.template.made(&solution.job)
-        };
-        let adopted = self.adopted.iter().find(is_adopted);
-        let session = self.serving.and_then(|at| self.sources[at].session);
-        match (&solution.job.puzzle, adopted, session) {
-            (Puzzle::Header(_), None, _) => Destination::Gone,
-            (_, _, None) => Destination::Nowhere,
-            (Puzzle::Header(_), Some((_, adopted)), Some(session)) => {
-                Destination::Adopted(session, Arc::clone(adopted))
-            }
-            (Puzzle::Text(_), _, Some(session)) => Destination::Session(session, 0),
         }
     }
 
@@ -556,16 +467,6 @@ impl Feed {
             self.news.push_back(News::Source { source: state.0, problem: state.1 });
         }
     }
-}
-
-enum Destination {
-    Session(SessionId, u64),
-    /// Any session that takes adopted templates.
-    Adopted(SessionId, Arc<Adopted>),
-    /// No session is open at the moment.
-    Nowhere,
-    /// The session is over for good.
-    Gone,
 }
 
 #[cfg(test)]

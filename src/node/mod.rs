@@ -22,6 +22,7 @@ pub(crate) mod feed;
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
 mod handover;
+mod luck;
 pub(crate) mod members;
 mod meter;
 mod names;
@@ -33,6 +34,7 @@ mod renewal;
 mod run;
 mod scan_events;
 mod sessions;
+mod shares;
 mod status;
 mod store;
 mod warnings;
@@ -52,7 +54,8 @@ pub use names::addresses_of;
 pub use payout_check::PayoutCheck;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
-pub use status::{ShareCounts, Status};
+pub use shares::{ShareCounts, ShareTally};
+pub use status::Status;
 pub use store::{Store, StoreError};
 
 use crate::cluster::NodeId;

@@ -128,10 +128,12 @@ impl Target {
         self.0.iter().rev().fold(1.0, |below, &byte| (f64::from(byte) + below) / 256.0)
     }
 
+    /// How many hashes a solution of difficulty 1 takes on average: 2^48 / 65,535.
+    pub const HASHES_PER_DIFFICULTY: f64 = 281_474_976_710_656.0 / 65_535.0;
+
     /// The difficulty as pools count it. Difficulty 1 is that of the compact bits 0x1d00ffff: about 2^32 hashes on average.
     pub fn difficulty(self) -> f64 {
-        let one = 65_535.0 * (-48f64).exp2();
-        one / self.probability()
+        1.0 / (self.probability() * Self::HASHES_PER_DIFFICULTY)
     }
 
     /// The target of this difficulty, as pools count it: 0xffff · 2^208, that of the compact bits 0x1d00ffff, divided by the difficulty and

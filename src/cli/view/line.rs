@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use super::amounts;
 use crate::cluster::{NodeId, PeerState};
 use crate::node::{Event, Outcome};
 
@@ -78,11 +79,15 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
         }
         Event::Leader { node, leader, epoch } if node == leader => info(format!("node {leader} leads (epoch {epoch})")),
         Event::Leader { node, leader, epoch } => info(format!("node {node} follows node {leader} (epoch {epoch})")),
-        Event::Block { height, hash, nonce, zeros, found_by, status, .. } => match status {
+        Event::Block { height, hash, nonce, zeros, found_by, status, difficulty, .. } => match status {
             Outcome::Success => {
                 let hash = &hash.to_string()[..digits];
                 let more = if digits < 64 { "…" } else { "" };
-                info(format!("block {height} found by node {found_by}: nonce {nonce}, {zeros} zeros, {hash}{more}"))
+                let wanted = match difficulty {
+                    Some(wanted) => format!("difficulty {}", amounts::difficulty(*wanted)),
+                    None => format!("{zeros} zeros"),
+                };
+                info(format!("block {height} found by node {found_by}: nonce {nonce}, {wanted}, {hash}{more}"))
             }
             Outcome::Stale => info(format!("block {height}: the solution of node {found_by} was stale")),
             Outcome::Wrong => {

@@ -5,6 +5,7 @@ use crate::cluster::{
     Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Lease, PeerState, Reign, Report, Stamp,
 };
 use crate::kernel::{Choice, available};
+use crate::node::ShareCounts;
 use crate::node::feed::SessionId;
 use crate::scan::by_hand::Turn;
 use crate::source::{Offer, SourceError};
@@ -246,6 +247,12 @@ fn shares_are_counted_by_how_they_end() {
     alone.pass(STATUS_EVERY);
     let status = alone.statuses.last().unwrap();
     assert_eq!(status.shares, ShareCounts { accepted: 3, rejected: 1, stale: 2, lost: 0 });
+    assert_eq!(status.rejections, [(reason(), 1)].into());
+    let Event::Share { difficulty, hash_difficulty, .. } = shares[0] else { panic!("{shares:?}") };
+    assert!(hash_difficulty >= difficulty && status.best_share >= Some(hash_difficulty), "{status:?}");
+    assert_eq!((status.difficulty, status.source.as_deref()), (Some(difficulty), Some("sim://pool")));
+    assert!(status.block_difficulty > Some(1e60), "{status:?}");
+    assert!(status.luck > Some(0.0), "{status:?}");
     assert_eq!((status.leader, status.epoch, status.height), (Some(node()), 1, Some(1)));
 }
 

@@ -1,8 +1,9 @@
 use std::time::Duration;
 
+use super::submissions::{MAX_UNDER_WAY, MAX_WAITING};
 use super::*;
 use crate::cluster::tests::node;
-use crate::work::{BlockId, Blueprint, Digest, Goal, Hashing, Search, Slot, Target};
+use crate::work::{BlockId, Blueprint, Digest, Goal, Hashing, RoundId, Search, Slot, Target};
 
 const RUN: Run = Run(7);
 
@@ -109,8 +110,9 @@ fn the_next_source_is_tried_when_one_fails_and_is_left_when_it_has_been_back_for
     offer(&mut feed, due + BACK / 2, session(0, 1), template(2, 2));
     offer(&mut feed, due + BACK / 2, session(1, 2), template(1, 6));
     assert!(passed_on(&mut feed).is_some_and(|template| template.round.block.height == 1), "the second one's");
-    assert_eq!(feed.poll_timeout(), Some(due + BACK));
-    feed.handle_timeout(due + BACK);
+    pass(&mut feed, due + BACK - Duration::from_millis(1));
+    assert_eq!((passed_on(&mut feed), feed.in_use()), (None, Some(1)));
+    pass(&mut feed, due + BACK);
     let template_of_2 = passed_on(&mut feed).unwrap();
     assert_eq!(template_of_2.round.block.height, 2, "the newest of the first one's");
     assert_eq!((requests(&mut feed), feed.in_use()), (vec![], Some(0)));
