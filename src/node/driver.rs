@@ -548,7 +548,7 @@ impl Driver {
                 Event::Job {
                     node: self.id,
                     height: job.round.block.height,
-                    prev: job.puzzle.prev(),
+                    prev: job.puzzle.shown(job.puzzle.prev()),
                     zeros: job.target().zeros(),
                     timestamp: timestamp(&job.puzzle),
                     difficulty: difficulty(&job.puzzle, job.target()),
@@ -604,14 +604,18 @@ impl Driver {
     fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
         let job = &solution.job;
         let (prev, hash) = (job.puzzle.prev(), job.puzzle.digest(solution.nonce));
+        let mut reason = None;
         let next_height = job.round.block.height.saturating_add(1);
         let (height, status) = match verdict {
             Verdict::Block { height, .. } => (height.unwrap_or(next_height), Outcome::Success),
             Verdict::Share => (next_height, Outcome::Success),
             Verdict::Stale => (next_height, Outcome::Stale),
-            Verdict::Rejected { .. } => (next_height, Outcome::Wrong),
-            Verdict::NotUnderstood(problem) => {
-                tracing::warn!("the source did not understand a solution: {problem}");
+            Verdict::Rejected { reason: why } => {
+                reason = Some(why.clone());
+                (next_height, Outcome::Wrong)
+            }
+            Verdict::NotUnderstood(why) => {
+                reason = Some(why.clone());
                 (next_height, Outcome::Incomplete)
             }
         };
@@ -621,9 +625,10 @@ impl Driver {
         }
         let (timestamp, zeros) = (timestamp(&job.puzzle), job.goal.block.zeros());
         let (node, nonce, difficulty) = (self.id, solution.nonce, difficulty(&job.puzzle, job.goal.block));
+        let (prev, hash) = (job.puzzle.shown(prev), job.puzzle.shown(hash));
         self.tell(
             now,
-            Event::Block { node, height, prev, hash, nonce, timestamp, zeros, found_by, status, difficulty },
+            Event::Block { node, height, prev, hash, nonce, timestamp, zeros, found_by, status, reason, difficulty },
         );
     }
 

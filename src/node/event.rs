@@ -64,7 +64,7 @@ pub enum Event {
         node: NodeId,
         /// Height of the block that is built on.
         height: u64,
-        /// The hash of that block.
+        /// The hash of that block, as people write it: a header's back to front.
         prev: Digest,
         /// Leading zero hex digits wanted.
         zeros: u32,
@@ -108,6 +108,9 @@ pub enum Event {
         found_by: NodeId,
         /// The source's answer.
         status: Outcome,
+        /// Why the source did not accept it, in its own words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         /// The difficulty that a header had to meet; `None` for a text.
         #[serde(skip_serializing_if = "Option::is_none")]
         difficulty: Option<f64>,
@@ -280,6 +283,7 @@ mod tests {
             zeros: 6,
             found_by: node(2),
             status: Outcome::Success,
+            reason: None,
             difficulty: None,
         };
         assert_eq!(

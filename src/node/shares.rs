@@ -65,8 +65,9 @@ impl ShareTally {
                 self.counts.rejected += 1;
                 self.count(reason.as_deref().unwrap_or(OTHERS));
             }
+            // The event has the hash as people write it.
             Event::Block { status: Outcome::Success, difficulty: Some(_), hash, .. } => {
-                self.see(header_difficulty(*hash));
+                self.see(header_difficulty(hash.reversed()));
             }
             _ => {}
         }

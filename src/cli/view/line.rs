@@ -79,7 +79,7 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
         }
         Event::Leader { node, leader, epoch } if node == leader => info(format!("node {leader} leads (epoch {epoch})")),
         Event::Leader { node, leader, epoch } => info(format!("node {node} follows node {leader} (epoch {epoch})")),
-        Event::Block { height, hash, nonce, zeros, found_by, status, difficulty, .. } => match status {
+        Event::Block { height, hash, nonce, zeros, found_by, status, reason, difficulty, .. } => match status {
             Outcome::Success => {
                 let hash = &hash.to_string()[..digits];
                 let more = if digits < 64 { "…" } else { "" };
@@ -91,10 +91,13 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
             }
             Outcome::Stale => info(format!("block {height}: the solution of node {found_by} was stale")),
             Outcome::Wrong => {
-                warn(format!("block {height}: the source calls the nonce {nonce} of node {found_by} wrong"))
+                let reason = reason.as_deref().filter(|reason| *reason != "wrong");
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                warn(format!("block {height}: the source calls the nonce {nonce} of node {found_by} wrong{reason}"))
             }
             Outcome::Incomplete => {
-                warn(format!("block {height}: the source did not understand the solution of node {found_by}"))
+                let reason = reason.as_deref().unwrap_or("no reason given");
+                warn(format!("block {height}: the source did not understand the solution of node {found_by}: {reason}"))
             }
         },
         Event::Distrusted { node, peer, count } => {
