@@ -40,6 +40,20 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Lines over an open stream.
+    fn over(stream: Box<dyn Stream>) -> Self {
+        let (read, write) = split(stream);
+        let (out, lines) = mpsc::channel(QUEUE);
+        tokio::spawn(write_lines(write, lines));
+        Self { lines: FramedRead::new(read, LinesCodec::new_with_max_length(LINE_BYTES)), out }
+    }
+
+    /// Lines over a stream of a test.
+    #[cfg(test)]
+    pub(super) fn over_test(stream: tokio::io::DuplexStream) -> Self {
+        Self::over(Box::new(stream))
+    }
+
     /// The next line. Cancel-safe.
     ///
     /// # Errors
@@ -63,12 +77,9 @@ pub(super) async fn connect(
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<Connection, String> {
     let connected = timeout(CONNECT_TIME, stream(address, port, tls)).await;
-    let stream =
-        connected.unwrap_or_else(|_| Err(format!("expected a connection within {CONNECT_TIME:?}, got none")))?;
-    let (read, write) = split(stream);
-    let (out, lines) = mpsc::channel(QUEUE);
-    tokio::spawn(write_lines(write, lines));
-    Ok(Connection { lines: FramedRead::new(read, LinesCodec::new_with_max_length(LINE_BYTES)), out })
+    connected
+        .unwrap_or_else(|_| Err(format!("expected a connection within {CONNECT_TIME:?}, got none")))
+        .map(Connection::over)
 }
 
 async fn stream(

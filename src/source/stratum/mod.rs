@@ -11,6 +11,9 @@
 
 mod address;
 mod connection;
+#[cfg(test)]
+#[cfg(feature = "cli")]
+pub(super) mod fuzz;
 mod job;
 mod pool;
 mod session;
@@ -33,6 +36,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
 use super::{BlockSource, BoxFuture, Session, SourceError};
+use connection::Connection;
 use pool::Pool;
 use session::StratumSession;
 use state::{AGENT, ROLLED, State};
@@ -50,6 +54,7 @@ pub struct StratumSource {
 }
 
 /// Why a session was not opened.
+#[derive(Debug)]
 enum Failure {
     /// The pool did not answer `mining.configure`.
     Unconfigured,
@@ -107,8 +112,12 @@ impl StratumSource {
     }
 
     async fn start(&self, port: u16, configures: bool) -> Result<Box<dyn Session>, Failure> {
+        let connection = connection::connect(self.pool.address(), port, self.pool.settings().await?).await?;
+        self.greet(connection, configures).await
+    }
+
+    async fn greet(&self, connection: Connection, configures: bool) -> Result<Box<dyn Session>, Failure> {
         let pool = &self.pool;
-        let connection = connection::connect(pool.address(), port, pool.settings().await?).await?;
         let mut talk = Talk::new(Arc::clone(pool), connection, State::new(Arc::clone(&pool.generations)));
         if configures {
             let answer = talk.ask("mining.configure", &extensions(pool), CONFIGURE_TIME).await;

@@ -34,10 +34,12 @@ pub(super) fn verdict(answer: &Answer) -> Verdict {
 }
 
 /// Accepted and rejected shares of one session. Stale ones are nobody's fault and not counted.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     accepted: u32,
     rejected: u32,
+    /// Why the last one was rejected.
+    reason: String,
 }
 
 impl Tally {
@@ -46,21 +48,19 @@ impl Tally {
     /// # Errors
     /// More than a quarter of the shares of late is rejected, and they are at least 20.
     pub(super) fn count(&mut self, verdict: &Verdict) -> Result<(), String> {
-        let reason = match verdict {
-            Verdict::Block { .. } | Verdict::Share => {
-                self.accepted += 1;
-                ""
-            }
+        match verdict {
+            Verdict::Block { .. } | Verdict::Share => self.accepted += 1,
             Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
                 self.rejected += 1;
-                reason
+                self.reason.clone_from(reason);
             }
             Verdict::Stale => return Ok(()),
-        };
+        }
         let (rejected, all) = (self.rejected, self.accepted + self.rejected);
         if all >= FEWEST && rejected * 4 > all {
             return Err(format!(
-                "expected the pool to accept most shares, got {rejected} of {all} rejected, the last with: {reason}"
+                "expected the pool to accept most shares, got {rejected} of {all} rejected, the last with: {}",
+                self.reason
             ));
         }
         if all >= MOST {

@@ -55,7 +55,13 @@ impl Line {
                 let params = match take("params") {
                     Value::Array(params) => params,
                     Value::Null => vec![],
-                    other => return Err(format!("expected a list as params of {}, got {other}", shown(&method))),
+                    other => {
+                        return Err(format!(
+                            "expected a list as params of {}, got {}",
+                            shown(&method),
+                            shown(&other.to_string())
+                        ));
+                    }
                 };
                 Ok(Self::Call { id: echoed(id), method, params })
             }
