@@ -35,11 +35,13 @@ fn node(path: PathBuf) -> args::Node {
     let (id, listen, certs, heartbeat, source_return, store, pool, blocks) = Default::default();
     let (peers, sources, hashing) = (vec![], vec![], args::Hashing { kernel: None, threads: None, affinity: None });
     let (config, output, reach) = (Some(path), args::Output { json: false }, args::Reach::default());
+    let bitcoin = args::Bitcoin::default();
     args::Node {
         id,
         listen,
         peers,
         sources,
+        bitcoin,
         source_return,
         certs,
         reach,
