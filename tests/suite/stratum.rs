@@ -37,14 +37,14 @@ const MASK: u32 = 0x1fff_e000;
 const BITS: u32 = 0x1703_31db;
 const TIME: u32 = 1_800_000_000;
 
-/// A difficulty of 2^-19: a share takes 8192 hashes.
+/// A difficulty of 2^-15: a share takes 131,072 hashes. Shares are so rare that one on its way is told from one that is found too late.
 fn difficulty() -> Value {
-    json!((-19f64).exp2())
+    json!((-15f64).exp2())
 }
 
-/// Whether the hash is at most 0xffff · 2^(208 + 19), but for one hash in 2^29.
+/// Whether the hash is at most 0xffff · 2^(208 + 15), but for one hash in 2^33.
 fn is_share(hash: &[u8; 32]) -> bool {
-    u32::from_le_bytes([hash[28], hash[29], hash[30], hash[31]]) >> 3 < 0xffff
+    hash.last_chunk().is_some_and(|high| u64::from_le_bytes(*high) >> 31 < 0xffff)
 }
 
 #[derive(Default)]
@@ -60,7 +60,7 @@ struct State {
     seen: HashSet<Vec<u8>>,
     /// Shares of each job while it was the present one.
     shares: Vec<u64>,
-    /// Shares that came when the next job had 100 shares already.
+    /// Shares that came when the next job had 50 shares already.
     late: u64,
     stale: u64,
     /// The extranonce1 and extranonce2 of each share.
@@ -186,7 +186,7 @@ impl Pool {
         // Old jobs are only recognised: the pool keeps no old blocks.
         if !is_present {
             state.stale += 1;
-            state.late += u64::from(job + 1 < state.job || state.shares[state.job] >= 100);
+            state.late += u64::from(job + 1 < state.job || state.shares[state.job] >= 50);
             return (Value::Null, json!([21, "Job not found", null]));
         }
         let header = [&version.to_le_bytes()[..], &prev(state.block), &root, &numbers].concat();
@@ -292,17 +292,17 @@ impl Cluster {
 async fn a_cluster_mines_for_a_pool_and_clean_jobs_interrupt_all_of_it() {
     let pool = Pool::start().await;
     let mut cluster = Cluster::start(2, Arc::clone(&pool));
-    cluster.shares(200).await;
-    // A restart on the same block, and new blocks.
-    for is_new_block in [true, false, true] {
+    cluster.shares(60).await;
+    // A restart on the same block, and a new block.
+    for is_new_block in [false, true] {
         pool.restart(is_new_block);
         let job = pool.state().job;
-        cluster.until("shares of the new job", |state, _| state.shares[job] >= 300).await;
+        cluster.until("shares of the new job", |state, _| state.shares[job] >= 90).await;
     }
     let told = cluster.stop().await;
     let state = pool.state();
     assert_eq!(state.late, 0, "shares of a job that ended long ago");
-    assert!(state.spaces.len() >= 4, "each job has an extranonce2 of its own: {:?}", state.spaces);
+    assert!(state.spaces.len() >= 3, "each job has an extranonce2 of its own: {:?}", state.spaces);
     let count = |outcome| {
         let is_it = |event: &&Event| matches!(event, Event::Share { status, .. } if *status == outcome);
         told.iter().filter(is_it).count() as u64
@@ -319,19 +319,19 @@ async fn a_cluster_mines_for_a_pool_and_clean_jobs_interrupt_all_of_it() {
 async fn another_session_and_another_leader_go_on_without_repeating_anything() {
     let pool = Pool::start().await;
     let mut cluster = Cluster::start(3, Arc::clone(&pool));
-    cluster.shares(100).await;
+    cluster.shares(40).await;
     for _ in 0..2 {
         pool.close_all();
         let closed = pool.state().closed;
         let is_newer =
             |state: &State, _: &[Event]| state.spaces.iter().filter(|(number, _)| *number > closed).count() > 0;
         cluster.until("shares of another session", is_newer).await;
-        cluster.shares(100).await;
+        cluster.shares(40).await;
     }
     let connections = pool.state().connections;
     cluster.nodes.remove(&1).unwrap().abort();
     let by_next = move |state: &State, _: &[Event]| state.spaces.iter().any(|(number, _)| *number > connections);
     cluster.until("shares of the next leader", by_next).await;
-    cluster.shares(100).await;
+    cluster.shares(40).await;
     cluster.stop().await;
 }
