@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::connection::Connection;
 use super::pool::Pool;
 use super::shares::{self, Tally};
-use super::state::{Heard, State};
+use super::state::{Heard, State, Unsent};
 use super::words::{self, Answer, Line};
 use crate::source::{Offer, SourceError, Verdict};
 use crate::work::Solution;
@@ -265,8 +265,11 @@ impl Talk {
                 self.pending.insert(self.requests, Pending { due: Instant::now() + SHARE_TIME, told });
                 Some(words::request(self.requests, "mining.submit", &params))
             }
-            Err(verdict) => {
-                let _ = told.send(verdict);
+            Err(unsent) => {
+                let _ = told.send(match unsent {
+                    Unsent::Stale => Verdict::Stale,
+                    Unsent::NotUnderstood(problem) => Verdict::NotUnderstood(problem.into()),
+                });
                 None
             }
         }
