@@ -35,7 +35,23 @@ fn node(path: PathBuf) -> args::Node {
     let (id, listen, certs, heartbeat, store, pool, blocks) = Default::default();
     let (peers, sources, hashing) = (vec![], vec![], args::Hashing { kernel: None, threads: None, affinity: None });
     let (config, output, reach) = (Some(path), args::Output { json: false }, args::Reach::default());
-    args::Node { id, listen, peers, sources, certs, reach, hashing, heartbeat, store, pool, config, blocks, output }
+    let bitcoin = args::Bitcoin::default();
+    args::Node {
+        id,
+        listen,
+        peers,
+        sources,
+        bitcoin,
+        certs,
+        reach,
+        hashing,
+        heartbeat,
+        store,
+        pool,
+        config,
+        blocks,
+        output,
+    }
 }
 
 /// A server's entry in the registry, and what `headframe status` makes of it.

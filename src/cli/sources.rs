@@ -128,8 +128,13 @@ impl BitcoinSettings {
         if self.insecure {
             lines.push("insecure_source = true".to_owned());
         }
-        lines.extend(self.user.as_ref().map(|_| "# source_user is set".to_owned()));
-        lines.extend(self.password.as_ref().map(|_| "# source_password is set".to_owned()));
         lines
+    }
+
+    /// That user and password are set, without them.
+    pub(super) fn masked_lines(&self) -> Vec<String> {
+        let user = self.user.as_ref().map(|_| "# source_user is set".to_owned());
+        let password = self.password.as_ref().map(|_| "# source_password is set".to_owned());
+        user.into_iter().chain(password).collect()
     }
 }

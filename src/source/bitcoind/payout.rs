@@ -86,7 +86,7 @@ impl Payout {
 mod tests {
     use bitcoin::hashes::Hash;
     use bitcoin::key::{TweakedPublicKey, UntweakedPublicKey};
-    use bitcoin::{KnownHrp, PubkeyHash, ScriptHash, WPubkeyHash, WScriptHash};
+    use bitcoin::{KnownHrp, PubkeyHash, ScriptHash, WPubkeyHash};
 
     use super::*;
 
@@ -98,8 +98,8 @@ mod tests {
         vec![
             Address::p2pkh(PubkeyHash::from_byte_array([1; 20]), chain.network()),
             Address::p2sh_from_hash(ScriptHash::from_byte_array([2; 20]), chain.network()),
-            Address::from_witness_program(WitnessProgram::p2wpkh(WPubkeyHash::from_byte_array([3; 20])), hrp),
-            Address::from_witness_program(WitnessProgram::p2wsh(WScriptHash::from_byte_array([4; 32])), hrp),
+            Address::from_witness_program(program(WitnessVersion::V0, &[3; 20]), hrp),
+            Address::from_witness_program(program(WitnessVersion::V0, &[4; 32]), hrp),
             Address::p2tr_tweaked(TweakedPublicKey::dangerous_assume_tweaked(x), hrp),
             Address::from_witness_program(program(WitnessVersion::V16, &[7, 7]), hrp),
         ]
