@@ -92,7 +92,7 @@ impl Session for Line {
                 },
                 tag: self.templates,
             };
-            Ok(Offer { template, asked: Instant::now() })
+            Ok(Offer { template, asked: Instant::now(), body: None })
         })
     }
 
@@ -166,10 +166,12 @@ impl Nodes {
                 kernel: choose(None, &|| begin.elapsed()).unwrap(),
                 threads: threads.clone(),
                 sources: vec![Arc::new(Way(Arc::clone(&pool)))],
+                source_return: Duration::from_secs(30),
                 registration: Some(registry.register(id(node), servers[&id(node)], 0).unwrap()),
                 transport,
                 certs: None,
                 store: None,
+                payout: None,
                 blocks: None,
             };
             let (tell, stop) = (tell.clone(), stop.clone());

@@ -173,10 +173,12 @@ async fn mine(blocks: u64, zeros: i64) -> (Moments, BTreeMap<NodeId, Moments>) {
             kernel: Choice { kernel: Box::leak(Box::new(kernel)), ..choice.clone() },
             threads: NonZeroUsize::MIN.into(),
             sources: vec![Arc::new(WatchedSource { source, accepted: accepted.clone() })],
+            source_return: HEARTBEAT,
             registration: Some(registry.register(id, addresses[&id], 0).expect("a place in the registry")),
             transport,
             certs: None,
             store: None,
+            payout: None,
             blocks: Some(blocks),
         };
         nodes.spawn(node::run(config, tell.clone(), stop.clone()));

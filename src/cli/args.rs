@@ -13,11 +13,12 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use serde::Deserialize;
 
 use super::affinity::Affinity;
+use super::grind::{HeaderFrom, version_mask};
 use super::hashing::ThreadCount;
 use super::transports::{TextPeer, TransportKind};
 use crate::cluster::NodeId;
 use crate::transport::udp::Dialect;
-use crate::work::{Digest, Hashing as TextHashing, Header, Timestamp, ZeroUnit};
+use crate::work::{Digest, Hashing as TextHashing, Timestamp, ZeroUnit};
 
 /// Finds nonces: every core of a box, and every box of a cluster.
 ///
@@ -156,6 +157,9 @@ pub(super) struct Up {
     /// repeatable, in order of preference
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
+    /// Use a source that was left again once it has answered for so long, like 30s or 5m
+    #[arg(long, value_name = "TIME", default_value = "30s", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
+    pub(super) source_return: Duration,
     #[command(flatten)]
     pub(super) bitcoin: Bitcoin,
     /// Time between two heartbeats, like 5s or 500ms
@@ -173,10 +177,10 @@ pub(super) struct Up {
   headframe node --id 1 --source bitcoind+http://127.0.0.1:8332 --cookie ~/.bitcoin/.cookie --payout bc1q…
   headframe node --config /etc/headframe.toml
 
-The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"], certs, threads,
-kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure, udp_peers = { 2 = \"10.0.0.2\" }, udp_port,
-udp_dialect, text_hashing, text_zeros, payout, coinbase_text, cookie, insecure_source, source_user, source_password (then the file's mode has to be
-0600). Flags win over the environment, the environment over the file.")]
+The config file has the same names: id, listen, peers = { 2 = \"10.0.0.2:7702\" }, source = [\"http://…\"],
+source_return = \"30s\", certs, threads, kernel, affinity, heartbeat = \"5s\", blocks, store, pool, transport = [\"quic\"], insecure,
+udp_peers = { 2 = \"10.0.0.2\" }, udp_port, udp_dialect, text_hashing, text_zeros, payout, coinbase_text, cookie, insecure_source, source_user,
+source_password (then the file's mode has to be 0600). Flags win over the environment, the environment over the file.")]
 pub(super) struct Node {
     /// Settings file (TOML)
     #[arg(long, value_name = "FILE", env = "HEADFRAME_CONFIG")]
@@ -194,6 +198,9 @@ pub(super) struct Node {
     /// node; repeatable, in order of preference [default: http://127.0.0.1:8480]
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
+    /// Use a source that was left again once it has answered for so long, like 30s or 5m [default: 30s]
+    #[arg(long, value_name = "TIME", env = "HEADFRAME_SOURCE_RETURN", value_parser = source_return, help_heading = WORK)]
+    pub(super) source_return: Option<Duration>,
     #[command(flatten)]
     pub(super) bitcoin: Bitcoin,
     /// Folder with this cluster's certificates, made by `headframe certs` [default: certs]
@@ -299,14 +306,25 @@ pub(super) struct Solve {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:
+#[command(
+    override_usage = "headframe grind [OPTIONS] <HEADER>",
+    after_help = "Examples:
   headframe grind 0100000000000000…ffff001d00000000
+  cat header | headframe grind -
+  contrib/signet/miner --cli=\"bitcoin-cli\" generate --grind-cmd=\"headframe grind\" --address=$ADDRESS --nbits=$NBITS
 
-Behaves like `bitcoin-util grind`: the header with a good nonce on standard output and nothing else; exit code 3 if there is
-none among the 4,294,967,296.")]
+Behaves like `bitcoin-util grind`, also for Bitcoin Core's contrib/signet/miner: the header with a good nonce on standard output and
+nothing else. Exit code 3 if there is none among the 4,294,967,296."
+)]
 pub(super) struct Grind {
-    /// The header, 160 hex digits; its own nonce does not matter
-    pub(super) header: Header,
+    /// The header, 160 hex digits, or - for standard input; its own nonce does not matter
+    #[arg(value_name = "HEADER")]
+    pub(super) header: Option<HeaderFrom>,
+    /// Roll these version bits, too, in hex: 1fffe000 or some of them (BIP 320) [default: none]
+    ///
+    /// Not for the signet miner: the signature of its block covers the version, and it takes over nothing but the nonce.
+    #[arg(long, value_name = "HEX", default_value = "0", hide_default_value = true, value_parser = version_mask)]
+    pub(super) version_mask: u32,
     #[command(flatten)]
     pub(super) hashing: Hashing,
 }
@@ -368,9 +386,9 @@ pub(super) struct Output {
     pub(super) json: bool,
 }
 
-/// What a Bitcoin node as a source needs. Its user and password are no options, since others of the machine can read a command line.
+/// What a Bitcoin node or a pool as a source needs. Its user and password are no options, since others of the machine can read a command line.
 #[derive(Args, Debug, Default)]
-#[command(next_help_heading = "Bitcoin nodes (HEADFRAME_SOURCE_USER and HEADFRAME_SOURCE_PASSWORD, or a cookie file)")]
+#[command(next_help_heading = "Bitcoin nodes and pools (HEADFRAME_SOURCE_USER, HEADFRAME_SOURCE_PASSWORD)")]
 pub(super) struct Bitcoin {
     /// Address that is paid by the blocks
     #[arg(long, value_name = "ADDRESS", env = "HEADFRAME_PAYOUT")]
@@ -384,6 +402,12 @@ pub(super) struct Bitcoin {
     /// Send the password to another machine without TLS
     #[arg(long, env = "HEADFRAME_INSECURE_SOURCE", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     pub(super) insecure_source: Option<bool>,
+    /// The authorities whose certificates pools have to show over TLS, a PEM file [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "HEADFRAME_TLS_CA")]
+    pub(super) tls_ca: Option<PathBuf>,
+    /// The SHA-256 fingerprint of the only certificate that a pool may show over TLS, whoever signed it
+    #[arg(long, value_name = "HEX", env = "HEADFRAME_TLS_FINGERPRINT")]
+    pub(super) tls_fingerprint: Option<String>,
 }
 
 /// How a node reaches the others.
@@ -532,6 +556,15 @@ pub(super) fn heartbeat(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// A time like `30s` or `5m`, of a day at most.
+pub(super) fn source_return(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("expected a time like 30s or 5m: {error}"))?;
+    match time <= Duration::from_secs(24 * 60 * 60) {
+        true => Ok(time),
+        false => Err(format!("expected a time of a day at most, got {text:?}")),
+    }
+}
+
 /// A number of seconds from 0.001 to 10^9.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|seconds| (0.001..=1e9).contains(seconds));
@@ -589,6 +622,8 @@ mod tests {
             ("grind --affinity 00", "expected an 80-byte header"),
             ("up --heartbeat 5", "expected a time like 5s"),
             ("up --heartbeat 1ms", "50ms to 1h"),
+            ("up --source-return 30", "expected a time like 30s"),
+            ("node --id 1 --source-return 25h", "expected a time of a day at most"),
             ("node --id 0", "expected a node id from 1"),
             ("node --id 1 --peer 2", "expected ID=ADDR"),
             ("node --id 1 --peer 0=127.0.0.1:1", "expected a node id from 1"),
@@ -596,7 +631,11 @@ mod tests {
             ("service --interval 0", "expected seconds"),
             ("certs", "--nodes"),
             ("solve --prev 00 --timestamp 1 --zeros 1", "expected 64 lower-case hex digits, got 2 characters"),
-            ("grind 00", "expected an 80-byte header as 160 hex digits, got 2 characters"),
+            ("grind --version-mask ffff 00", "expected version bits of BIP 320 in hex"),
+            (
+                "grind 00",
+                "Could not decode block header: expected an 80-byte header as 160 hex digits, got 2 characters",
+            ),
             ("mine", "unrecognized subcommand 'mine'"),
         ] {
             let words = ["headframe"].into_iter().chain(line.split(' ')).map(OsString::from);

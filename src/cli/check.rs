@@ -13,7 +13,7 @@ use super::sources::sources;
 use super::transports::connect;
 use super::{Outcome, args, print};
 use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
-use crate::node::{Registry, Store, address_of};
+use crate::node::{Registry, Store, addresses_of};
 use crate::source::BlockSource;
 use crate::transport::files::near_end;
 use crate::transport::identity::Identity;
@@ -96,7 +96,7 @@ async fn check(settings: &NodeSettings) -> anyhow::Result<usize> {
             transport.close().await;
         }
     }
-    for source in sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form)? {
+    for source in sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form, 0.0)? {
         let answer = timeout(PATIENCE, block(source.as_ref())).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}; see whether it runs")));
         findings.note(format_args!("source {}", source.url()), answer)?;
@@ -121,38 +121,30 @@ async fn check_peers(
     transport: &dyn Transport,
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
-    let mut members = Vec::new();
+    let mut silent = BTreeMap::new();
     for (&id, name) in settings.peers.iter().filter(|(id, _)| **id != settings.id) {
-        match address_of(name, transport.local_address()).await {
-            Ok(address) => members.push(Member::headframe(id, address)),
+        match addresses_of(name, transport.local_address()).await {
+            Ok(addresses) => drop(silent.insert(id, addresses)),
             Err(problem) => findings.note(format_args!("peer {id}"), Err::<&str, _>(problem))?,
         }
     }
     // Text peers are introduced by their transport at once.
     while let Ok(member) = timeout(INTRODUCTION, transport.introduced()).await {
-        members.push(member);
+        silent.insert(member.id, vec![member.address]);
     }
-    transport.set_peers(&members);
-    let stamp = Stamp { run: Run(since_1970().as_nanos() as u64), sent: 1 };
-    for member in &members {
-        let heartbeat = Heartbeat { stamp, echo: None, interval: Some(settings.heartbeat), leads: None };
-        transport.send(member.id, Message::HeartbeatRequest(heartbeat));
-    }
-    let mut silent: BTreeMap<NodeId, SocketAddr> = members.iter().map(|member| (member.id, member.address)).collect();
-    let answers = async {
-        while !silent.is_empty()
-            && let Some((from, message)) = transport.recv().await
-        {
-            if matches!(message, Message::HeartbeatReply(..))
-                && let Some(address) = silent.remove(&from)
-            {
-                findings.note(format_args!("peer {from} at {address}"), Ok::<_, &str>("answers"))?;
-            }
+    let rounds = silent.values().map(Vec::len).max().unwrap_or(0);
+    for round in 0..rounds {
+        let tried = silent.iter().filter_map(|(&id, addresses)| Some((id, *addresses.get(round)?)));
+        let tried: BTreeMap<NodeId, SocketAddr> = tried.collect();
+        let patience = PATIENCE / rounds as u32;
+        for (id, address) in answering(settings, transport, tried, round as u64, patience).await {
+            silent.remove(&id);
+            findings.note(format_args!("peer {id} at {address}"), Ok::<_, &str>("answers"))?;
         }
-        anyhow::Ok(())
-    };
-    let _ = timeout(PATIENCE, answers).await;
-    for (id, address) in silent {
+    }
+    for (id, addresses) in silent {
+        let places: Vec<_> = addresses.iter().map(SocketAddr::to_string).collect();
+        let address = places.join(" and ");
         let problem = match settings.transports.are_certified() {
             true => format!(
                 "no answer within {PATIENCE:?}; see whether it runs, lists node {}, speaks one of these transports and has certificates of the same cluster, and whether packets get through (UDP of 1,200 bytes; TCP for grpc)",
@@ -166,4 +158,35 @@ async fn check_peers(
         findings.note(format_args!("peer {id} at {address}"), Err::<&str, _>(problem))?;
     }
     Ok(())
+}
+
+/// Those of these peers that answer a heartbeat within the time, each at this address of its own. `round` counts the calls.
+async fn answering(
+    settings: &NodeSettings,
+    transport: &dyn Transport,
+    mut tried: BTreeMap<NodeId, SocketAddr>,
+    round: u64,
+    patience: Duration,
+) -> Vec<(NodeId, SocketAddr)> {
+    let members: Vec<_> = tried.iter().map(|(&id, &address)| Member::headframe(id, address)).collect();
+    transport.set_peers(&members);
+    let stamp = Stamp { run: Run(since_1970().as_nanos() as u64), sent: round + 1 };
+    for &id in tried.keys() {
+        let heartbeat = Heartbeat { stamp, echo: None, interval: Some(settings.heartbeat), leads: None };
+        transport.send(id, Message::HeartbeatRequest(heartbeat));
+    }
+    let mut answered = Vec::new();
+    let answers = async {
+        while !tried.is_empty()
+            && let Some((from, message)) = transport.recv().await
+        {
+            if matches!(message, Message::HeartbeatReply(..))
+                && let Some(address) = tried.remove(&from)
+            {
+                answered.push((from, address));
+            }
+        }
+    };
+    let _ = timeout(patience, answers).await;
+    answered
 }

@@ -32,7 +32,7 @@ fn is_looked_up(bytes: &[u8]) -> bool {
 
 /// `headframe node --config PATH`
 fn node(path: PathBuf) -> args::Node {
-    let (id, listen, certs, heartbeat, store, pool, blocks) = Default::default();
+    let (id, listen, certs, heartbeat, source_return, store, pool, blocks) = Default::default();
     let (peers, sources, hashing) = (vec![], vec![], args::Hashing { kernel: None, threads: None, affinity: None });
     let (config, output, reach) = (Some(path), args::Output { json: false }, args::Reach::default());
     let bitcoin = args::Bitcoin::default();
@@ -42,6 +42,7 @@ fn node(path: PathBuf) -> args::Node {
         peers,
         sources,
         bitcoin,
+        source_return,
         certs,
         reach,
         hashing,

@@ -2,7 +2,7 @@
 
 use super::run::{nodes, now, register, runtime, since_1970, until_signal};
 use super::settings::NodeSettings;
-use super::sources::sources;
+use super::sources::{rate, sources};
 use super::transports::connect;
 use super::view::View;
 use super::{Outcome, args, hashing};
@@ -22,12 +22,14 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
     let stop = until_signal()?;
     let (kernel, mut threads) = hashing::resolve(&settings.hashing)?;
     tracing::info!("kernel {kernel}; threads: {}", threads.count);
-    let sources = sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form)?;
+    let rate = rate(&kernel, threads.count.get(), settings.peers.len() + 1);
+    let sources = sources(&settings.sources, &settings.bitcoin, &settings.pool, settings.transports.form, rate)?;
+    let payout = settings.bitcoin.demanded(&settings.sources);
     let identity = settings.transports.are_certified().then(|| Identity::load(&settings.certs, settings.id, now()));
     let identity = identity.transpose()?;
     let store = settings.store.as_deref().map(Store::open).transpose()?;
     let transport = connect(&settings, identity.as_ref())?;
-    let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, .. } = settings;
+    let NodeSettings { id, peers, certs, transports, hashing, heartbeat, blocks, source_return, .. } = settings;
     let registry = Registry::open().map(|registry| registry.speaking(transports.names()));
     let address = transport.local_address();
     let place = registry.as_ref().ok().cloned();
@@ -50,9 +52,11 @@ async fn node(settings: NodeSettings, json: bool) -> anyhow::Result<()> {
         kernel,
         threads,
         sources,
+        source_return,
         transport,
         registration,
         store,
+        payout,
         blocks,
         certs: identity.map(|_| certs),
     };

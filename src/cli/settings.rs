@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::affinity::Affinity;
 use super::args::{self, PeerAddress};
 use super::hashing::ThreadCount;
-use super::sources::{BitcoinInFile, BitcoinSettings, Secret};
+use super::sources::{BitcoinInFile, BitcoinSettings, Secret, shown};
 use super::transports::{Surroundings, TextPeer, TransportKind, Transports, Wishes};
 use super::usage;
 use crate::cluster::{NodeId, NodeIdError};
@@ -21,6 +21,9 @@ use crate::service::check_pool_name;
 
 /// The default source.
 const SOURCE: &str = "http://127.0.0.1:8480";
+
+/// For how long a preferred source has to answer before it is used again.
+const SOURCE_RETURN: Duration = Duration::from_secs(30);
 
 /// The largest config file, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -36,6 +39,7 @@ pub(super) struct NodeSettings {
     /// The other servers, each `host:port`. If empty, they are those registered on this machine.
     pub(super) peers: BTreeMap<NodeId, String>,
     pub(super) sources: Vec<String>,
+    pub(super) source_return: Duration,
     pub(super) bitcoin: BitcoinSettings,
     pub(super) certs: PathBuf,
     pub(super) transports: Transports,
@@ -56,6 +60,7 @@ struct File {
     peers: BTreeMap<String, String>,
     #[serde(default)]
     source: OneOrMany<String>,
+    source_return: Option<String>,
     certs: Option<PathBuf>,
     threads: Option<ThreadCount>,
     kernel: Option<String>,
@@ -79,6 +84,8 @@ struct File {
     insecure_source: Option<bool>,
     source_user: Option<String>,
     source_password: Option<Secret>,
+    tls_ca: Option<PathBuf>,
+    tls_fingerprint: Option<String>,
 }
 
 /// One value, or several.
@@ -147,13 +154,9 @@ impl NodeSettings {
             text_hashing: args.reach.text_hashing.or(file.text_hashing),
             text_zeros: args.reach.text_zeros.or(file.text_zeros),
         };
-        let heartbeat = match (args.heartbeat, file.heartbeat) {
-            (Some(heartbeat), _) => heartbeat,
-            (None, Some(text)) => {
-                args::heartbeat(&text).map_err(|error| usage(format_args!("heartbeat {text:?}: {error}")))?
-            }
-            (None, None) => Duration::from_secs(5),
-        };
+        let heartbeat = time(args.heartbeat, file.heartbeat, "heartbeat", args::heartbeat, Duration::from_secs(5))?;
+        let source_return =
+            time(args.source_return, file.source_return, "source_return", args::source_return, SOURCE_RETURN)?;
         let own = peers.get(&id).map(|own| look_up(id, own)).transpose()?;
         let listen = args.listen.or(file.listen).or(own);
         let transports = Transports::resolve(wishes, &Surroundings { node: id, listen, peers: &peers, heartbeat })?;
@@ -165,6 +168,8 @@ impl NodeSettings {
             insecure_source: file.insecure_source,
             user: file.source_user,
             password: file.source_password,
+            tls_ca: file.tls_ca,
+            tls_fingerprint: file.tls_fingerprint,
         };
         let bitcoin = BitcoinSettings::resolve(args.bitcoin, in_file)?;
         let asked = args::items(args.sources);
@@ -180,6 +185,7 @@ impl NodeSettings {
             listen,
             peers,
             sources,
+            source_return,
             bitcoin,
             certs: args.certs.or(file.certs).unwrap_or_else(|| "certs".into()),
             hashing: args::Hashing {
@@ -200,13 +206,14 @@ impl NodeSettings {
     /// The settings as a config file would have them. There are no secrets among them: a source's password is not part of its URL.
     pub(super) fn lines(&self) -> Vec<String> {
         let path = |path: &Path| quoted(&path.to_string_lossy());
-        let sources: Vec<_> = self.sources.iter().map(|source| quoted(source)).collect();
+        let sources: Vec<_> = self.sources.iter().map(|source| quoted(&shown(source))).collect();
         let peers: Vec<_> = self.peers.iter().map(|(id, address)| format!("{id} = {}", quoted(address))).collect();
         let mut lines = vec![
             format!("id = {}", self.id),
             format!("listen = \"{}\"", self.listen),
             format!("peers = {{ {} }}", peers.join(", ")),
             format!("source = [{}]", sources.join(", ")),
+            format!("source_return = \"{}\"", humantime::format_duration(self.source_return)),
             format!("certs = {}", path(&self.certs)),
             format!("heartbeat = \"{}\"", humantime::format_duration(self.heartbeat)),
             format!("pool = {}", quoted(&self.pool)),
@@ -222,6 +229,21 @@ impl NodeSettings {
             _ => format!("affinity = {affinity}"),
         }));
         lines
+    }
+}
+
+/// The time that is asked for, or else that of the file's setting `name`, read by `parse`, or else the usual.
+fn time(
+    asked: Option<Duration>,
+    in_file: Option<String>,
+    name: &str,
+    parse: fn(&str) -> Result<Duration, String>,
+    usual: Duration,
+) -> anyhow::Result<Duration> {
+    match (asked, in_file) {
+        (Some(time), _) => Ok(time),
+        (None, Some(text)) => parse(&text).map_err(|error| usage(format_args!("{name} {text:?}: {error}"))),
+        (None, None) => Ok(usual),
     }
 }
 
@@ -336,6 +358,7 @@ mod tests {
             peers = { 1 = "127.0.0.1:9001", 2 = "127.0.0.1:9002" }
             source = ["http://127.0.0.1:1"]
             heartbeat = "500ms"
+            source_return = "2m"
             store = "solutions"
             "#,
         );
@@ -344,11 +367,14 @@ mod tests {
         assert_eq!(settings.listen, "127.0.0.1:9002".parse().unwrap(), "its own place in the list");
         assert_eq!(settings.sources, ["http://127.0.0.1:2"]);
         assert_eq!(settings.heartbeat, Duration::from_millis(500));
+        assert_eq!(settings.source_return, Duration::from_secs(120));
         assert_eq!(settings.certs, Path::new("certs"));
         assert_eq!(settings.store.as_deref(), Some(Path::new("solutions")));
         let settings = resolve(&["--config", &path, "--id", "1", "--heartbeat", "2s", "--store", "other"]).unwrap();
         assert_eq!((settings.id.get(), settings.heartbeat), (1, Duration::from_secs(2)));
         assert_eq!(settings.store.as_deref(), Some(Path::new("other")));
+        assert_eq!(resolve(&["--config", &path, "--source-return", "0s"]).unwrap().source_return, Duration::ZERO);
+        assert_eq!(resolve(&["--id", "3"]).unwrap().source_return, Duration::from_secs(30));
         assert_eq!(resolve(&["--id", "3"]).unwrap().store, None);
         assert_eq!(resolve(&["--id", "3"]).unwrap().listen, "127.0.0.1:7703".parse().unwrap());
     }

@@ -10,18 +10,26 @@ use serde::Deserialize;
 use super::run::since_1970;
 use super::settings::quoted;
 use super::{args, usage};
-use crate::source::{BitcoindSource, BlockSource, Credentials, NodeConfig, Payout, WebSource};
-use crate::work::TextForm;
+use crate::kernel::Choice;
+use crate::node::PayoutCheck;
+use crate::regular::{self, Links};
+use crate::source::{
+    BitcoindSource, BlockSource, Credentials, NodeConfig, Payout, StratumAddress, StratumSource, Tls, WebSource,
+};
+use crate::work::{Template, TextForm};
 
 /// How often a block service is asked whether its block is still the one to find.
 const POLL: Duration = Duration::from_secs(1);
+
+/// The largest file of certificates that is read, in bytes: more than all authorities of the web.
+const MAX_AUTHORITIES: u64 = 1 << 20;
 
 /// Where the user and the password stand that a source is told.
 const USER: &str = "HEADFRAME_SOURCE_USER";
 const PASSWORD: &str = "HEADFRAME_SOURCE_PASSWORD";
 
 /// The source at each URL, in order. `form` is that of texts, where a service does not state it; blocks are submitted to a service under the
-/// name `pool`.
+/// name `pool`. A pool is asked for shares as hard as suits `rate`, in hashes a second; 0 if it is not known.
 ///
 /// # Errors
 /// A wrong URL, or what a source of its kind needs is missing: a usage error.
@@ -30,17 +38,36 @@ pub(super) fn sources(
     bitcoin: &BitcoinSettings,
     pool: &str,
     form: TextForm,
+    rate: f64,
 ) -> anyhow::Result<Vec<Arc<dyn BlockSource>>> {
     let source = |url: &String| -> anyhow::Result<Arc<dyn BlockSource>> {
         if url.starts_with(BitcoindSource::SCHEME) {
             return Ok(Arc::new(BitcoindSource::new(bitcoin.node(url)?).map_err(usage)?));
         }
-        if url.starts_with("stratum+tcp://") || url.starts_with("stratum+ssl://") {
-            return Err(usage("pools are not supported yet; expected http://host:port or bitcoind+http://host:port"));
+        if is_pool(url) {
+            let address = bitcoin.pool(url)?;
+            return Ok(Arc::new(StratumSource::new(address, bitcoin.tls()?, rate).map_err(usage)?));
         }
         Ok(Arc::new(WebSource::with_form(url, pool.to_owned(), POLL, form).map_err(usage)?))
     };
     urls.iter().map(source).collect()
+}
+
+/// The hashes a second that so many servers with as many threads as this one promise together; 0 if the kernel was not measured.
+pub(super) fn rate(kernel: &Choice, threads: usize, servers: usize) -> f64 {
+    kernel.promised().unwrap_or(0.0) * (threads * servers) as f64
+}
+
+fn is_pool(url: &str) -> bool {
+    url.starts_with("stratum+tcp://") || url.starts_with("stratum+ssl://")
+}
+
+/// A source's URL without its user, which may be a payout name.
+pub(super) fn shown(url: &str) -> String {
+    match url.split_once("://").zip(url.rsplit_once('@')) {
+        Some(((scheme, _), (_, host))) if is_pool(url) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
 }
 
 /// A text that is not shown.
@@ -63,6 +90,8 @@ pub(super) struct BitcoinInFile {
     pub(super) insecure_source: Option<bool>,
     pub(super) user: Option<String>,
     pub(super) password: Option<Secret>,
+    pub(super) tls_ca: Option<PathBuf>,
+    pub(super) tls_fingerprint: Option<String>,
 }
 
 /// What is common to all Bitcoin nodes that are sources.
@@ -74,6 +103,8 @@ pub(super) struct BitcoinSettings {
     insecure: bool,
     user: Option<String>,
     password: Option<Secret>,
+    tls_ca: Option<PathBuf>,
+    tls_fingerprint: Option<String>,
 }
 
 impl BitcoinSettings {
@@ -91,6 +122,8 @@ impl BitcoinSettings {
             insecure: args.insecure_source.or(file.insecure_source).unwrap_or_default(),
             user: set(USER).or(file.user),
             password: set(PASSWORD).map(Secret).or(file.password),
+            tls_ca: args.tls_ca.or(file.tls_ca),
+            tls_fingerprint: args.tls_fingerprint.or(file.tls_fingerprint),
         })
     }
 
@@ -117,6 +150,42 @@ impl BitcoinSettings {
         })
     }
 
+    /// The pool at `url`, and the user there.
+    fn pool(&self, url: &str) -> anyhow::Result<StratumAddress> {
+        let mut address = StratumAddress::parse(url).map_err(usage)?;
+        if !address.has_user()
+            && let Some(user) = &self.user
+        {
+            address = address.with_user(user.clone()).map_err(usage)?;
+        }
+        match &self.password {
+            Some(Secret(password)) => address.with_password(password.clone()).map_err(usage),
+            None => Ok(address),
+        }
+    }
+
+    /// Whom a pool has to prove to be.
+    fn tls(&self) -> anyhow::Result<Tls> {
+        match (&self.tls_ca, &self.tls_fingerprint) {
+            (Some(_), Some(_)) => Err(usage("expected one of --tls-ca and --tls-fingerprint, got both")),
+            (Some(path), None) => {
+                let pem = regular::read(path, Links::IfSafe, MAX_AUTHORITIES);
+                let pem = pem.map_err(|problem| usage(format_args!("--tls-ca {}: {problem}", path.display())))?;
+                Tls::authorities(&pem).map_err(usage)
+            }
+            (None, Some(fingerprint)) => Tls::fingerprint(fingerprint).map_err(usage),
+            (None, None) => Ok(Tls::System),
+        }
+    }
+
+    /// Whom the work of other leaders has to pay, of a node with these sources.
+    pub(super) fn demanded(&self, urls: &[String]) -> Option<PayoutCheck> {
+        let payout = self.payout.clone()?;
+        let (address, takes_shares) = (payout.to_string(), urls.iter().any(|url| is_pool(url)));
+        let pays = move |template: &Template| payout.is_paid_by(template);
+        Some(PayoutCheck { address, pays: Arc::new(pays), takes_shares })
+    }
+
     /// The settings as a config file would have them, but for user and password.
     pub(super) fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -128,6 +197,8 @@ impl BitcoinSettings {
         if self.insecure {
             lines.push("insecure_source = true".to_owned());
         }
+        lines.extend(self.tls_ca.as_ref().map(|path| format!("tls_ca = {}", quoted(&path.to_string_lossy()))));
+        lines.extend(self.tls_fingerprint.as_ref().map(|digits| format!("tls_fingerprint = {}", quoted(digits))));
         lines
     }
 

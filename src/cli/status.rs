@@ -5,10 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use super::affinity::list;
 use super::run::since_1970;
-use super::view::hash_rate;
+use super::view::{difficulty, hash_rate, luck, share_text, visible, wait};
 use super::{Outcome, args, print, tell};
 use crate::cluster::NodeId;
-use crate::node::{Entry, Registry, RegistryError};
+use crate::node::{Entry, Registry, RegistryError, Status};
+use crate::work::Target;
 
 /// The last second of the year 9999, in seconds since 1970: no later time can be written.
 const LAST_SECOND: u64 = 253_402_300_799;
@@ -40,6 +41,9 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
             let choice = visible(&status.choice);
             let cpus = if cpus.is_empty() { String::new() } else { format!(" on CPU {}", list(cpus)) };
             print(format_args!("server {id}: {} threads{cpus}, kernel {choice}", status.threads))?;
+            for line in work(*id, status, cluster_rate(&servers, status, now)) {
+                print(format_args!("server {id}: {line}"))?;
+            }
             if let Some(ends) = status.certificate_ends {
                 print(format_args!("server {id}: {}", certificate(*id, ends, now)))?;
             }
@@ -51,6 +55,39 @@ pub(super) fn run(args: &args::Status) -> anyhow::Result<Outcome> {
         }
     }
     Ok(Outcome::Done)
+}
+
+/// The hash rate of those servers that follow the same leader and are not silent.
+fn cluster_rate(servers: &[Entry], of: &Status, now: u64) -> f64 {
+    let live = servers.iter().filter(|entry| entry.silent_since(now).is_none());
+    let statuses = live.filter_map(|entry| entry.status.as_ref()).filter(|status| status.leader == of.leader);
+    statuses.map(|status| status.hashes_per_second).sum()
+}
+
+/// What server `id` reports of its source, its work and its shares. `rate` is that of its cluster, as far as it runs on this machine.
+fn work(id: NodeId, status: &Status, rate: f64) -> Vec<String> {
+    let mut lines = Vec::new();
+    let problem = status.source_problem.as_deref().map(visible);
+    lines.extend(match (status.source.as_deref().map(visible), problem) {
+        (Some(source), None) => Some(format!("source {source}")),
+        (Some(source), Some(problem)) => Some(format!("source {source}, but: {problem}")),
+        (None, Some(problem)) => Some(format!("no source answers: {problem}")),
+        (None, None) => None, // it does not lead, and needs none
+    });
+    if let Some(report) = status.difficulty {
+        let block = status.block_difficulty.filter(|block| *block != report);
+        let block = block.map(|block| format!(", of a block {}", difficulty(block))).unwrap_or_default();
+        lines.push(format!("difficulty {}{block}", difficulty(report)));
+    }
+    let odds = status.luck.map(|of| format!("luck {}", luck(of)));
+    let block = status.block_difficulty.filter(|_| status.leader == Some(id) && rate > 0.0);
+    let block = block.map(|block| wait(block * Target::HASHES_PER_DIFFICULTY / rate));
+    let block = block.map(|wait| format!("a block in {wait} on average, by the {} shown here", hash_rate(rate)));
+    let both: Vec<_> = odds.into_iter().chain(block).collect();
+    lines.extend((!both.is_empty()).then(|| both.join("; ")));
+    let reasons = status.rejections.iter().map(|(reason, count)| (reason.as_str(), *count));
+    lines.extend(share_text(status.shares, reasons, status.best_share));
+    lines
 }
 
 /// When the certificate of server `id` ends, and what to do if that is within a month; both times are in seconds since 1970.
@@ -83,11 +120,6 @@ pub(super) fn json(entry: &Entry, now: u64) -> serde_json::Result<String> {
     }
     let escaped = |c: char| if c.is_control() { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     Ok(line.to_string().chars().map(escaped).collect())
-}
-
-/// The text with its control characters escaped: whoever writes an entry must not move the reader's cursor.
-fn visible(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 pub(super) fn row(entry: &Entry, now: u64) -> String {
@@ -143,6 +175,44 @@ mod tests {
         assert_eq!(silent["status"]["hashes"], 5, "the rest stays as it was last reported");
         let starting = json(&Entry { status: None, ..entry() }, 106).unwrap();
         assert!(starting.contains(r#""silent_since":90"#) && !starting.contains("status"), "{starting}");
+    }
+
+    #[test]
+    fn source_difficulty_luck_and_shares_are_shown() {
+        let mut status = entry().status.unwrap();
+        assert_eq!(work(entry().id, &status, 2e6), [""; 0], "an older server reports nothing of that");
+        status.source = Some("http://b".to_owned());
+        status.source_problem = Some("http://a: no\nanswer".to_owned());
+        (status.difficulty, status.block_difficulty, status.luck) = (Some(512.0), Some(2.1e6), Some(0.5));
+        status.shares.rejected = 2;
+        status.rejections = [("low difficulty".to_owned(), 2)].into();
+        status.best_share = Some(1500.0);
+        assert_eq!(
+            work(entry().id, &status, 4e6),
+            [
+                "source http://b, but: http://a: no\\nanswer",
+                "difficulty 512, of a block 2.10M",
+                "luck 50 %; a block in 71years 5months on average, by the 4.0 MH/s shown here",
+                "0 shares accepted, 0 stale, 2 rejected (low difficulty 2), 0 lost · best 1.50k",
+            ]
+        );
+        // Only the leader tells how long a block takes.
+        status.leader = Some(NodeId::try_from(9).unwrap());
+        assert_eq!(work(entry().id, &status, 4e6)[2], "luck 50 %");
+        (status.source, status.difficulty) = (None, status.block_difficulty);
+        assert_eq!(
+            work(entry().id, &status, 4e6)[..2],
+            ["no source answers: http://a: no\\nanswer", "difficulty 2.10M"]
+        );
+    }
+
+    #[test]
+    fn a_cluster_is_those_who_follow_the_same_leader_and_are_not_silent() {
+        let status = || entry().status.unwrap();
+        let other = Status { leader: Some(NodeId::try_from(9).unwrap()), ..status() };
+        let silent = Status { at: 1, ..status() };
+        let servers = [status(), status(), other, silent].map(|status| Entry { status: Some(status), ..entry() });
+        assert_eq!(cluster_rate(&servers, &status(), 101), 4e6);
     }
 
     #[test]

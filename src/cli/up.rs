@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::run::{nodes, register, runtime, until_signal};
-use super::sources::{BitcoinInFile, BitcoinSettings, sources};
+use super::sources::{BitcoinInFile, BitcoinSettings, rate, sources};
 use super::transports::on_loopback;
 use super::view::View;
 use super::{Outcome, args, hashing, service};
@@ -62,6 +62,7 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
         let registrations = places.iter_mut().map(|place| place.registration.as_mut());
         affinity.pin(registry.as_ref().ok(), shares.iter_mut().zip(registrations));
     }
+    let rate = rate(&kernel, threads.count.get(), 1);
     let mut configs = Vec::new();
     for (Place { id, transport, registration }, threads) in places.into_iter().zip(shares) {
         configs.push(Config {
@@ -70,11 +71,13 @@ async fn up(mut args: args::Up) -> anyhow::Result<()> {
             heartbeat: args.heartbeat,
             kernel: kernel.clone(),
             threads,
-            sources: sources(&urls, &bitcoin, "headframe", TextForm::default())?,
+            sources: sources(&urls, &bitcoin, "headframe", TextForm::default(), rate)?,
+            source_return: args.source_return,
             transport,
             certs: None,
             registration,
             store: None,
+            payout: bitcoin.demanded(&urls),
             blocks: args.blocks,
         });
     }

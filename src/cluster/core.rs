@@ -14,7 +14,7 @@ use super::worker::Worker;
 use super::{
     Assign, Config, Current, Heartbeat, Leads, Message, NodeId, Output, PeerState, Reign, Report, Stamp, Ticket,
 };
-use crate::work::{Job, Search, Solution, Template};
+use crate::work::{Job, Run, Search, Solution, Template};
 
 /// The most solutions that a node keeps for a store.
 pub const MAX_KEPT: usize = 64;
@@ -46,6 +46,8 @@ pub struct Cluster {
     pub(super) offers: Offers,
     /// What the leader searches, by its last word.
     pub(super) current: Option<Current>,
+    /// The template of a block that the leader builds itself, by its last assignment, and whose it is.
+    given: Option<(NodeId, Run, Template)>,
     next_tick: Instant,
     ticks: u64,
     /// When shares are reported at the latest.
@@ -88,6 +90,7 @@ impl Cluster {
             taken_shares: TakenShares::default(),
             offers: Offers::default(),
             current: None,
+            given: None,
             next_tick: now,
             ticks: 0,
             share_due: None,
@@ -141,6 +144,23 @@ impl Cluster {
         self.worker.scanned(ticket).map(|lease| &lease.job)
     }
 
+    /// Who leads next if the leader is gone: the lowest id that is up, this node included.
+    pub fn next_leader(&self) -> Option<NodeId> {
+        let up = self.peers.states().filter(|(_, state)| state.is_up()).map(|(id, _)| id);
+        up.chain([self.config.id]).filter(|&id| Some(id) != self.leader).min()
+    }
+
+    /// The template of a block that the leader whom this node follows builds itself, with the leader and its run.
+    pub fn given(&self) -> Option<(NodeId, Run, &Template)> {
+        let given = self.given.as_ref().filter(|(leader, ..)| self.leader == Some(*leader) && !self.is_leading());
+        given.map(|(leader, run, template)| (*leader, *run, template))
+    }
+
+    /// Whether this node holds a lease of the job.
+    pub fn holds(&self, job: &Job) -> bool {
+        self.worker.holds(job)
+    }
+
     /// Nodes that get no work from this process, since they cannot have searched what they reported.
     pub fn distrusted(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.trust.refused()
@@ -173,6 +193,7 @@ impl Cluster {
             }
             Message::Process(assign) | Message::ProcessInterrupt(assign) => self.hear_assign(now, from, &assign),
             Message::Leave(heartbeat, report) => self.hear_leave(now, from, &heartbeat, report),
+            Message::BodyRequest(_) | Message::Body(_) => {} // not for the rules, but for the node
         }
         self.settle(now);
     }
@@ -230,7 +251,8 @@ impl Cluster {
 
     /// A scan has ended after searching everything before the nonce `to`, and met these witnesses there, ascending.
     pub fn handle_searched(&mut self, now: Instant, ticket: Ticket, to: u64, witnesses: &[u64]) {
-        if self.worker.handle_searched(ticket, to, witnesses) {
+        // Who has plenty of work tells the end of a lease with its next answer to the leader.
+        if self.worker.handle_searched(ticket, to, witnesses) && self.has_less_than(2) {
             self.send_report(now, Reason::No);
         }
     }
@@ -331,7 +353,7 @@ impl Cluster {
             probe!(SelfLeadingBegins);
             self.begin(now);
         }
-        let has_little = self.worker.work() < self.config.beat_of(self.worker.speed).max(self.config.unit);
+        let has_little = self.has_less_than(1);
         self.judge(now);
         self.ask_if_idle();
         if has_little || follows && self.is_leading() {
@@ -408,6 +430,10 @@ impl Cluster {
     /// Takes in an assignment of this node's leader, or of itself (rules 4 and 7).
     pub(super) fn obey(&mut self, from: NodeId, assign: &Assign) {
         self.learn(assign.current.as_ref());
+        self.given = match &assign.current {
+            Some(Current::Header(template)) => Some((from, assign.reign.run, template.clone())),
+            _ => None,
+        };
         self.blocks.drop_settled(&assign.settled);
         self.own_shares.drop_settled(&assign.settled);
         self.own_shares.take(&assign.taken, (from, assign.reign));
@@ -432,6 +458,7 @@ impl Cluster {
     pub(super) fn learn(&mut self, current: Option<&Current>) {
         match current {
             Some(Current::Text(template)) if !template.is_text() => {}
+            Some(Current::Header(template)) => self.current = Some(Current::Round(template.round)),
             Some(current) => self.current = Some(current.clone()),
             None => {}
         }
@@ -470,6 +497,12 @@ impl Cluster {
             leading.interrupt(template);
             self.assign_all(now);
         }
+    }
+
+    /// Whether this node's work lasts for less than so many heartbeats.
+    fn has_less_than(&self, heartbeats: u64) -> bool {
+        let beat = self.config.beat_of(self.worker.speed).max(self.config.unit);
+        self.worker.work() < beat.saturating_mul(heartbeats)
     }
 
     /// A leader without a job asks its session again, unless a solution is being submitted; so does one that knows blocks of rounds that

@@ -105,7 +105,7 @@ impl Leading {
         self.template.as_ref()
     }
 
-    /// What others are told of it.
+    /// What heartbeats tell of it.
     pub(super) fn current(&self) -> Option<Current> {
         self.template.as_ref().map(Current::of)
     }
@@ -226,7 +226,8 @@ impl Leading {
         for &Granted { number, job, range, bits, .. } in &worker.leases {
             leases.push(Lease { number, job: place(&mut jobs, job), range, bits });
         }
-        let (reign, sequence, report, current) = (self.reign, self.sequence, worker.report, self.current());
+        let current = self.template.as_ref().map(Current::whole);
+        let (reign, sequence, report) = (self.reign, self.sequence, worker.report);
         let named = worker.named.clone();
         self.workers.insert(id, worker);
         Some((Assign { reign, sequence, report, current, jobs, leases, taken: vec![], settled: vec![] }, named))

@@ -10,6 +10,8 @@
 //! | `Process` | leader, node | an assignment: search these ranges |
 //! | `ProcessInterrupt` | leader, node | an assignment of nothing: stop |
 //! | `Leave` | a node, those who may watch it | a last heartbeat and a last report |
+//! | `BodyRequest` | the next to lead, leader | which part of a template's body is wanted |
+//! | `Body` | leader, the next to lead | that part |
 //!
 //! Reports and assignments state the whole, so any of them may be lost, late or doubled: the next one replaces it.
 
@@ -18,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Reign;
-use crate::work::{Job, NonceRange, RoundId, Run, Solution, SolutionId, Template, WitnessBits};
+use crate::work::{Blueprint, Extranonce, Job, NonceRange, RoundId, Run, Solution, SolutionId, Template, WitnessBits};
 
 /// The most leases that a node holds (rule 4).
 pub const MAX_LEASES: usize = 512;
@@ -50,6 +52,8 @@ pub enum Message {
     ProcessAnswerYes(Report),
     ProcessInterrupt(Assign),
     Leave(Heartbeat, Option<Report>),
+    BodyRequest(BodyRequest),
+    Body(BodyPart),
 }
 
 /// One of a run's requests or reports: `sent` counts what the run sends.
@@ -90,20 +94,43 @@ pub struct Leads {
 pub enum Current {
     /// A template of a text, which any session may submit.
     Text(Template),
-    /// The round of a template that is of use to its own session only.
+    /// The round of any other template, or of any header in a heartbeat.
     Round(RoundId),
+    /// A template of a block that its leader's session builds itself. With it a node sees whom the block pays, and the next leader can
+    /// submit its blocks, if it has the body, too. Only assignments carry it.
+    Header(Template),
 }
 
+/// The most bytes of a coinbase, without its extranonce, in a template that is told to others.
+pub const MAX_COINBASE: usize = 4096;
+
+/// The most hashes in such a template's merkle branch: more than a block's transactions need.
+pub const MAX_BRANCH: usize = 32;
+
 impl Current {
-    /// What is told of a template.
+    /// What a heartbeat tells of a template.
     pub fn of(template: &Template) -> Self {
         if template.is_text() { Self::Text(template.clone()) } else { Self::Round(template.round) }
+    }
+
+    /// What an assignment tells of a template.
+    pub fn whole(template: &Template) -> Self {
+        match &template.puzzle {
+            Blueprint::Header { coinbase, branch, .. }
+                if coinbase.extranonce == Extranonce::Run
+                    && coinbase.before.len() + coinbase.after.len() <= MAX_COINBASE
+                    && branch.len() <= MAX_BRANCH =>
+            {
+                Self::Header(template.clone())
+            }
+            _ => Self::of(template),
+        }
     }
 
     /// The round.
     pub fn round(&self) -> RoundId {
         match self {
-            Self::Text(template) => template.round,
+            Self::Text(template) | Self::Header(template) => template.round,
             Self::Round(round) => *round,
         }
     }
@@ -173,6 +200,40 @@ pub struct Lease {
     pub range: NonceRange,
     /// What counts as a witness.
     pub bits: WitnessBits,
+}
+
+/// The most bytes of a body in one message.
+pub const MAX_BODY_PART: usize = 60_000;
+
+/// Names the body of a template: what its session needs, beside the template, to submit its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyId {
+    /// The run of the leader.
+    pub run: Run,
+    /// The template's number in that run.
+    pub template: u64,
+}
+
+/// Whoever leads next asks for the bytes of a body from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyRequest {
+    /// Which body.
+    pub body: BodyId,
+    /// How many bytes it has already.
+    pub start: u32,
+}
+
+/// Some bytes of a body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BodyPart {
+    /// Which body.
+    pub body: BodyId,
+    /// How many bytes the whole body has, at most [`MAX_BODY`](crate::work::MAX_BODY); 0 if the leader does not have it.
+    pub size: u32,
+    /// Where these bytes stand in it.
+    pub start: u32,
+    /// At most [`MAX_BODY_PART`].
+    pub bytes: Vec<u8>,
 }
 
 /// Where a message's jobs have this one; it is put at their end if they do not have it yet.

@@ -51,10 +51,12 @@ pub use core::{Cluster, MAX_KEPT};
 pub use id::{NodeId, NodeIdError, Reign};
 pub use liveness::PeerState;
 pub use message::{
-    Assign, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES,
-    MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message, Progress, Report, Stamp,
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_BODY_PART, MAX_BRANCH,
+    MAX_COINBASE, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message,
+    Progress, Report, Stamp,
 };
 pub use output::{Output, Ticket};
+pub use solutions::MAX_ADOPTED;
 
 use crate::work::{Puzzle, Solution};
 

@@ -51,6 +51,7 @@ mod list {
         PauseExcused: "Rule 1: this node's own pause does not count as its peers' silence.",
         PauseMetByMessage: "Rule 1: after such a pause a message comes before the timer.",
         WindowMoved: "Rule 1: a large cluster's node watches somebody whom it did not watch.",
+        AdoptedSubmitted: "Rule 6: a block of another run's template is submitted with the body that was handed over.",
         AssignmentOfAnother: "Rule 2: an assignment by somebody who does not lead.",
         AssignmentOfOtherRun: "Rule 2: an assignment of a run of the leader that is not the known one.",
         AssignmentOld: "Rule 2: an assignment older than the one obeyed.",

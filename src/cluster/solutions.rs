@@ -7,16 +7,21 @@ use super::blocks::Block;
 use super::leading::ends_with_first;
 use super::probe::probe;
 use super::{Cluster, NodeId, Output};
-use crate::work::{Job, Puzzle, RoundId, Search, Solution, SolutionId, Target, Template};
+use crate::work::{Job, Puzzle, RoundId, Run, Search, Solution, SolutionId, Target, Template};
 
 /// Templates that solutions are judged by: more than there are blocks or difficulties in the time that a solution takes to arrive.
 const MAX_KNOWN: usize = 64;
+
+/// Templates of earlier leaders whose bodies are here, too: a leader's last few.
+pub const MAX_ADOPTED: usize = 4;
 
 /// What the session has named, and what it is asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Offers {
     /// The templates of late, the newest last.
     known: VecDeque<Template>,
+    /// Templates of other runs, for whose blocks this node has all that its session needs to submit them.
+    adopted: VecDeque<(Run, Template)>,
     /// When the newest was asked for. Answers to older questions are ignored.
     asked: Option<Instant>,
     /// The block that is being submitted, and its round: one at a time of the round that is searched.
@@ -69,12 +74,30 @@ impl Offers {
     /// job carries. It takes some microseconds: the coinbase and its branch are hashed.
     fn measure(&self, job: &Job, is_ours: bool, goal: fn(&Template) -> Option<Target>) -> Measure {
         let names = |known: &Template| known.round == job.round && (known.is_text() || known.tag == job.tag.template);
-        if !is_ours || !self.known.iter().any(names) {
+        if !is_ours {
+            return self.measure_adopted(job, goal);
+        }
+        if !self.known.iter().any(names) {
             return Measure::Unknown; // or its template is forgotten
         }
         // Of several templates that would have made it, the easiest counts.
         let made = self.known.iter().filter(|template| template.made(job));
         made.filter_map(goal).max().map_or(Measure::None, Measure::Target)
+    }
+
+    /// Whether the job is of a template that another run has handed over.
+    fn has_adopted(&self, job: &Job) -> bool {
+        self.adopted.iter().any(|(run, template)| *run == job.tag.slot.run && template.made(job))
+    }
+
+    /// The same for a job of an earlier leader: the coinbase is that of the template which the leader has handed over, but the block and the
+    /// goal are those that our session has named.
+    fn measure_adopted(&self, job: &Job, goal: fn(&Template) -> Option<Target>) -> Measure {
+        if !self.has_adopted(job) {
+            return Measure::Unknown;
+        }
+        let named = self.known.iter().filter(|known| known.round == job.round && !known.is_text());
+        named.filter_map(goal).max().map_or(Measure::Unknown, Measure::Target)
     }
 }
 
@@ -145,6 +168,23 @@ impl Cluster {
             }
             self.assign_all(now);
         }
+    }
+
+    /// This node now has all that its session needs to submit the blocks of another run's template.
+    pub fn adopt(&mut self, now: Instant, run: Run, template: Template) {
+        let adopted = &mut self.offers.adopted;
+        adopted.retain(|known| (known.0, known.1.tag) != (run, template.tag));
+        if adopted.len() == MAX_ADOPTED {
+            adopted.pop_front();
+        }
+        adopted.push_back((run, template));
+        self.judge(now);
+    }
+
+    /// Whether this node can submit blocks of the job, which is another run's.
+    #[cfg(test)]
+    pub(crate) fn has_adopted(&self, job: &Job) -> bool {
+        self.offers.has_adopted(job)
     }
 
     /// The source has given its final answer to a solution that [`Output::Submit`] named, perhaps with what is to be found next.
@@ -229,6 +269,9 @@ impl Cluster {
                     self.blocks.settle(block.id, block.from);
                 }
                 Judgement::Good if is_current && !block.is_given_up && !self.offers.is_submitting() => {
+                    if !super::is_text(&solution) && !is_made_here {
+                        probe!(AdoptedSubmitted);
+                    }
                     self.offers.submitting = Some((block.id, round));
                     let found_by = if block.is_own { self.config.id } else { block.from };
                     self.out.push_back(Output::Submit { solution, found_by });

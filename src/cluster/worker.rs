@@ -70,6 +70,11 @@ impl Worker {
         self.leases.iter().find(|lease| lease.scan.is_some()).map(|lease| &lease.job)
     }
 
+    /// Whether there is a lease of the job.
+    pub(super) fn holds(&self, job: &Job) -> bool {
+        self.leases.iter().any(|lease| lease.job == *job)
+    }
+
     /// Nonces that are left to search.
     pub(super) fn work(&self) -> u64 {
         let left = |lease: &Held| lease.range.end.saturating_sub(lease.to);

@@ -41,6 +41,7 @@ targets! {
     heartbeats => crate::node::fuzz::heartbeats;
     requests => crate::service::fuzz::requests;
     solutions => crate::node::fuzz::solutions;
+    stratum => crate::source::fuzz::stratum;
     texts => crate::transport::udp::fuzz::texts;
     timestamps => crate::work::fuzz::timestamps;
 }

@@ -12,24 +12,29 @@
 //! feeds it in real time; the simulation feeds the same driver in virtual time.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chain::ChainWatch;
 use super::changes::Changes;
 use super::feed::{Answer, Feed, News, Request};
+use super::handover::{Fetched, Handover, Heard};
+use super::luck::Luck;
 use super::members::Members;
 use super::meter::Meter;
 use super::pace::{Done, Pace};
-use super::status::{ShareCounts, Status};
+use super::payout_check::PayoutCheck;
+use super::shares::{ShareTally, header_difficulty};
+use super::status::Status;
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
 use super::{Event, Outcome, ShareOutcome, TimedEvent};
-use crate::cluster::{self, Cluster, Message, NodeId, Output, PeerState, Ticket};
+use crate::cluster::{self, Assign, Cluster, Message, NodeId, Output, PeerState, Ticket};
 use crate::kernel::Choice;
 use crate::scan::{self, Scanner};
-use crate::source::Verdict;
+use crate::source::{Adopted, Verdict};
 use crate::transport::Member;
-use crate::work::{Job, NonceRange, Puzzle, Search, Solution, WitnessBits};
+use crate::work::{Job, NonceRange, Puzzle, Search, Solution, Target, WitnessBits};
 
 /// How often progress and speed are handed to the rules: often enough for leases to have the right size soon after the start.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -100,10 +105,14 @@ pub(crate) struct Setup {
     pub(crate) threads: usize,
     /// The sources' addresses, in order of preference.
     pub(crate) sources: Vec<String>,
+    /// For how long a preferred source has to answer before it serves again.
+    pub(crate) source_return: Duration,
     /// The solutions that the store holds, if there is a store.
     pub(crate) kept: Option<Vec<Solution>>,
     /// End once this many blocks were accepted.
     pub(crate) blocks: Option<u64>,
+    /// Whom the work of other leaders has to pay, if that was said.
+    pub(crate) payout: Option<PayoutCheck>,
 }
 
 /// One server without its I/O: rules, scanner, traffic with sources, and counters.
@@ -114,6 +123,8 @@ pub(crate) struct Driver {
     scanner: Scanner,
     members: Members,
     feed: Feed,
+    handover: Handover,
+    payout: Option<PayoutCheck>,
     keeper: Option<Keeper>,
     meter: Meter,
     pace: Pace,
@@ -124,7 +135,8 @@ pub(crate) struct Driver {
     stopping: BTreeSet<Ticket>,
     /// How many leaderships this node has reported.
     epoch: u64,
-    shares: ShareCounts,
+    shares: ShareTally,
+    luck: Luck,
     kernel: Choice,
     threads: usize,
     sources: Vec<String>,
@@ -140,7 +152,7 @@ pub(crate) struct Driver {
 impl Driver {
     /// A node that has not started yet.
     pub(crate) fn new(setup: Setup, now: Now) -> Self {
-        let Setup { rules, members, scanner, kernel, threads, sources, kept, blocks } = setup;
+        let Setup { rules, members, scanner, kernel, threads, sources, source_return, kept, blocks, payout } = setup;
         let mut cluster = Cluster::new(rules, now.instant);
         cluster.restore(now.instant, kept.iter().flatten().copied());
         Self {
@@ -149,7 +161,9 @@ impl Driver {
             cluster,
             scanner,
             members,
-            feed: Feed::new(sources.len(), rules.run),
+            feed: Feed::new(sources.len(), rules.run, source_return),
+            handover: Handover::new(rules.run, now.instant),
+            payout,
             keeper: kept.map(Keeper::new),
             meter: Meter::new(now.instant),
             pace: Pace::new(kernel.promised(), now.instant),
@@ -157,7 +171,8 @@ impl Driver {
             job: None,
             stopping: BTreeSet::new(),
             epoch: 0,
-            shares: ShareCounts::default(),
+            shares: ShareTally::default(),
+            luck: Luck::default(),
             kernel,
             threads,
             sources,
@@ -215,6 +230,7 @@ impl Driver {
     pub(crate) fn handle(&mut self, now: Now, input: Input) {
         match input {
             Input::Message(from, message) => {
+                let Some(message) = self.inspect(now, from, message) else { return self.drain(now) };
                 if matches!(message, Message::HeartbeatRequest(_)) {
                     if self.cluster.leader() == Some(from) {
                         self.look_at_scans(); // the answer carries a report
@@ -224,7 +240,7 @@ impl Driver {
                 if let Message::HeartbeatRequest(heartbeat) | Message::HeartbeatReply(heartbeat, _) = &message
                     && let Some(theirs) = heartbeat.interval.filter(|interval| !interval.is_zero())
                 {
-                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs);
+                    let news = self.warnings.interval(self.id, self.heartbeat, from, theirs, now.instant);
                     news.into_iter().for_each(|event| self.tell(now, event));
                 }
                 self.cluster.handle_message(now.instant, from, message);
@@ -255,6 +271,7 @@ impl Driver {
             let busy = self.cluster.job().is_some();
             self.cluster.set_speed(self.meter.note(instant, self.scanner.hashes(), busy));
             self.tell_due(now);
+            self.fetch_body(now);
         }
         if self.next_status <= instant {
             self.next_status = instant + STATUS_EVERY;
@@ -303,9 +320,13 @@ impl Driver {
 
     fn handle_scan(&mut self, now: Now, event: scan::Event) {
         match event {
-            scan::Event::Found { ticket, nonce } => {
+            scan::Event::Found { ticket, nonce, .. } => {
+                let job = self.cluster.job_of(ticket);
+                if let Some(job) = job {
+                    self.luck.found(job.target());
+                }
                 // Shares are too frequent to report each of them.
-                let ends_job = self.cluster.job_of(ticket).is_some_and(|job| job.goal.search == Search::First);
+                let ends_job = job.is_some_and(|job| job.goal.search == Search::First);
                 if ends_job && !self.stopping.contains(&ticket) {
                     self.tell(now, Event::Found { node: self.id, nonce });
                 }
@@ -318,6 +339,56 @@ impl Driver {
                 }
                 self.cluster.handle_searched(now.instant, ticket, searched.end, &witnesses);
             }
+        }
+    }
+
+    /// What of a message is for the rules: none of what bodies are fetched with, and no work that pays somebody else.
+    fn inspect(&mut self, now: Now, from: NodeId, message: Message) -> Option<Message> {
+        match message {
+            Message::BodyRequest(request) if self.cluster.is_leading() => {
+                let reply = self.handover.hear_request(now.instant, request);
+                self.actions.extend(reply.map(|part| Action::Send(from, part)));
+                None
+            }
+            Message::Body(part) => {
+                match self.handover.hear_part(now.instant, from, part) {
+                    Heard::Nothing => {}
+                    Heard::Part(to, request) => self.actions.push_back(Action::Send(to, request)),
+                    Heard::Whole(Fetched { run, template, bytes: body }) => {
+                        tracing::debug!("node {}: has the body of node {from}'s template {}", self.id, template.tag);
+                        self.feed.adopt(run, Arc::new(Adopted { template: template.clone(), body }));
+                        self.cluster.adopt(now.instant, run, template);
+                    }
+                }
+                None
+            }
+            Message::BodyRequest(_) => None,
+            Message::Process(mut assign) => {
+                self.refuse_unpaid(now, from, &mut assign);
+                Some(Message::Process(assign))
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Takes out of an assignment what does not pay whom it has to pay.
+    fn refuse_unpaid(&mut self, now: Now, from: NodeId, assign: &mut Assign) {
+        let Some(payout) = &self.payout else { return };
+        let paid = |job: &Job| payout.takes(job, assign.current.as_ref()) || self.cluster.holds(job);
+        let paid: Vec<_> = assign.jobs.iter().map(paid).collect();
+        let all = assign.leases.len();
+        assign.leases.retain(|lease| paid.get(usize::from(lease.job)).is_some_and(|&paid| paid));
+        let news = self.warnings.unpaid(self.id, from, assign.leases.len() < all, payout);
+        news.into_iter().for_each(|event| self.tell(now, event));
+    }
+
+    /// Fetches the body of the leader's template, if this node leads next.
+    fn fetch_body(&mut self, now: Now) {
+        if self.cluster.next_leader() == Some(self.id)
+            && let Some(given) = self.cluster.given()
+        {
+            let request = self.handover.fetch(now.instant, given);
+            self.actions.extend(request.map(|(leader, request)| Action::Send(leader, request)));
         }
     }
 
@@ -455,13 +526,16 @@ impl Driver {
                 self.tell(now, Event::Leader { node, leader, epoch: self.epoch });
                 self.warn_if_alone(now);
             }
-            Output::Distrusted { node: peer } => self.tell(now, Event::Distrusted { node, peer }),
+            Output::Distrusted { node: peer } => {
+                self.warnings.distrusted(peer);
+                self.tell_due(now);
+            }
             Output::Refused { from, solution } => {
                 tracing::debug!("node {node}: refuses nonce {} of node {from}", solution.nonce);
                 self.warnings.claimed(from, solution.nonce);
                 self.tell_due(now);
             }
-            Output::ShareLost => self.shares.lost += 1,
+            Output::ShareLost => self.shares.lose(),
         }
     }
 
@@ -474,9 +548,11 @@ impl Driver {
                 Event::Job {
                     node: self.id,
                     height: job.round.block.height,
-                    prev: job.puzzle.prev(),
+                    prev: job.puzzle.shown(job.puzzle.prev()),
                     zeros: job.target().zeros(),
                     timestamp: timestamp(&job.puzzle),
+                    difficulty: difficulty(&job.puzzle, job.target()),
+                    block_difficulty: job.goal.block.difficulty(),
                 },
             );
         }
@@ -487,14 +563,15 @@ impl Driver {
 
     fn hear(&mut self, now: Now, news: News) {
         match news {
-            News::Template { template, asked } => {
+            News::Template { template, asked, body } => {
                 self.chain.see(template.round.block.hash);
+                body.into_iter().for_each(|body| self.handover.keep(template.tag, body));
                 self.cluster.handle_template(now.instant, template, asked);
             }
             News::Verdict { solution, found_by, source, verdict } => {
                 let is_share = solution.job.goal.search == Search::Every && !matches!(verdict, Verdict::Block { .. });
                 match is_share {
-                    true => self.count_share(now, &solution, source, &verdict),
+                    true => self.tell_verdict(now, &solution, source, &verdict),
                     false => self.tell_block(now, &solution, found_by, &verdict),
                 }
                 let next = match verdict {
@@ -505,34 +582,40 @@ impl Driver {
             }
             News::Unsubmittable { solution, .. } => {
                 if solution.job.goal.search == Search::Every {
-                    self.shares.lost += 1;
                     let reason = Some("its session is over".to_owned());
                     self.tell_share(now, &solution, String::new(), ShareOutcome::Rejected, reason);
                 }
                 self.cluster.handle_unsubmittable(now.instant, &solution);
             }
             News::Unanswered { solution } => self.cluster.handle_unanswered(now.instant, &solution),
-            News::Trouble(problem) => self.tell(now, Event::Source { node: self.id, problem }),
+            News::Source { source, problem } => {
+                let source = source.map(|at| self.sources[at].clone());
+                self.tell(now, Event::Source { node: self.id, problem, source });
+            }
         }
     }
 
     fn tell_rate(&mut self, now: Now) {
         let hashes = self.scanner.hashes();
-        let hashes_per_second = self.meter.report(now.instant, hashes);
-        self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second });
+        let (hashes_per_second, luck) = (self.meter.report(now.instant, hashes), self.luck.of(hashes));
+        self.tell(now, Event::Rate { node: self.id, hashes, hashes_per_second, luck });
     }
 
     fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
         let job = &solution.job;
         let (prev, hash) = (job.puzzle.prev(), job.puzzle.digest(solution.nonce));
+        let mut reason = None;
         let next_height = job.round.block.height.saturating_add(1);
         let (height, status) = match verdict {
             Verdict::Block { height, .. } => (height.unwrap_or(next_height), Outcome::Success),
             Verdict::Share => (next_height, Outcome::Success),
             Verdict::Stale => (next_height, Outcome::Stale),
-            Verdict::Rejected { .. } => (next_height, Outcome::Wrong),
-            Verdict::NotUnderstood(problem) => {
-                tracing::warn!("the source did not understand a solution: {problem}");
+            Verdict::Rejected { reason: why } => {
+                reason = Some(why.clone());
+                (next_height, Outcome::Wrong)
+            }
+            Verdict::NotUnderstood(why) => {
+                reason = Some(why.clone());
                 (next_height, Outcome::Incomplete)
             }
         };
@@ -541,19 +624,22 @@ impl Driver {
             self.chain.see(hash);
         }
         let (timestamp, zeros) = (timestamp(&job.puzzle), job.goal.block.zeros());
-        let nonce = solution.nonce;
-        self.tell(now, Event::Block { node: self.id, height, prev, hash, nonce, timestamp, zeros, found_by, status });
+        let (node, nonce, difficulty) = (self.id, solution.nonce, difficulty(&job.puzzle, job.goal.block));
+        let (prev, hash) = (job.puzzle.shown(prev), job.puzzle.shown(hash));
+        self.tell(
+            now,
+            Event::Block { node, height, prev, hash, nonce, timestamp, zeros, found_by, status, reason, difficulty },
+        );
     }
 
-    fn count_share(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
-        let (status, count, reason) = match verdict {
-            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, &mut self.shares.accepted, None),
-            Verdict::Stale => (ShareOutcome::Stale, &mut self.shares.stale, None),
+    fn tell_verdict(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
+        let (status, reason) = match verdict {
+            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
+            Verdict::Stale => (ShareOutcome::Stale, None),
             Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
-                (ShareOutcome::Rejected, &mut self.shares.rejected, Some(reason.clone()))
+                (ShareOutcome::Rejected, Some(reason.clone()))
             }
         };
-        *count += 1;
         self.tell_share(now, solution, self.sources[source].clone(), status, reason);
     }
 
@@ -566,7 +652,8 @@ impl Driver {
         reason: Option<String>,
     ) {
         let difficulty = solution.job.target().difficulty();
-        self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty });
+        let hash_difficulty = header_difficulty(solution.job.puzzle.digest(solution.nonce));
+        self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty, hash_difficulty });
     }
 
     /// This node's status, without what its transport knows.
@@ -577,13 +664,21 @@ impl Driver {
             epoch: self.epoch,
             height: job.map(|job| job.round.block.height),
             zeros: job.map(|job| job.target().zeros()),
+            difficulty: job.and_then(|job| difficulty(&job.puzzle, job.target())),
+            block_difficulty: job.map(|job| job.goal.block.difficulty()),
+            expected_block: job.map(|job| self.expected_block(job)).filter(|seconds| seconds.is_finite()),
+            luck: self.luck.of(self.scanner.hashes()),
             kernel: self.kernel.kernel.name().to_owned(),
             choice: self.kernel.to_string(),
             threads: self.threads,
             hashes: self.scanner.hashes(),
             hashes_per_second: self.meter.last_report(),
             blocks: self.chain.blocks(),
-            shares: self.shares,
+            shares: self.shares.counts(),
+            rejections: self.shares.reasons().clone(),
+            best_share: self.shares.best(),
+            source: self.feed.in_use().map(|at| self.sources[at].clone()),
+            source_problem: self.feed.problem().map(str::to_owned),
             distrusted: self.cluster.distrusted().collect(),
             peers: self.cluster.peers().map(|(id, state)| (id, state.name().to_owned())).collect(),
             heartbeat: self.heartbeat.as_secs_f64(),
@@ -592,9 +687,23 @@ impl Driver {
         }
     }
 
+    /// After how many seconds this node alone finds a block on average.
+    fn expected_block(&self, job: &Job) -> f64 {
+        1.0 / (job.goal.block.probability() * self.meter.last_report())
+    }
+
     fn tell(&mut self, now: Now, event: Event) {
+        self.shares.note(&event);
         let at = now.since_1970.as_micros() as u64;
         self.actions.push_back(Action::Tell(TimedEvent { event, at }));
+    }
+}
+
+/// The difficulty of a header's target. A text's is counted in zeros.
+fn difficulty(puzzle: &Puzzle, target: Target) -> Option<f64> {
+    match puzzle {
+        Puzzle::Text(_) => None,
+        Puzzle::Header(_) => Some(target.difficulty()),
     }
 }
 

@@ -64,12 +64,17 @@ pub enum Event {
         node: NodeId,
         /// Height of the block that is built on.
         height: u64,
-        /// The hash of that block.
+        /// The hash of that block, as people write it: a header's back to front.
         prev: Digest,
         /// Leading zero hex digits wanted.
         zeros: u32,
         /// The text puzzle's timestamp; `None` for a header.
         timestamp: Option<Timestamp>,
+        /// The difficulty that a header has to meet to be reported, be it a share or a block; `None` for a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        difficulty: Option<f64>,
+        /// The difficulty that a block has to meet.
+        block_difficulty: f64,
     },
     /// The node's own scan has met a solution.
     Found {
@@ -103,6 +108,12 @@ pub enum Event {
         found_by: NodeId,
         /// The source's answer.
         status: Outcome,
+        /// Why the source did not accept it, in its own words.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// The difficulty that a header had to meet; `None` for a text.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        difficulty: Option<f64>,
     },
     /// A node cannot have searched what it claims, so it gets no more work until it starts anew.
     Distrusted {
@@ -110,6 +121,8 @@ pub enum Event {
         node: NodeId,
         /// The distrusted node, perhaps the leader itself.
         peer: NodeId,
+        /// How often since the last event about it: it may start anew, and claim so again.
+        count: u64,
     },
     /// A node claimed a solution that does not solve its job.
     Refused {
@@ -134,12 +147,14 @@ pub enum Event {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         over: bool,
     },
-    /// A source gives no answer, or an unusable one; reported when that begins, changes and ends.
+    /// A source gives no answer, or an unusable one, or another source is used; reported when that begins, changes and ends.
     Source {
         /// The node that reports this.
         node: NodeId,
-        /// What is wrong; `None` when it has ended.
+        /// What is wrong: why no source answers, or why those before the one in use were left. `None` when it has ended.
         problem: Option<String>,
+        /// The address of the source in use; `None` if none is.
+        source: Option<String>,
     },
     /// The store cannot be written, or the disk hangs, so that solutions would be lost with the node; reported when that begins and ends.
     Store {
@@ -160,6 +175,8 @@ pub enum Event {
         reason: Option<String>,
         /// The difficulty that it was to meet: 1 takes 2^32 hashes on average.
         difficulty: f64,
+        /// The difficulty that its hash meets.
+        hash_difficulty: f64,
     },
     /// The node's speed, reported every heartbeat.
     Rate {
@@ -169,6 +186,8 @@ pub enum Event {
         hashes: u64,
         /// Nonces per second since the last such event, pauses included.
         hashes_per_second: f64,
+        /// What the node's own scans have found, blocks or shares, against what so many hashes find on average: 1 is what is to be expected.
+        luck: Option<f64>,
     },
     /// The node has stopped. No event follows.
     Stopped {
@@ -241,8 +260,18 @@ mod tests {
         let (prev, hash) = (Digest([1; 32]), Digest([2; 32]));
         let timestamp = Some(Timestamp::from_number(1_795_342_329));
         assert_eq!(
-            line(&Event::Job { node: node(1), height: 7, prev, zeros: 6, timestamp }),
-            format!(r#"{{"event":"job","node":1,"height":7,"prev":"{prev}","zeros":6,"timestamp":"1795342329"}}"#)
+            line(&Event::Job {
+                node: node(1),
+                height: 7,
+                prev,
+                zeros: 6,
+                timestamp,
+                difficulty: None,
+                block_difficulty: 0.5
+            }),
+            format!(
+                r#"{{"event":"job","node":1,"height":7,"prev":"{prev}","zeros":6,"timestamp":"1795342329","block_difficulty":0.5}}"#
+            )
         );
         let block = Event::Block {
             node: node(1),
@@ -254,6 +283,8 @@ mod tests {
             zeros: 6,
             found_by: node(2),
             status: Outcome::Success,
+            reason: None,
+            difficulty: None,
         };
         assert_eq!(
             line(&block),
@@ -262,8 +293,8 @@ mod tests {
             )
         );
         assert_eq!(
-            line(&Event::Rate { node: node(1), hashes: 123, hashes_per_second: 8.1e7 }),
-            r#"{"event":"rate","node":1,"hashes":123,"hashes_per_second":81000000.0}"#
+            line(&Event::Rate { node: node(1), hashes: 123, hashes_per_second: 8.1e7, luck: Some(1.25) }),
+            r#"{"event":"rate","node":1,"hashes":123,"hashes_per_second":81000000.0,"luck":1.25}"#
         );
         assert_eq!(line(&Event::Stopped { node: node(1) }), r#"{"event":"stopped","node":1}"#);
         let share = Event::Share {
@@ -272,10 +303,16 @@ mod tests {
             status: ShareOutcome::Accepted,
             reason: None,
             difficulty: 1e-3,
+            hash_difficulty: 2.0,
         };
         assert_eq!(
             line(&share),
-            r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001}"#
+            r#"{"event":"share","node":1,"source":"stratum+tcp://pool:3333","status":"accepted","reason":null,"difficulty":0.001,"hash_difficulty":2.0}"#
+        );
+        let source = Some("http://127.0.0.1:8480".to_owned());
+        assert_eq!(
+            line(&Event::Source { node: node(1), problem: None, source }),
+            r#"{"event":"source","node":1,"problem":null,"source":"http://127.0.0.1:8480"}"#
         );
         let timed = TimedEvent { event: Event::Found { node: node(1), nonce: 123 }, at: 1_795_342_329_000_001 };
         assert_eq!(

@@ -21,15 +21,20 @@ pub(crate) mod feed;
 #[cfg(test)]
 #[cfg(feature = "cli")]
 pub(crate) mod fuzz;
+mod handover;
+mod luck;
 pub(crate) mod members;
 mod meter;
 mod names;
 mod pace;
+mod payout_check;
 mod registrar;
 mod registry;
 mod renewal;
 mod run;
+mod scan_events;
 mod sessions;
+mod shares;
 mod status;
 mod store;
 mod warnings;
@@ -45,10 +50,12 @@ use std::time::Duration;
 
 pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
-pub use names::address_of;
+pub use names::addresses_of;
+pub use payout_check::PayoutCheck;
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
-pub use status::{ShareCounts, Status};
+pub use shares::{ShareCounts, ShareTally};
+pub use status::Status;
 pub use store::{Store, StoreError};
 
 use crate::cluster::NodeId;
@@ -82,6 +89,8 @@ pub struct Config {
     pub threads: Threads,
     /// Where blocks come from, in order of preference.
     pub sources: Vec<Arc<dyn BlockSource>>,
+    /// For how long a source that is preferred to the one in use has to answer before it is used again.
+    pub source_return: Duration,
     /// How it reaches the others.
     pub transport: Arc<dyn Transport>,
     /// The folder of its certificate files, from which renewed ones are taken up.
@@ -92,4 +101,6 @@ pub struct Config {
     pub store: Option<Store>,
     /// Stop once this many blocks were accepted since the start, as far as it knows.
     pub blocks: Option<u64>,
+    /// Whom the work of other leaders has to pay; none if that does not matter.
+    pub payout: Option<PayoutCheck>,
 }

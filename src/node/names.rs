@@ -67,16 +67,11 @@ impl Names {
     }
 }
 
-/// The first address behind the name, `host:port`, that a socket at `local` reaches.
+/// The addresses behind the name, `host:port`, that a socket at `local` reaches: one at least, in the order in which the system gives them.
 ///
 /// # Errors
 /// The name has no such address; the text says what it has.
-pub async fn address_of(name: &str, local: SocketAddr) -> Result<SocketAddr, String> {
-    addresses_of(name, local).await.map(|addresses| addresses[0])
-}
-
-/// All such addresses, one at least, in the order in which the system gives them.
-async fn addresses_of(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, String> {
+pub async fn addresses_of(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, String> {
     let found = lookup_host(name).await.map_err(|problem| format!("{name} has no address: {problem}"))?;
     let found: Vec<_> = found.collect();
     let reached: Vec<_> = found.iter().copied().filter(|address| address.is_ipv4() == local.is_ipv4()).collect();

@@ -12,6 +12,7 @@ use super::event_queue::EventQueue;
 use super::members::Members;
 use super::names::Names;
 use super::renewal::Renewal;
+use super::scan_events::scan_events;
 use super::sessions::Sessions;
 use super::store::Store;
 use super::{Config, Event, Peers, Status, TimedEvent, registrar};
@@ -20,9 +21,6 @@ use crate::kernel::Choice;
 use crate::scan::{ScanError, Scanner, thread_time};
 use crate::transport::{Member, Transport};
 use crate::work::{Run, UNIT};
-
-/// The most events of the scanner that the node has not taken yet; beyond that, hashing waits. Shares are at most some thousand a second.
-const SCAN_EVENTS: usize = 4096;
 
 /// The most answers of the sources that the node has not taken yet; beyond that, sessions wait.
 const ANSWERS: usize = 256;
@@ -36,12 +34,10 @@ const LAST_SUBMISSIONS: Duration = Duration::from_millis(400);
 /// # Errors
 /// The hashing threads cannot be started.
 pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: CancellationToken) -> Result<(), ScanError> {
-    let (scanned, mut scans) = mpsc::channel(SCAN_EVENTS);
+    let (scanned, scans) = scan_events();
     let (answer, mut answers) = mpsc::channel(ANSWERS);
     let threads = config.threads.count.get();
-    let scanner = Scanner::start(config.kernel.kernel, config.threads, move |event| {
-        let _ = scanned.blocking_send(event); // fails once the node has stopped
-    })?;
+    let scanner = Scanner::start(config.kernel.kernel, config.threads, scanned)?;
     let (read, reads) = mpsc::channel(1);
     let (list, mut servers) = mpsc::channel(1);
     let members = match config.peers {
@@ -81,8 +77,10 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         kernel: config.kernel,
         threads,
         sources: config.sources.iter().map(|source| source.url().to_owned()).collect(),
+        source_return: config.source_return,
         kept: config.store.as_ref().map(|store| store.kept().to_vec()),
         blocks: config.blocks,
+        payout: config.payout,
     };
     let (measured, mut choices) = mpsc::channel(1);
     let (problem, mut certificate_problems) = mpsc::channel(1);
@@ -114,7 +112,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             () = stop.cancelled() => break,
             () = tokio::time::sleep_until(due.into()) => None,
             Some(answer) = answers.recv() => Some(Input::Source(answer)),
-            Some(event) = scans.recv() => Some(Input::Scan(event)),
+            () = scans.urgent() => None,
             Some(written) = async { node.store.as_mut()?.written().await } => Some(Input::Written(written)),
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
             member = config.transport.introduced() => Some(Input::Servers(vec![member])),
@@ -122,15 +120,15 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(choice) = choices.recv() => Some(Input::Kernel(choice)),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
+        scans.take().into_iter().for_each(|event| node.driver.handle(now(), Input::Scan(event)));
         match input {
             Some(input) => node.driver.handle(now(), input),
             None => node.driver.handle_timeout(now()),
         }
         node.act();
     }
-    while let Ok(event) = scans.try_recv() {
-        node.driver.handle(now(), Input::Scan(event)); // a solution may be among them
-    }
+    // A solution may be among the last ones.
+    scans.take().into_iter().for_each(|event| node.driver.handle(now(), Input::Scan(event)));
     drop(servers); // nobody reads them any more
     node.stop(answers).await;
     Ok(())

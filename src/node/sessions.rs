@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::feed::{Answer, Request, SessionId};
-use crate::source::{BlockSource, Session, SourceError};
+use crate::source::{Adopted, BlockSource, BoxFuture, Session, SourceError, Verdict};
 use crate::work::Solution;
 
 /// The most requests that wait for a session. It takes them at once, unless it is still being opened.
@@ -16,7 +16,7 @@ const REQUESTS: usize = 1024;
 #[allow(clippy::large_enum_variant)] // a few wait at a time
 enum Order {
     Ask,
-    Submit { ticket: u64, solution: Solution },
+    Submit { ticket: u64, solution: Solution, adopted: Option<Arc<Adopted>> },
 }
 
 /// The open sessions, and the requests that are under way.
@@ -45,8 +45,8 @@ impl Sessions {
             }
             Request::Close(id) => drop(self.open.remove(&id)), // what was ordered before is still done
             Request::Ask(id) => drop(self.order(id, Order::Ask)),
-            Request::Submit { session, ticket, solution } => {
-                if !self.order(session, Order::Submit { ticket, solution }) {
+            Request::Submit { session, ticket, solution, adopted } => {
+                if !self.order(session, Order::Submit { ticket, solution, adopted }) {
                     let (url, problem) =
                         (self.sources[session.source].url().to_owned(), "its session has ended".to_owned());
                     let result = Err(SourceError { url, problem, is_over: true });
@@ -104,7 +104,13 @@ async fn attend(
                         rests = false;
                         session.ask();
                     }
-                    Order::Submit { ticket, solution } => submit(&*session, ticket, &solution, answers.clone()),
+                    Order::Submit { ticket, solution, adopted } => {
+                        let verdict = match adopted {
+                            Some(adopted) => session.submit_adopted(&solution, adopted),
+                            None => session.submit(&solution),
+                        };
+                        answer(ticket, verdict, answers.clone());
+                    }
                 }
                 continue;
             }
@@ -118,9 +124,8 @@ async fn attend(
     }
 }
 
-/// Submits a solution in a task of its own, because the session may be closed meanwhile.
-fn submit(session: &dyn Session, ticket: u64, solution: &Solution, answers: mpsc::Sender<Answer>) {
-    let verdict = session.submit(solution);
+/// Waits for the verdict in a task of its own, because the session may be closed meanwhile.
+fn answer(ticket: u64, verdict: BoxFuture<'static, Result<Verdict, SourceError>>, answers: mpsc::Sender<Answer>) {
     tokio::spawn(async move {
         let result = verdict.await;
         let _ = answers.send(Answer::Verdict { ticket, result }).await; // fails once the node has stopped

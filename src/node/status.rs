@@ -4,20 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::ShareCounts;
 use crate::cluster::NodeId;
-
-/// How many shares ended in which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShareCounts {
-    /// Accepted by the source.
-    pub accepted: u64,
-    /// Refused by the source.
-    pub rejected: u64,
-    /// For a block that was found already.
-    pub stale: u64,
-    /// Never submitted: found here when there was no room for them, or reported to this leader when their session was over.
-    pub lost: u64,
-}
 
 /// A server's status, renewed twice a second.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +18,18 @@ pub struct Status {
     pub height: Option<u64>,
     /// Leading zero hex digits wanted.
     pub zeros: Option<u32>,
+    /// The difficulty that a header has to meet to be reported, be it a share or a block: 1 takes 2^32 hashes on average. Nothing for texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub difficulty: Option<f64>,
+    /// The difficulty that a block has to meet, counted in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_difficulty: Option<f64>,
+    /// After how many seconds a block is found on average, at the speed of this server alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_block: Option<f64>,
+    /// What it has found itself, blocks or shares, against what its hashes find on average: 1 is what is to be expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub luck: Option<f64>,
     /// The kernel that it hashes with.
     pub kernel: String,
     /// Why this kernel was chosen.
@@ -45,6 +45,18 @@ pub struct Status {
     /// How the shares ended that it submitted as leader.
     #[serde(default)]
     pub shares: ShareCounts,
+    /// Why the source rejected shares, and how often.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejections: BTreeMap<String, u64>,
+    /// The highest difficulty that a header met that the source has accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best_share: Option<f64>,
+    /// The address of the source that it uses; nothing while none answers, or it needs none, since it does not lead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why it uses no source, or not the first, or what else is wrong with its sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_problem: Option<String>,
     /// The other servers and their states: unknown, alive, suspect, down, left.
     pub peers: BTreeMap<NodeId, String>,
     /// Servers that it distrusts, because they cannot have searched what they claimed.

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Event;
+use super::{Event, PayoutCheck};
 use crate::cluster::NodeId;
 use crate::transport::Member;
 
-/// The shortest time between two events about one peer's false claims.
+/// The shortest time between two events about one peer's false claims, or about what it cannot have searched.
 const CLAIMS_EVERY: Duration = Duration::from_secs(1);
+
+/// The shortest time between two warnings about the pace of one peer's heartbeats.
+const PACES_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// The warnings of one node.
 #[derive(Debug, Default)]
@@ -17,16 +20,37 @@ pub(super) struct Warnings {
     alone: Option<String>,
     /// What is wrong with this node's certificate.
     certificate: Option<String>,
-    /// The peers whose heartbeats come at another pace, each with the warning while it lasts.
-    paces: BTreeMap<NodeId, Option<String>>,
+    /// That the leader assigns work which does not pay whom it has to pay.
+    unpaid: Option<String>,
+    /// The peers whose heartbeats come at another pace, each with the time of the warning, and the warning while it lasts.
+    paces: BTreeMap<NodeId, (Instant, Option<String>)>,
     /// The false claims of each peer that no event has told of.
     claims: BTreeMap<NodeId, Claims>,
+    /// How often each peer was distrusted since the last event about it, and when that was.
+    distrusted: BTreeMap<NodeId, Counted>,
+}
+
+/// What is told once in a while, with the number of times that it has happened.
+#[derive(Debug, Default)]
+struct Counted {
+    told: Option<Instant>,
+    count: u64,
+}
+
+impl Counted {
+    /// The number of times, if there are any and an event is due.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let is_due = self.count > 0 && self.told.is_none_or(|told| now >= told + CLAIMS_EVERY);
+        is_due.then(|| {
+            self.told = Some(now);
+            std::mem::take(&mut self.count)
+        })
+    }
 }
 
 #[derive(Debug, Default)]
 struct Claims {
-    told: Option<Instant>,
-    count: u64,
+    counted: Counted,
     nonce: u64,
 }
 
@@ -53,25 +77,38 @@ impl Warnings {
 
     /// What is wrong with this node's certificate now, if anything. Gives the events if that is news.
     pub(super) fn certificate(&mut self, node: NodeId, problem: Option<String>) -> Vec<Event> {
-        let event = |problem, over| Event::Warning { node, problem, peer: None, over };
-        let before = std::mem::replace(&mut self.certificate, problem.clone());
-        if before == problem {
-            return vec![];
-        }
-        let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
-        over.into_iter().chain(begins).collect()
+        change(&mut self.certificate, problem, node, None)
     }
 
-    /// A peer sends heartbeats at this interval, and this node at `own`. Gives the event if that is news: each peer is told of once.
-    pub(super) fn interval(&mut self, node: NodeId, own: Duration, peer: NodeId, theirs: Duration) -> Option<Event> {
+    /// Whether `leader` has assigned work that does not pay this payout. Gives the events if that is news.
+    pub(super) fn unpaid(&mut self, node: NodeId, leader: NodeId, is_unpaid: bool, payout: &PayoutCheck) -> Vec<Event> {
+        let problem = is_unpaid.then(|| {
+            format!(
+                "node {leader} assigns work that does not pay {}, and node {node} refuses it: give both the same --payout, or this one none",
+                payout.address
+            )
+        });
+        change(&mut self.unpaid, problem, node, Some(leader))
+    }
+
+    /// A peer sends heartbeats at this interval, and this node at `own`. Gives the event if that is news: each peer is told of once, and if
+    /// it changes all the time, once an hour.
+    pub(super) fn interval(
+        &mut self,
+        node: NodeId,
+        own: Duration,
+        peer: NodeId,
+        theirs: Duration,
+        now: Instant,
+    ) -> Option<Event> {
         let event = |problem, over| Some(Event::Warning { node, problem, peer: Some(peer), over });
         match (theirs == own, self.paces.get_mut(&peer)) {
-            (true, Some(told)) => event(told.take()?, true),
-            (false, None) => {
+            (true, Some((_, told))) => event(told.take()?, true),
+            (false, known) if known.as_ref().is_none_or(|(at, told)| told.is_none() && now >= *at + PACES_EVERY) => {
                 let problem = format!(
                     "node {peer} sends a heartbeat every {theirs:?}, and node {node} every {own:?}: start both with the same --heartbeat, or the one with the shorter time takes the other for late or down"
                 );
-                self.paces.insert(peer, Some(problem.clone()));
+                self.paces.insert(peer, (now, Some(problem.clone())));
                 event(problem, false)
             }
             _ => None,
@@ -81,19 +118,37 @@ impl Warnings {
     /// `from` claims that a nonce is a solution, and it is not.
     pub(super) fn claimed(&mut self, from: NodeId, nonce: u64) {
         let claims = self.claims.entry(from).or_default();
-        (claims.count, claims.nonce) = (claims.count + 1, nonce);
+        (claims.counted.count, claims.nonce) = (claims.counted.count + 1, nonce);
     }
 
-    /// The events about false claims that are due: one a second for each peer at most.
-    pub(super) fn due(&mut self, node: NodeId, now: Instant) -> Vec<Event> {
-        let is_due = |claims: &Claims| claims.told.is_none_or(|told| now >= told + CLAIMS_EVERY);
-        let due = self.claims.iter_mut().filter(|(_, claims)| claims.count > 0 && is_due(claims));
-        due.map(|(&from, claims)| {
-            claims.told = Some(now);
-            Event::Refused { node, from, nonce: claims.nonce, count: std::mem::take(&mut claims.count) }
-        })
-        .collect()
+    /// A peer cannot have searched what it claims.
+    pub(super) fn distrusted(&mut self, peer: NodeId) {
+        self.distrusted.entry(peer).or_default().count += 1;
     }
+
+    /// The events about these two that are due: one a second for each peer at most.
+    pub(super) fn due(&mut self, node: NodeId, now: Instant) -> Vec<Event> {
+        let refused = self.claims.iter_mut().filter_map(|(&from, claims)| {
+            let count = claims.counted.take(now)?;
+            Some(Event::Refused { node, from, nonce: claims.nonce, count })
+        });
+        let distrusted = self.distrusted.iter_mut().filter_map(|(&peer, counted)| {
+            let count = counted.take(now)?;
+            Some(Event::Distrusted { node, peer, count })
+        });
+        refused.chain(distrusted).collect()
+    }
+}
+
+/// What is wrong from now on. Gives the events if that is news: that the last problem is over, and that this one begins.
+fn change(known: &mut Option<String>, problem: Option<String>, node: NodeId, peer: Option<NodeId>) -> Vec<Event> {
+    let event = |problem, over| Event::Warning { node, problem, peer, over };
+    let before = std::mem::replace(known, problem.clone());
+    if before == problem {
+        return vec![];
+    }
+    let (over, begins) = (before.map(|problem| event(problem, true)), problem.map(|problem| event(problem, false)));
+    over.into_iter().chain(begins).collect()
 }
 
 #[cfg(test)]
@@ -137,15 +192,19 @@ mod tests {
     #[test]
     fn a_peer_with_another_heartbeat_is_told_of_once_and_once_that_it_is_over() {
         let mut warnings = Warnings::default();
-        let own = Duration::from_secs(5);
-        let mut news = |peer, millis| warnings.interval(node(1), own, node(peer), Duration::from_millis(millis));
+        let (own, start) = (Duration::from_secs(5), tokio::time::Instant::now().into_std());
+        let mut news_at =
+            |now, peer, millis| warnings.interval(node(1), own, node(peer), Duration::from_millis(millis), now);
+        let mut news = |peer, millis| news_at(start, peer, millis);
         assert_eq!(news(2, 5000), None);
         let Some(Event::Warning { problem, peer, over: false, .. }) = news(2, 500) else { panic!("a warning") };
         assert!(problem.contains("node 2 sends a heartbeat every 500ms, and node 1 every 5s: start both"), "{problem}");
         assert_eq!((peer, news(2, 700)), (Some(node(2)), None));
         assert!(news(3, 500).is_some());
         assert_eq!(news(2, 5000), Some(Event::Warning { node: node(1), problem, peer, over: true }));
-        assert_eq!((news(2, 5000), news(2, 500)), (None, None), "whoever changes all the time is told of once");
+        assert_eq!((news(2, 5000), news(2, 500)), (None, None), "it changes all the time");
+        assert!(news_at(start + PACES_EVERY, 2, 500).is_some(), "an hour later it is news again");
+        assert_eq!(news_at(start + PACES_EVERY * 3, 2, 700), None, "while it lasts, it is not told again");
     }
 
     #[test]
@@ -159,5 +218,16 @@ mod tests {
         assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY / 2), []);
         assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY), [refused(7, 2)]);
         assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY * 3), []);
+    }
+
+    #[test]
+    fn a_distrusted_node_is_told_of_once_a_second_and_counted() {
+        let (mut warnings, now) = (Warnings::default(), tokio::time::Instant::now().into_std());
+        let distrusted = |count| Event::Distrusted { node: node(1), peer: node(2), count };
+        warnings.distrusted(node(2));
+        assert_eq!(warnings.due(node(1), now), [distrusted(1)]);
+        (0..3).for_each(|_| warnings.distrusted(node(2)));
+        assert_eq!(warnings.due(node(1), now), []);
+        assert_eq!(warnings.due(node(1), now + CLAIMS_EVERY), [distrusted(3)]);
     }
 }

@@ -94,7 +94,10 @@ mod tests {
             }
         };
         let solutions = (range.start..range.end).filter(|&nonce| job.check(nonce).is_some());
-        assert_eq!(events, solutions.map(|nonce| Event::Found { ticket: 7, nonce }).collect::<Vec<_>>());
+        assert_eq!(
+            events,
+            solutions.map(|nonce| Event::Found { ticket: 7, nonce, is_block: true }).collect::<Vec<_>>()
+        );
         assert_eq!((hashes, last), (range.len(), end(7, range)));
         assert!(scanner.take().is_none());
     }
@@ -135,7 +138,7 @@ mod tests {
         let scanner = Scanner::by_hand(portable(), 1);
         scanner.push(1, job(1, Search::First), NonceRange::new(1, 1_000_001), None);
         let hit = piece(&scanner);
-        assert_eq!(scanner.finish(hit), [Event::Found { ticket: 1, nonce: 2 }]);
+        assert_eq!(scanner.finish(hit), [Event::Found { ticket: 1, nonce: 2, is_block: true }]);
         assert_eq!(ended(&scanner), end(1, NonceRange::new(1, 2)));
     }
 }

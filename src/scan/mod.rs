@@ -49,6 +49,8 @@ pub enum Event {
         ticket: Ticket,
         /// The nonce.
         nonce: u64,
+        /// Whether its hash meets the goal's block target, and not only the one for reports.
+        is_block: bool,
     },
     /// The scan is over and no thread works on it any more. No further solution of it follows.
     Ended {

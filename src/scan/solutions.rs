@@ -117,7 +117,7 @@ mod tests {
         let (mut search, _events) = by_hand(Search::Every);
         assert_eq!(search.next_found(9), None);
         for nonce in [7, 3, 5] {
-            search.note(Event::Found { ticket: 0, nonce });
+            search.note(Event::Found { ticket: 0, nonce, is_block: true });
         }
         assert_eq!([3, 4, 4, 6, 7].map(|to| search.next_found(to)), [None, Some(3), None, Some(5), None]);
         search.note(Event::Ended { ticket: 0, searched: NonceRange::new(1, 7), witnesses: vec![] });

@@ -119,7 +119,7 @@ fn a_stopped_scan_ends_and_the_next_one_goes_on() {
     let mut found = None;
     loop {
         match next(&events) {
-            Event::Found { ticket: 3, nonce } => found = Some(nonce),
+            Event::Found { ticket: 3, nonce, .. } => found = Some(nonce),
             Event::Ended { ticket: 1, searched, .. } => assert!(range.covers(&searched) && searched != range),
             Event::Ended { ticket: 3, searched, .. } => {
                 assert_eq!(searched, NonceRange::new(1, 4750));
@@ -239,7 +239,7 @@ fn witnesses_end_where_a_solution_ends_the_search() {
             let mut found = Vec::new();
             let end = loop {
                 match next(&events) {
-                    Event::Found { ticket: 1, nonce } => found.push(nonce),
+                    Event::Found { ticket: 1, nonce, .. } => found.push(nonce),
                     other => break other,
                 }
             };

@@ -4,7 +4,7 @@ use super::Event;
 use super::clock::thread_time;
 use super::meter::Counter;
 use super::queue::{Next, Piece, Queue};
-use crate::work::NonceRange;
+use crate::work::{NonceRange, Solution};
 
 /// The niceness of hashing threads: they take the CPU time that is left over, while heartbeats and the network come first. Linux gives a
 /// thread this nice a weight of 15, and one of ordinary priority 1024, which then runs at once when it wakes up. Beside threads of niceness
@@ -58,6 +58,9 @@ fn scan(Piece { scan, range }: &Piece, counter: &Counter, on_event: &impl Fn(Eve
         found.extend(hits.solutions.into_iter().filter(|&nonce| scan.found(nonce)));
         counter.add_hashes(batch.len());
     }
-    found.into_iter().for_each(|nonce| on_event(Event::Found { ticket: scan.ticket, nonce }));
+    for nonce in found {
+        let is_block = Solution { job: *scan.prepared.job(), nonce }.is_block();
+        on_event(Event::Found { ticket: scan.ticket, nonce, is_block });
+    }
     witnesses
 }

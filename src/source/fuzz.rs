@@ -1,4 +1,7 @@
-//! What a block service answers: Headframe's own, the exercise's first one, or whatever stands in front of it.
+//! What a block service answers: Headframe's own, the exercise's first one, or whatever stands in front of it. What a pool says is in
+//! `stratum/fuzz.rs`.
+
+pub(crate) use super::stratum::fuzz::stratum;
 
 use super::http::Reply;
 use super::{Verdict, legacy, web};

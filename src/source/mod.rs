@@ -1,5 +1,5 @@
 //! Where blocks come from and where solutions go. The source is pluggable: [`WebSource`] is the block web service,
-//! [`BitcoindSource`] a Bitcoin node.
+//! [`BitcoindSource`] a Bitcoin node, [`StratumSource`] a mining pool.
 //!
 //! ```text
 //! BlockSource::open ──> Session ──next──> Template ──(cluster)──> jobs
@@ -16,13 +16,16 @@ mod bitcoind;
 pub(crate) mod fuzz;
 mod http;
 mod legacy;
+mod stratum;
 mod web;
 
 pub use backoff::Backoff;
 pub use bitcoind::{BitcoindSource, Credentials, NodeConfig, Payout, PayoutError};
+pub use stratum::{StratumAddress, StratumSource, Tls, TlsError};
 pub use web::WebSource;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::work::{Solution, Template};
@@ -34,6 +37,18 @@ pub struct Offer {
     pub template: Template,
     /// When the source was asked for it; for one that came unasked, when it arrived.
     pub asked: Instant,
+    /// What a session needs, beside the template, to submit its blocks: any session of a source of the same kind can take them then. None
+    /// where only this session can, or where nothing more is needed. At most [`MAX_BODY`](crate::work::MAX_BODY) bytes.
+    pub body: Option<Arc<[u8]>>,
+}
+
+/// A template of another node's session, whose solutions this node is to submit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The template. Its number is that of the other node.
+    pub template: Template,
+    /// Its body, as the other session gave it.
+    pub body: Arc<[u8]>,
 }
 
 /// A source's final answer to a solution.
@@ -104,4 +119,18 @@ pub trait Session: Send {
     /// # Errors
     /// The source gave no answer, so the solution may be submitted again.
     fn submit(&self, solution: &Solution) -> BoxFuture<'static, Result<Verdict, SourceError>>;
+
+    /// Submits a solution of another node's session, within bounded time. A session that gives no bodies understands none.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    fn submit_adopted(
+        &self,
+        solution: &Solution,
+        adopted: Arc<Adopted>,
+    ) -> BoxFuture<'static, Result<Verdict, SourceError>> {
+        let _ = (solution, adopted);
+        let problem = "expected a solution of this session, got one of another node's";
+        Box::pin(std::future::ready(Ok(Verdict::NotUnderstood(problem.into()))))
+    }
 }

@@ -113,7 +113,7 @@ impl WebSession {
             {
                 Ok(template) if may_repeat || self.offered.as_ref() != Some(&template) => {
                     self.offered = Some(template.clone());
-                    return Ok(Offer { template, asked });
+                    return Ok(Offer { template, asked, body: None });
                 }
                 Ok(_) => {}
                 Err(error) => {

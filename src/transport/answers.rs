@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `HeartbeatRequest` | `HeartbeatReply` |
 //! | `ProcessRequest`, `ProcessAnswerNo`, `ProcessAnswerYes`: a report | `Process`, `ProcessInterrupt`: an assignment |
+//! | `BodyRequest` | `Body` |
 //!
 //! A transport may use this table to send an answer back on the way that its request came: then the answer needs no connection of
 //! its own, and it travels even where only the asker can dial. This saves work and is never needed for correctness, because every
@@ -21,6 +22,7 @@ use crate::cluster::Message;
 pub(super) enum Answer {
     Heartbeat,
     Assignment,
+    Body,
 }
 
 impl Answer {
@@ -31,6 +33,7 @@ impl Answer {
             Message::ProcessRequest(_) | Message::ProcessAnswerNo(_) | Message::ProcessAnswerYes(_) => {
                 Some(Self::Assignment)
             }
+            Message::BodyRequest(_) => Some(Self::Body),
             _ => None,
         }
     }
@@ -40,6 +43,7 @@ impl Answer {
         match message {
             Message::HeartbeatReply(..) => Some(Self::Heartbeat),
             Message::Process(_) | Message::ProcessInterrupt(_) => Some(Self::Assignment),
+            Message::Body(_) => Some(Self::Body),
             _ => None,
         }
     }
@@ -52,7 +56,7 @@ pub(super) struct OpenRequests<W> {
 }
 
 impl<W> OpenRequests<W> {
-    /// How many requests of each kind are kept; when one more comes, the oldest is dropped unanswered. Both kinds together stay below the
+    /// How many requests of each kind are kept; when one more comes, the oldest is dropped unanswered. All kinds together stay below the
     /// number of streams that a QUIC connection may have, so requests that nobody answers never block others.
     const OF_A_KIND: usize = 4;
 

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use crate::cluster::Message;
 
 /// The version of the frames that this build writes.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// The most that may follow a frame's length: version, kind and body together.
 ///
@@ -108,6 +108,8 @@ kinds! {
     6 => ProcessAnswerYes(report);
     7 => ProcessInterrupt(assign);
     8 => Leave(heartbeat, report);
+    9 => BodyRequest(request);
+    10 => Body(part);
 }
 
 /// The frame that carries `message`, its length field included.

@@ -8,8 +8,9 @@ use proptest::option;
 use proptest::prelude::*;
 
 use crate::cluster::{
-    Assign, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES,
-    MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message, Progress, Reign, Report, Stamp,
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_BODY_PART, MAX_BRANCH,
+    MAX_COINBASE, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES, Message,
+    Progress, Reign, Report, Stamp,
 };
 use crate::work::{
     BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange,
@@ -98,7 +99,7 @@ fn currents() -> impl Strategy<Value = Current> {
         puzzle,
         tag,
     });
-    prop_oneof![template.prop_map(Current::Text), rounds().prop_map(Current::Round)]
+    prop_oneof![template.prop_map(|template| Current::whole(&template)), rounds().prop_map(Current::Round)]
 }
 
 fn stamps() -> impl Strategy<Value = Stamp> {
@@ -161,6 +162,10 @@ fn assigns() -> impl Strategy<Value = Assign> {
     )
 }
 
+fn bodies() -> impl Strategy<Value = BodyId> {
+    any::<(u64, u64)>().prop_map(|(run, template)| BodyId { run: Run(run), template })
+}
+
 pub(super) fn messages() -> impl Strategy<Value = Message> {
     prop_oneof![
         heartbeats().prop_map(Message::HeartbeatRequest),
@@ -171,6 +176,9 @@ pub(super) fn messages() -> impl Strategy<Value = Message> {
         reports().prop_map(Message::ProcessAnswerYes),
         assigns().prop_map(Message::ProcessInterrupt),
         (heartbeats(), option::of(reports())).prop_map(|(beat, report)| Message::Leave(beat, report)),
+        (bodies(), any::<u32>()).prop_map(|(body, start)| Message::BodyRequest(BodyRequest { body, start })),
+        (bodies(), any::<(u32, u32, Vec<u8>)>())
+            .prop_map(|(body, (size, start, bytes))| { Message::Body(BodyPart { body, size, start, bytes }) }),
     ]
 }
 
@@ -194,7 +202,28 @@ fn fullest_blocks() -> Vec<Solution> {
     vec![Solution { job: fullest_job(), nonce: u64::MAX }; MAX_BLOCKS]
 }
 
-/// A text template, since only text templates travel whole.
+fn fullest_body() -> BodyPart {
+    let body = BodyId { run: Run(u64::MAX), template: u64::MAX };
+    BodyPart { body, size: u32::MAX, start: u32::MAX, bytes: vec![0xff; MAX_BODY_PART] }
+}
+
+/// The largest template that an assignment carries.
+fn fullest_template() -> Option<Current> {
+    let bytes = vec![0xff; MAX_COINBASE / 2];
+    let puzzle = Blueprint::Header {
+        version: u32::MAX,
+        mask: u32::MAX,
+        bits: u32::MAX,
+        time: BlockTime { ahead: i64::MIN, min: u32::MAX, max: u32::MAX },
+        coinbase: Arc::new(Coinbase { before: bytes.clone(), extranonce: Extranonce::Run, after: bytes }),
+        branch: Arc::from([Digest([0xff; 32]); MAX_BRANCH]),
+    };
+    let current = Current::whole(&Template { round: ROUND, goal: GOAL, puzzle, tag: u64::MAX });
+    assert!(matches!(current, Current::Header(_)));
+    Some(current)
+}
+
+/// A text template: heartbeats carry no other.
 fn fullest_current() -> Option<Current> {
     let puzzle = Blueprint::Text { hashing: Hashing::Double };
     Some(Current::Text(Template { round: ROUND, goal: GOAL, puzzle, tag: u64::MAX }))
@@ -235,7 +264,7 @@ fn fullest_assign() -> Assign {
         reign: REIGN,
         sequence: u64::MAX,
         report: STAMP,
-        current: fullest_current(),
+        current: fullest_template(),
         jobs: vec![fullest_job(); MAX_JOBS],
         leases: vec![lease; MAX_LEASES],
         // An assignment may answer whatever the report named.
@@ -245,12 +274,13 @@ fn fullest_assign() -> Assign {
 }
 
 /// The fullest messages that the rules allow.
-pub(super) fn fullest_messages() -> [Message; 4] {
+pub(super) fn fullest_messages() -> [Message; 5] {
     [
         Message::HeartbeatRequest(fullest_heartbeat(true)),
         Message::ProcessAnswerYes(fullest_report()),
         // A node that leads because its leader assigns nothing to it still reports to that leader.
         Message::HeartbeatReply(fullest_heartbeat(true), Some(fullest_report())),
         Message::Process(fullest_assign()),
+        Message::Body(fullest_body()),
     ]
 }

@@ -33,7 +33,7 @@ pub use job::{BlockId, Goal, Job, JobId, RoundId, Run, Search, Slot, Solution, S
 pub use puzzle::Puzzle;
 pub use range::{NonceRange, TEXT_NONCES, UNIT};
 pub use target::{Target, TargetError, ZeroUnit};
-pub use template::{Blueprint, Coinbase, Extranonce, Template};
+pub use template::{Blueprint, Coinbase, Extranonce, MAX_BODY, Template};
 pub use text::{Hashing, TextForm, TextPuzzle};
 pub use timestamp::{Timestamp, TimestampError};
 pub use witness::{MAX_WITNESSES, WitnessBits, WitnessBitsError};

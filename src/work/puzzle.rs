@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockHash, Digest, HeaderPuzzle, NonceRange, TEXT_NONCES, Target, TextPuzzle};
+use super::{Digest, HeaderPuzzle, NonceRange, TEXT_NONCES, Target, TextPuzzle};
 
 /// What is hashed for a nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,12 +37,12 @@ impl Puzzle {
         (self.value(digest) <= target).then_some(digest)
     }
 
-    /// A digest of this puzzle, or of the block that it builds on, as people write it: the text's in SHA-256's byte order, the header's as
-    /// a [`BlockHash`].
-    pub fn show(&self, digest: Digest) -> String {
+    /// A digest of this puzzle, or of the block that it builds on, as people write it: the text's in SHA-256's byte order, the header's back to
+    /// front, as a [`BlockHash`](super::BlockHash).
+    pub fn shown(&self, digest: Digest) -> Digest {
         match self {
-            Self::Text(_) => digest.to_string(),
-            Self::Header(_) => BlockHash::from(digest).to_string(),
+            Self::Text(_) => digest,
+            Self::Header(_) => digest.reversed(),
         }
     }
 
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn each_form_shows_its_digests_in_its_own_order() {
         let text = text(TIMESTAMP, Hashing::Double);
-        assert_eq!(text.show(text.prev()), PREV);
-        assert_eq!(header(0).show(genesis().digest()), GENESIS_HASH);
+        assert_eq!(text.shown(text.prev()).to_string(), PREV);
+        assert_eq!(header(0).shown(genesis().digest()).to_string(), GENESIS_HASH);
     }
 }

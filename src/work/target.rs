@@ -35,7 +35,7 @@ impl ZeroUnit {
 }
 
 /// Why a number is no target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum TargetError {
     /// The number of zeros is negative, or larger than a digest has digits, bits or bytes.
     #[error("expected 0 to {most} zeros, got {got}")]
@@ -48,6 +48,9 @@ pub enum TargetError {
     /// The compact bits are refused by Bitcoin's rules.
     #[error("expected compact bits of a positive 256-bit target, got {0:#010x}")]
     Bits(u32),
+    /// A difficulty that is no positive number, or so high that no hash meets it.
+    #[error("expected a difficulty above 0 and below 2.7e67, got {0:e}")]
+    Difficulty(f64),
 }
 
 impl Target {
@@ -125,10 +128,42 @@ impl Target {
         self.0.iter().rev().fold(1.0, |below, &byte| (f64::from(byte) + below) / 256.0)
     }
 
+    /// How many hashes a solution of difficulty 1 takes on average: 2^48 / 65,535.
+    pub const HASHES_PER_DIFFICULTY: f64 = 281_474_976_710_656.0 / 65_535.0;
+
     /// The difficulty as pools count it. Difficulty 1 is that of the compact bits 0x1d00ffff: about 2^32 hashes on average.
     pub fn difficulty(self) -> f64 {
-        let one = 65_535.0 * (-48f64).exp2();
-        one / self.probability()
+        1.0 / (self.probability() * Self::HASHES_PER_DIFFICULTY)
+    }
+
+    /// The target of this difficulty, as pools count it: 0xffff · 2^208, that of the compact bits 0x1d00ffff, divided by the difficulty and
+    /// rounded down. A difficulty below 2^-32 or so is met by every hash.
+    ///
+    /// # Errors
+    /// [`TargetError::Difficulty`] for what is not finite, not above 0, or so high that the target would be 0.
+    pub fn from_difficulty(difficulty: f64) -> Result<Self, TargetError> {
+        if !(difficulty.is_finite() && difficulty > 0.0) {
+            return Err(TargetError::Difficulty(difficulty));
+        }
+        // The difficulty is mantissa · 2^scale (IEEE 754), so this is a division of 0xffff · 2^shift by the mantissa, bit by bit.
+        let (exponent, fraction) = (difficulty.to_bits() >> 52, difficulty.to_bits() & ((1 << 52) - 1));
+        let (mantissa, scale) = match exponent as i32 {
+            0 => (fraction, -1074),
+            exponent => (fraction | 1 << 52, exponent - 1075),
+        };
+        let shift = 208 - scale;
+        let (mut bytes, mut rest) = ([0; 32], 0);
+        for place in (0..shift + 16).rev() {
+            rest = rest << 1 | u64::from(place >= shift);
+            if rest >= mantissa {
+                rest -= mantissa;
+                match place {
+                    0..256 => bytes[31 - place as usize / 8] |= 1 << (place % 8),
+                    _ => return Ok(Self::MAX),
+                }
+            }
+        }
+        if bytes == [0; 32] { Err(TargetError::Difficulty(difficulty)) } else { Ok(Self(bytes)) }
     }
 
     /// The most significant 32 bits, which alone decide for nearly every hash.
@@ -186,6 +221,26 @@ mod tests {
     fn difficulty_one_is_the_easiest_of_bitcoins_main_chain() {
         assert!((Target::from_bits(0x1d00_ffff).unwrap().difficulty() - 1.0).abs() < 1e-9);
         assert!((Target::from_bits(0x1b04_04cb).unwrap().difficulty() - 16_307.420938523983).abs() < 1e-3);
+    }
+
+    #[test]
+    fn difficulties_become_targets() {
+        let target = |difficulty| Target::from_difficulty(difficulty).unwrap();
+        assert_eq!(Target::from_bits(0x1d00_ffff), Target::from_difficulty(1.0));
+        assert_eq!(hex(target(16.0)), format!("000000000ffff{}", "0".repeat(51)));
+        assert_eq!(hex(target(0.5)), format!("00000001fffe{}", "0".repeat(52)));
+        // 0xffff · 2^208 / 3: 0x5555 and then fives to the end.
+        assert_eq!(hex(target(3.0)), format!("000000005555{}", "0".repeat(52)));
+        assert_eq!(hex(target(65_535.0)), format!("000000000001{}", "0".repeat(52)));
+        for difficulty in [1e-5, 0.001, 1.5, 512.0, 16_307.420938523983, 1e14, 1e60] {
+            assert!((target(difficulty).difficulty() / difficulty - 1.0).abs() < 1e-6, "{difficulty}");
+        }
+        assert_eq!(target(1e-10), Target::MAX);
+        assert_eq!(target(f64::from_bits(1)), Target::MAX);
+        for refused in [0.0, -0.0, -1.0, 1e68, 1e308, f64::MAX, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            let error = Target::from_difficulty(refused).unwrap_err().to_string();
+            assert!(error.contains("expected a difficulty above 0"), "{error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use super::{
     reference,
 };
 
+/// The most bytes of a template's body, which is what its blocks hold beside the header and the coinbase: no block has more (BIP 141).
+pub const MAX_BODY: usize = 4_000_000;
+
 /// A block to find, as a session gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {

@@ -252,7 +252,7 @@ impl Session for Talk {
                 let template = self.mint.template(self.line);
                 if self.told.as_ref() != Some(&template) && !self.is_mute() {
                     self.told = Some(template.clone());
-                    return Ok(Offer { template, asked: Instant::now() });
+                    return Ok(Offer { template, asked: Instant::now(), body: None });
                 }
                 if self.changed.changed().await.is_err() {
                     return pending().await;
@@ -300,10 +300,12 @@ impl Cluster {
                 kernel: choose(Some("portable"), &|| begin.elapsed()).unwrap(),
                 threads: std::num::NonZeroUsize::MIN.into(),
                 sources: vec![Arc::new(Way(node, Arc::clone(&mint)))],
+                source_return: Duration::from_secs(30),
                 transport,
                 certs: None,
                 registration: Some(registration),
                 store: None,
+                payout: None,
                 blocks: None,
             };
             let (tell, stop) = (tell.clone(), stop.clone());

@@ -8,6 +8,7 @@
 
 mod cli;
 mod faults;
+mod grind;
 mod headers;
 mod links;
 mod mine;

@@ -41,9 +41,17 @@ fn wrong_usage_is_refused_with_2_and_named() {
         (format!("{solve} 1 --zeros 65"), "65 is not in 0..=64"),
         (format!("{solve} 1 --zeros 1 --start 0"), "0 is not in 1..=2000000000"),
         (format!("{solve} 1 --zeros 1 --start 9 --end 8"), "expected --start to be at most --end, got 9 and 8"),
-        (format!("grind {short}ffff7f2000000000"), "expected an 80-byte header as 160 hex digits, got 158"),
-        (format!("grind {HEADER_START}0000000000000000"), "expected compact bits of a positive 256-bit target"),
-        ("grind".into(), "<HEADER>"),
+        (
+            format!("grind {short}ffff7f2000000000"),
+            "Could not decode block header: expected an 80-byte header as 160 hex digits, got 158",
+        ),
+        (format!("grind {HEADER_START}0000000000000000"), "Could not satisfy difficulty target: expected compact bits"),
+        ("grind".into(), "Must specify block header to grind"),
+        ("grind -".into(), "Could not decode block header: standard input: expected an 80-byte header"),
+        (
+            format!("grind --version-mask 20000000 {HEADER_START}ffff7f2000000000"),
+            "expected version bits of BIP 320 in hex",
+        ),
     ] {
         let words: Vec<_> = line.split(' ').collect();
         let ended = site.run(&words);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::fixtures::PREV;
 use crate::process::check::{assert_chain, text_hash, zeros};
 use crate::process::web::{Web, answer, chain};
-use crate::process::{Process, Signal, Site};
+use crate::process::{Process, Signal, Site, wait_until};
 
 fn block(hash: &str, zeros: &str) -> String {
     answer("200 OK", &format!(r#"{{"height":0,"hash":"{hash}","zeros":{zeros}}}"#))
@@ -136,4 +136,36 @@ fn a_solution_is_handed_in_until_the_source_takes_it() {
     // Said once, however often it is met, and taken back when it is over.
     assert!(node.event("source", |_| true)["problem"].is_null());
     node.event("block", |event| event["status"] == "success");
+}
+
+#[test]
+fn a_source_that_fails_is_left_for_the_next_and_used_again_when_it_is_back() {
+    let site = Site::with_certs(1);
+    let hard = |_: &str| Some(block(PREV, "12"));
+    let (first, second) = (Web::start(hard), Web::start(hard));
+    let url = |web: &Web| format!("http://{}", web.address);
+    let mut node = site.node(1, first.address, &["--source", &url(&second), "--source-return", "1s"]);
+    let uses = |web: &Web| {
+        let status = site.status();
+        status.first().is_some_and(|server| server["status"]["source"] == url(web))
+    };
+    wait_until("the first source is used", || uses(&first));
+
+    first.set(|_| Some(answer("500 Oh", "oops")));
+    let told = node.event("source", |_| true);
+    assert_eq!(told["source"], url(&second), "{told}");
+    let problem = told["problem"].as_str().unwrap();
+    assert!(problem.contains(&url(&first)) && problem.contains("expected status 200, got 500"), "{told}");
+    wait_until("the second source is used", || uses(&second));
+    assert_eq!(site.status()[0]["status"]["source_problem"], told["problem"]);
+    let shown = site.run(&["status"]).out;
+    assert!(shown.contains(&format!("server 1: source {}, but: {}: ", url(&second), url(&first))), "{shown}");
+    assert!(shown.contains("a block in "), "{shown}");
+
+    first.set(hard);
+    let told = node.event("source", |_| true);
+    assert_eq!((&told["source"], &told["problem"]), (&json!(url(&first)), &Value::Null), "told once each");
+    wait_until("the first source is used again", || uses(&first));
+    assert!(site.status()[0]["status"].get("source_problem").is_none());
+    node.end_by(Signal::TERM);
 }

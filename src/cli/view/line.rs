@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use super::amounts;
 use crate::cluster::{NodeId, PeerState};
 use crate::node::{Event, Outcome};
 
@@ -78,31 +79,47 @@ fn text(event: &Event, digits: usize) -> Option<(Level, String)> {
         }
         Event::Leader { node, leader, epoch } if node == leader => info(format!("node {leader} leads (epoch {epoch})")),
         Event::Leader { node, leader, epoch } => info(format!("node {node} follows node {leader} (epoch {epoch})")),
-        Event::Block { height, hash, nonce, zeros, found_by, status, .. } => match status {
+        Event::Block { height, hash, nonce, zeros, found_by, status, reason, difficulty, .. } => match status {
             Outcome::Success => {
                 let hash = &hash.to_string()[..digits];
                 let more = if digits < 64 { "…" } else { "" };
-                info(format!("block {height} found by node {found_by}: nonce {nonce}, {zeros} zeros, {hash}{more}"))
+                let wanted = match difficulty {
+                    Some(wanted) => format!("difficulty {}", amounts::difficulty(*wanted)),
+                    None => format!("{zeros} zeros"),
+                };
+                info(format!("block {height} found by node {found_by}: nonce {nonce}, {wanted}, {hash}{more}"))
             }
             Outcome::Stale => info(format!("block {height}: the solution of node {found_by} was stale")),
             Outcome::Wrong => {
-                warn(format!("block {height}: the source calls the nonce {nonce} of node {found_by} wrong"))
+                let reason = reason.as_deref().filter(|reason| *reason != "wrong");
+                let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                warn(format!("block {height}: the source calls the nonce {nonce} of node {found_by} wrong{reason}"))
             }
             Outcome::Incomplete => {
-                warn(format!("block {height}: the source did not understand the solution of node {found_by}"))
+                let reason = reason.as_deref().unwrap_or("no reason given");
+                warn(format!("block {height}: the source did not understand the solution of node {found_by}: {reason}"))
             }
         },
-        Event::Distrusted { node, peer } => warn(format!(
-            "node {node}: node {peer} shows too few witnesses for what it claims to have searched; it gets no more work until it is restarted"
-        )),
+        Event::Distrusted { node, peer, count } => {
+            let more = if *count > 1 { format!(" (seen {count} times)") } else { String::new() };
+            warn(format!(
+                "node {node}: node {peer} shows too few witnesses for what it claims to have searched; it gets no more work until it is restarted{more}"
+            ))
+        }
         Event::Refused { node, from, nonce, count } => {
             let more = if *count > 1 { format!(", the last of {count}") } else { String::new() };
             warn(format!("node {node}: node {from} claims that nonce {nonce} is a solution, and it is not{more}"))
         }
-        Event::Source { node, problem: Some(problem) } => {
+        Event::Source { node, problem: Some(problem), source: None } => {
             warn(format!("node {node}: the source gives no answer: {problem}"))
         }
-        Event::Source { node, problem: None } => info(format!("node {node}: the source answers again")),
+        Event::Source { node, problem: Some(problem), source: Some(source) } => {
+            warn(format!("node {node}: source {source} is in use, but: {problem}"))
+        }
+        Event::Source { node, problem: None, source: Some(source) } => {
+            info(format!("node {node}: the source answers again, {source} is in use"))
+        }
+        Event::Source { node, problem: None, source: None } => info(format!("node {node}: needs no source any more")),
         Event::Store { node, problem: Some(problem) } => {
             warn(format!("node {node}: the store cannot be written, it mines on without: {problem}"))
         }

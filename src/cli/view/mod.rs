@@ -1,5 +1,6 @@
 //! Shows the events of nodes: JSON lines, plain lines, or lines above a live picture on a terminal.
 
+mod amounts;
 mod line;
 mod picture;
 mod summary;
@@ -8,10 +9,11 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use super::{is_broken_pipe, print, run, tell};
-use crate::node::TimedEvent;
+use crate::node::{ShareCounts, ShareTally, TimedEvent};
+pub(super) use amounts::{difficulty, hash_rate, luck, wait};
 use line::{Level, Lines};
+pub(super) use picture::BesidePicture;
 use picture::Picture;
-pub(super) use picture::{BesidePicture, hash_rate};
 use summary::Summary;
 
 /// Shows events.
@@ -106,4 +108,32 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// How a pool's shares ended, and the best one; nothing if there were none.
+fn shares(tally: &ShareTally) -> Option<String> {
+    let reasons = tally.reasons().iter().map(|(reason, count)| (reason.as_str(), *count));
+    share_text(tally.counts(), reasons, tally.best())
+}
+
+/// The same from its parts, with control characters escaped: reasons are a pool's words.
+pub(super) fn share_text<'a>(
+    counts: ShareCounts,
+    reasons: impl Iterator<Item = (&'a str, u64)>,
+    best: Option<f64>,
+) -> Option<String> {
+    let ShareCounts { accepted, rejected, stale, lost } = counts;
+    if counts == ShareCounts::default() {
+        return None;
+    }
+    let s = if accepted == 1 { "" } else { "s" };
+    let reasons: Vec<_> = reasons.map(|(reason, count)| format!("{} {count}", visible(reason))).collect();
+    let reasons = if reasons.is_empty() { String::new() } else { format!(" ({})", reasons.join(", ")) };
+    let best = best.map(|best| format!(" · best {}", difficulty(best))).unwrap_or_default();
+    Some(format!("{accepted} share{s} accepted, {stale} stale, {rejected} rejected{reasons}, {lost} lost{best}"))
+}
+
+/// The text with its control characters escaped: whoever writes it must not move the reader's cursor.
+pub(super) fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }

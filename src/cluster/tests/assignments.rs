@@ -41,6 +41,19 @@ fn a_finished_lease_is_reported_until_an_assignment_omits_it() {
 }
 
 #[test]
+fn the_end_of_a_lease_is_told_at_once_only_by_whom_it_leaves_with_little_work() {
+    let (mut scene, job) = led();
+    scene.assign(2, 1, &[(job, A), (job, B), (job, C)]);
+    scene.heard(1);
+    scene.on(2, |cluster, now| cluster.handle_searched(now, 1, A.end, &[]));
+    assert_eq!(scene.heard(1), [], "it has work for two heartbeats");
+    scene.on(2, |cluster, now| cluster.handle_searched(now, 2, B.end, &[]));
+    let heard = scene.heard(1);
+    let [Message::ProcessAnswerNo(report)] = &heard[..] else { panic!("{heard:?}") };
+    assert_eq!(report.progress.iter().map(|progress| progress.to).collect::<Vec<_>>(), [A.end, B.end, C.start]);
+}
+
+#[test]
 fn only_a_newer_assignment_of_the_present_leader_counts() {
     let (mut scene, job) = led();
     assert_eq!(scene.assign(2, 5, &[(job, A)]).len(), 1);

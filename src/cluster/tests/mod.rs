@@ -3,6 +3,7 @@
 //! A test plays those nodes whose words it wants to choose. They answer heartbeats unless they are silent, hold what they are assigned,
 //! and search nothing of it. What a node does beside sending is kept until the test looks: an empty list is silence.
 
+mod adopted;
 mod assignments;
 mod attacks;
 mod blocks;

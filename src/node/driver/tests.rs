@@ -1,8 +1,11 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cluster::{Assign, Heartbeat, Lease, PeerState, Reign, Report, Stamp};
+use crate::cluster::{
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Lease, PeerState, Reign, Report, Stamp,
+};
 use crate::kernel::{Choice, available};
+use crate::node::ShareCounts;
 use crate::node::feed::SessionId;
 use crate::scan::by_hand::Turn;
 use crate::source::{Offer, SourceError};
@@ -20,6 +23,7 @@ struct Alone {
     peers: Vec<Vec<Member>>,
     reads: usize,
     submitted: Vec<(u64, Solution)>,
+    adopted: Vec<Arc<Adopted>>,
     sessions: Vec<SessionId>,
     written: Vec<Vec<Solution>>,
     statuses: Vec<Status>,
@@ -52,11 +56,11 @@ fn template(height: u64, search: Search) -> Template {
 
 impl Alone {
     fn new(blocks: Option<u64>) -> Self {
-        Self::with(node(), Members::fixed([]), blocks)
+        Self::with(node(), Members::fixed([]), blocks, None)
     }
 
     #[allow(clippy::disallowed_methods)] // any moment will do
-    fn with(id: NodeId, members: Members, blocks: Option<u64>) -> Self {
+    fn with(id: NodeId, members: Members, blocks: Option<u64>, payout: Option<PayoutCheck>) -> Self {
         let now = Now { instant: Instant::now(), since_1970: Duration::from_secs(1_795_000_000) };
         let rules = cluster::Config {
             id,
@@ -75,8 +79,10 @@ impl Alone {
             kernel: Choice { measured: vec![("portable", 100.0)], ..Choice::by_hand(kernel) },
             threads: 1,
             sources: vec!["sim://pool".to_owned()],
+            source_return: Duration::ZERO,
             kept: Some(vec![]),
             blocks,
+            payout,
         };
         let driver = Driver::new(setup, now);
         let mut alone = Self {
@@ -87,6 +93,7 @@ impl Alone {
             peers: vec![],
             reads: 0,
             submitted: vec![],
+            adopted: vec![],
             sessions: vec![],
             written: vec![],
             statuses: vec![],
@@ -100,7 +107,10 @@ impl Alone {
     fn look(&mut self) {
         while let Some(action) = self.driver.poll_action() {
             match action {
-                Action::Source(Request::Submit { ticket, solution, .. }) => self.submitted.push((ticket, solution)),
+                Action::Source(Request::Submit { ticket, solution, adopted, .. }) => {
+                    self.submitted.push((ticket, solution));
+                    self.adopted.extend(adopted);
+                }
                 Action::Source(Request::Open(session)) => self.sessions.push(session),
                 Action::Tell(told) => self.events.push(told.event),
                 Action::Source(_) => {}
@@ -135,7 +145,7 @@ impl Alone {
     }
 
     fn offer(&mut self, template: Template) {
-        let offer = Offer { template, asked: self.now.instant };
+        let offer = Offer { template, asked: self.now.instant, body: None };
         self.handle(Input::Source(Answer::Offer(self.sessions[0], Ok(offer))));
     }
 
@@ -205,7 +215,7 @@ fn nothing_is_submitted_once_enough_blocks_were_accepted() {
     let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
     // Two threads find one each.
     for nonce in [piece.range().start, piece.range().start + 1] {
-        alone.handle(Input::Scan(scan::Event::Found { ticket: piece.ticket(), nonce }));
+        alone.handle(Input::Scan(scan::Event::Found { ticket: piece.ticket(), nonce, is_block: false }));
     }
     assert_eq!(alone.driver.cluster().kept().len(), 2);
     alone.answer(Verdict::Block { height: None, next: Some(template(2, Search::First)) });
@@ -237,6 +247,12 @@ fn shares_are_counted_by_how_they_end() {
     alone.pass(STATUS_EVERY);
     let status = alone.statuses.last().unwrap();
     assert_eq!(status.shares, ShareCounts { accepted: 3, rejected: 1, stale: 2, lost: 0 });
+    assert_eq!(status.rejections, [(reason(), 1)].into());
+    let Event::Share { difficulty, hash_difficulty, .. } = shares[0] else { panic!("{shares:?}") };
+    assert!(hash_difficulty >= difficulty && status.best_share >= Some(hash_difficulty), "{status:?}");
+    assert_eq!((status.difficulty, status.source.as_deref()), (Some(difficulty), Some("sim://pool")));
+    assert!(status.block_difficulty > Some(1e60), "{status:?}");
+    assert!(status.luck > Some(0.0), "{status:?}");
     assert_eq!((status.leader, status.epoch, status.height), (Some(node()), 1, Some(1)));
 }
 
@@ -272,7 +288,7 @@ fn shares_that_are_lost_are_counted() {
     let Some(Turn::Piece(piece)) = alone.driver.scanner().take() else { panic!("a piece") };
     let ticket = piece.ticket();
     // More than a finder keeps.
-    (0..4096 + 3).for_each(|nonce| alone.handle(Input::Scan(scan::Event::Found { ticket, nonce })));
+    (0..4096 + 3).for_each(|nonce| alone.handle(Input::Scan(scan::Event::Found { ticket, nonce, is_block: false })));
     alone.pass(STATUS_EVERY);
     assert_eq!(alone.statuses.last().unwrap().shares, ShareCounts { lost: 3, ..ShareCounts::default() });
 
@@ -323,7 +339,7 @@ fn status_and_rate_are_told_at_their_times() {
 
 #[test]
 fn the_registry_is_read_at_the_start_at_times_and_when_somebody_is_back() {
-    let mut alone = Alone::with(node(), Members::registered(), None);
+    let mut alone = Alone::with(node(), Members::registered(), None, None);
     assert_eq!((alone.reads, alone.peers.len()), (1, 1));
     alone.run(STATUS_EVERY * 2 - Duration::from_millis(1));
     assert_eq!(alone.reads, 3, "with the status at once, and after 0.5 s");
@@ -364,7 +380,11 @@ struct Following {
 
 impl Following {
     fn new() -> Self {
-        let alone = Alone::with(other(2, 2).id, Members::fixed([other(1, 1)]), None);
+        Self::with(None)
+    }
+
+    fn with(payout: Option<PayoutCheck>) -> Self {
+        let alone = Alone::with(other(2, 2).id, Members::fixed([other(1, 1)]), None, payout);
         let mut following = Self { alone, sent: 0, sequence: 0 };
         let Some((_, Message::HeartbeatRequest(asked))) = following.alone.sent.pop() else { panic!("a request") };
         let reply = Message::HeartbeatReply(following.heartbeat(Some(asked.stamp)), None);
@@ -398,16 +418,97 @@ impl Following {
     fn assign(&mut self, ranges: &[NonceRange]) {
         let (nothing, text) = (Target::from_be_bytes([0; 32]), template(1, Search::First));
         let goal = Goal { block: nothing, report: nothing, search: Search::First };
+        self.assign_of(&Template { goal, ..text }, ranges);
+    }
+
+    /// Node 1 assigns these ranges of a job of the template.
+    fn assign_of(&mut self, template: &Template, ranges: &[NonceRange]) {
         let slot = Slot { run: Run(9), n: 0 };
-        let jobs = vec![Template { goal, ..text }.job(slot, Duration::from_secs(1)).unwrap()];
+        let jobs = vec![template.job(slot, Duration::from_secs(1)).unwrap()];
         let bits = WitnessBits::new(8).unwrap();
         let lease = |(number, &range)| Lease { number, job: 0, range, bits };
         let leases = (1..).zip(ranges).map(lease).collect();
         self.sequence += 1;
         let (reign, sequence, report) = (Reign { run: Run(9), number: 1 }, self.sequence, self.report().stamp);
-        let (current, taken, settled) = Default::default();
+        let (current, taken, settled) = (Some(Current::whole(template)), vec![], vec![]);
         self.say(Message::Process(Assign { reign, sequence, report, current, jobs, leases, taken, settled }));
     }
+}
+
+/// A block that its leader's session builds itself, with this before its extranonce.
+fn own_block(before: u8, tag: u64) -> Template {
+    let coinbase = Arc::new(Coinbase { before: vec![before], extranonce: Extranonce::Run, after: vec![] });
+    let (branch, time) = (Arc::from([]), BlockTime::from(0));
+    let puzzle = Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, time, coinbase, branch };
+    Template { puzzle, tag, ..template(1, Search::First) }
+}
+
+#[test]
+fn whoever_leads_next_fetches_the_body_and_submits_the_leaders_block() {
+    let mut following = Following::new();
+    let leaders = own_block(7, 3);
+    following.assign_of(&leaders, &[LONG]);
+    following.alone.run(LOOK_EVERY);
+    let asked = following.alone.sent.iter().rev().find_map(|(to, message)| match message {
+        Message::BodyRequest(request) => Some((*to, *request)),
+        _ => None,
+    });
+    let (to, request) = asked.expect("a request");
+    assert_eq!((to, request.body.run, request.body.template, request.start), (node(), Run(9), 3, 0));
+    let body = vec![1, 2, 3];
+    following.say(Message::Body(BodyPart { body: request.body, size: 3, start: 0, bytes: body.clone() }));
+    following.alone.search();
+    let block = following.report().blocks[0];
+
+    let goodbye = Message::Leave(following.heartbeat(None), None);
+    following.say(goodbye);
+    let mut alone = following.alone;
+    assert!(alone.driver.cluster().is_leading() && alone.submitted.is_empty());
+    alone.offer(own_block(8, 0));
+    assert_eq!((alone.submitted.len(), alone.submitted[0].1), (1, block));
+    assert_eq!(*alone.adopted[0], Adopted { template: leaders, body: body.into() });
+    alone.answer(Verdict::Block { height: Some(2), next: None });
+    let blocks = alone.events(|event| matches!(event, Event::Block { status: Outcome::Success, .. }));
+    assert_eq!(blocks.len(), 1);
+}
+
+#[test]
+fn a_leader_gives_its_bodies_to_whoever_asks() {
+    let mut alone = Alone::with(node(), Members::fixed([other(2, 2)]), None, None);
+    alone.run(Duration::from_secs(20)); // node 2 is down by then
+    assert!(alone.driver.cluster().is_leading());
+    let offer = Offer { template: own_block(7, 3), asked: alone.now.instant, body: Some(vec![5; 7].into()) };
+    alone.handle(Input::Source(Answer::Offer(alone.sessions[0], Ok(offer))));
+    let body = BodyId { run: Run(1), template: 1 };
+    alone.sent.clear();
+    alone.handle(Input::Message(other(2, 2).id, Message::BodyRequest(BodyRequest { body, start: 5 })));
+    let part = BodyPart { body, size: 7, start: 5, bytes: vec![5; 2] };
+    assert_eq!(alone.sent, [(other(2, 2).id, Message::Body(part))]);
+}
+
+#[test]
+fn work_that_pays_somebody_else_is_refused_and_warned_of_once() {
+    let pays = |template: &Template| *template == own_block(7, 3);
+    let payout = PayoutCheck { address: "bcrt1q".to_owned(), pays: Arc::new(pays), takes_shares: false };
+    let mut following = Following::with(Some(payout));
+    let is_warning = |event: &Event| matches!(event, Event::Warning { .. });
+    let searches = |following: &Following| following.alone.driver.scanner().progress().len();
+    for unpaid in [own_block(8, 3), template(1, Search::Every)] {
+        following.assign_of(&unpaid, &[LONG]);
+        assert_eq!(searches(&following), 0, "{unpaid:?}");
+    }
+    let [Event::Warning { problem, peer: Some(peer), over: false, .. }] = &following.alone.events(is_warning)[..]
+    else {
+        panic!("one warning")
+    };
+    assert!(problem.contains("does not pay bcrt1q"), "{problem}");
+    assert_eq!(*peer, node());
+    following.assign_of(&own_block(7, 3), &[LONG]);
+    assert_eq!(searches(&following), 1);
+    assert!(matches!(following.alone.events(is_warning)[..], [Event::Warning { over: true, .. }]));
+    following.assign(&[LONG]);
+    let job = following.alone.driver.cluster().job().expect("a job");
+    assert!(matches!(job.puzzle, Puzzle::Text(_)), "a text pays nobody");
 }
 
 /// More than a thread takes at a time.
@@ -453,7 +554,7 @@ fn an_interrupt_is_told_once_and_only_when_the_last_search_has_ended() {
     following.assign(&[LONG, NonceRange::new(LONG.end, 2 * LONG.end)]);
     let Some(Turn::Piece(piece)) = following.alone.driver.scanner().take() else { panic!("a piece") };
     following.assign(&[]);
-    let late = scan::Event::Found { ticket: piece.ticket(), nonce: piece.range().start };
+    let late = scan::Event::Found { ticket: piece.ticket(), nonce: piece.range().start, is_block: true };
     following.alone.handle(Input::Scan(late));
     assert_eq!(following.alone.events(|event| matches!(event, Event::Found { .. })), [], "it is over");
     assert!(following.alone.search() && !following.alone.search(), "the second has ended, the first has not");
@@ -485,7 +586,7 @@ fn kernels_are_measured_again_when_hashing_stays_slow_and_a_better_one_takes_ove
 
 #[test]
 fn of_a_missing_server_the_next_address_is_tried() {
-    let mut alone = Alone::with(node(), Members::named(), None);
+    let mut alone = Alone::with(node(), Members::named(), None, None);
     let list = || Input::Servers(vec![other(2, 1), other(2, 2)]);
     alone.handle(list());
     assert_eq!(alone.peers.last(), Some(&vec![other(2, 1)]));
@@ -503,7 +604,7 @@ fn of_a_missing_server_the_next_address_is_tried() {
 
 #[test]
 fn a_peer_with_another_heartbeat_is_warned_of_and_heard() {
-    let mut alone = Alone::with(node(), Members::fixed([other(2, 2)]), None);
+    let mut alone = Alone::with(node(), Members::fixed([other(2, 2)]), None, None);
     let stamp = Stamp { run: Run(2), sent: 1 };
     let heartbeat = Heartbeat { stamp, echo: None, interval: Some(Duration::from_millis(50)), leads: None };
     alone.sent.clear();

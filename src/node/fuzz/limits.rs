@@ -1,8 +1,8 @@
 //! The limits of what a node says, whatever it has heard.
 
 use crate::cluster::{
-    Heartbeat, MAX_BLOCKS, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES, MAX_REPORTED_WITNESSES,
-    Message, Report,
+    Heartbeat, MAX_BLOCKS, MAX_BODY_PART, MAX_JOBS, MAX_LEASES, MAX_REPORTED_NAMES, MAX_REPORTED_SHARES,
+    MAX_REPORTED_WITNESSES, Message, Report,
 };
 use crate::transport::codec;
 
@@ -27,6 +27,8 @@ pub(super) fn check(message: &Message) {
         Message::ProcessRequest(report) | Message::ProcessAnswerNo(report) | Message::ProcessAnswerYes(report) => {
             tell(report);
         }
+        Message::BodyRequest(_) => {}
+        Message::Body(part) => assert!(part.bytes.len() <= MAX_BODY_PART),
         Message::Process(assign) | Message::ProcessInterrupt(assign) => {
             assert!(assign.leases.len() <= MAX_LEASES && assign.jobs.len() <= MAX_JOBS);
         }

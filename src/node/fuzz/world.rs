@@ -160,6 +160,7 @@ impl World {
                 tell(report)
             }
             Message::Process(assign) | Message::ProcessInterrupt(assign) => order(assign),
+            Message::BodyRequest(_) | Message::Body(_) => {}
         }
     }
 
@@ -277,7 +278,7 @@ impl Heard {
             Message::Process(assign) | Message::ProcessInterrupt(assign) => {
                 self.assigned = Some((assign.reign, assign.sequence));
             }
-            Message::HeartbeatReply(_, None) | Message::Leave(..) => {}
+            Message::HeartbeatReply(_, None) | Message::Leave(..) | Message::BodyRequest(_) | Message::Body(_) => {}
         }
     }
 }

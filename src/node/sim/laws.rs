@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::plan::{Kind, Plan};
-use super::server::Server;
+use super::server::{Life, Server};
 use super::source::Source;
 use crate::cluster::{Current, MAX_BLOCKS, MAX_KEPT, MAX_LEASES, Message, NodeId, PeerState, Reign};
 use crate::node::Event;
@@ -339,10 +339,11 @@ impl Laws {
         Ok(())
     }
 
-    /// A header's block needs the process that made its job.
+    /// A header's block needs the process that made its job, or one to which that has handed its template's body over.
     fn can_be_submitted(&self, solution: &Solution, servers: &BTreeMap<NodeId, Server>) -> bool {
-        let made = |server: &Server| server.life().is_some_and(|life| life.run == solution.job.tag.slot.run);
-        self.plan.kind == Kind::Text || servers.values().any(made)
+        let can =
+            |life: &Life| life.run == solution.job.tag.slot.run || life.driver.cluster().has_adopted(&solution.job);
+        self.plan.kind == Kind::Text || servers.values().any(|server| server.life().is_some_and(can))
     }
 
     /// What a node with a disk comes to know is on it a moment later.

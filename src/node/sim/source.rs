@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Kind, Plan};
-use crate::cluster::NodeId;
+use crate::cluster::{MAX_BODY_PART, NodeId};
 use crate::node::feed::SessionId;
-use crate::source::Verdict;
+use crate::source::{Adopted, Verdict};
 use crate::work::{
     BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, RoundId, Search, Solution, Target,
     Template, ZeroUnit, reference,
@@ -144,11 +144,41 @@ impl Source {
         }
     }
 
-    /// Judges what a session hands in. An error is a law broken: nodes submit nothing that does not solve what was asked for.
-    pub(super) fn submit(&mut self, now: Duration, key: Key, solution: &Solution) -> Result<Verdict, String> {
+    /// The body of a template, if the source is of a kind that gives bodies. Few have more than one part.
+    pub(super) fn body(&self, template: &Template) -> Option<Arc<[u8]>> {
+        let Blueprint::Header { coinbase, .. } = &template.puzzle else { return None };
+        let parts = if template.round.block.height.is_multiple_of(4) { 2 } else { 0 };
+        let hash = reference::sha256(&[&coinbase.before[..], &template.round.block.hash.0].concat());
+        let bytes = hash.0.iter().copied().cycle().take(100 + parts * MAX_BODY_PART);
+        (self.kind == Kind::Header).then(|| bytes.collect())
+    }
+
+    /// Whether an adopted template and its body are as they were given to whoever had them first.
+    fn gave(&self, adopted: &Adopted) -> bool {
+        let is_same = |known: &Template| Template { tag: adopted.template.tag, ..known.clone() } == adopted.template;
+        self.sessions.values().any(|session| session.templates.iter().any(is_same))
+            && self.body(&adopted.template).as_ref() == Some(&adopted.body)
+    }
+
+    /// Judges what a session hands in. An error is a law broken: nodes submit nothing that does not solve what was asked for. `adopted`: what
+    /// the session knows of a solution of another one, and whether that was made by an honest node.
+    pub(super) fn submit(
+        &mut self,
+        now: Duration,
+        key: Key,
+        solution: &Solution,
+        adopted: Option<(&Adopted, bool)>,
+    ) -> Result<Verdict, String> {
         let (job, value) = (&solution.job, solution.job.puzzle.value(solution.job.puzzle.digest(solution.nonce)));
-        let (made, goal) = match self.kind {
-            Kind::Text => (text(job.round, job.goal).made(job) && self.had(job.round), zero_bits(self.bits)),
+        if let Some((adopted, is_honest)) = adopted
+            && !self.gave(adopted)
+            && !is_honest
+        {
+            return Ok(Verdict::Rejected { reason: "the transactions are others".into() });
+        }
+        let (made, goal) = match (self.kind, adopted) {
+            (_, Some((adopted, _))) => (self.gave(adopted) && adopted.template.made(job), adopted.template.goal.report),
+            (Kind::Text, None) => (text(job.round, job.goal).made(job) && self.had(job.round), zero_bits(self.bits)),
             _ => match self.sessions.get(&key).and_then(|session| session.templates.get(job.tag.template as usize)) {
                 Some(template) => (template.made(job), template.goal.report),
                 None => (false, Target::MAX),

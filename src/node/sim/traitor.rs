@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 
 use crate::cluster::{
-    Assign, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_LEASES, Message, NodeId, Progress, Reign, Report, Stamp,
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Leads, Lease, MAX_BLOCKS, MAX_LEASES, Message, NodeId,
+    Progress, Reign, Report, Stamp,
 };
 use crate::work::{Job, NonceRange, Puzzle, RoundId, Run, Slot, Solution, SolutionId, Tag, Template, WitnessBits};
 
@@ -24,6 +25,8 @@ pub(super) struct Traitor {
     leases: Vec<Lease>,
     jobs: VecDeque<Job>,
     template: Option<Template>,
+    /// A template of a leader's own block.
+    header: Option<Template>,
     solutions: VecDeque<Solution>,
 }
 
@@ -39,6 +42,7 @@ impl Traitor {
             leases: Vec::new(),
             jobs: VecDeque::new(),
             template: None,
+            header: None,
             solutions: VecDeque::new(),
         }
     }
@@ -70,7 +74,18 @@ impl Traitor {
                 self.held = Some((assign.reign, assign.sequence));
                 self.leases.clone_from(&assign.leases);
                 assign.jobs.iter().for_each(|job| self.remember(*job));
+                if let Some(Current::Header(template)) = &assign.current {
+                    self.header = Some(template.clone());
+                }
             }
+            Message::BodyRequest(request) => {
+                let mut part = self.part(rng);
+                if rng.u32(..4) > 0 {
+                    (part.body, part.start) = (request.body, request.start);
+                }
+                said.push((from, Message::Body(part)));
+            }
+            Message::Body(_) => {}
         }
         said
     }
@@ -93,7 +108,7 @@ impl Traitor {
     }
 
     fn anything(&mut self, rng: &mut Rng, to: NodeId) -> Message {
-        match rng.u32(..9) {
+        match rng.u32(..10) {
             0..=2 => Message::HeartbeatRequest(self.heartbeat(rng)),
             3 => {
                 let mut reply = self.heartbeat(rng);
@@ -102,9 +117,21 @@ impl Traitor {
             }
             4 => Message::ProcessRequest(self.report(rng)),
             5 => Message::ProcessAnswerYes(self.report(rng)),
+            9 if rng.bool() => Message::Body(self.part(rng)),
+            9 => Message::BodyRequest(BodyRequest { body: self.body(rng), start: rng.u32(..) }),
             6 if rng.u32(..4) == 0 => Message::Leave(self.heartbeat(rng), Some(self.report(rng))),
             _ => self.assign(rng, to),
         }
+    }
+
+    fn body(&self, rng: &mut Rng) -> BodyId {
+        BodyId { run: self.any_run(rng), template: self.number(rng) }
+    }
+
+    fn part(&self, rng: &mut Rng) -> BodyPart {
+        let size = [0, 100, 200, 4_000_000, u32::MAX][rng.usize(..5)];
+        let start = if rng.bool() { 0 } else { rng.u32(..) };
+        BodyPart { body: self.body(rng), size, start, bytes: vec![7; [0, 1, 100, 60_000][rng.usize(..4)]] }
     }
 
     fn learn_from(&mut self, heartbeat: &Heartbeat) {
@@ -287,7 +314,14 @@ impl Traitor {
         let known = self.reports.get(&to).copied().filter(|_| rng.u32(..5) > 0);
         let report = known.unwrap_or(Stamp { run: self.any_run(rng), sent: self.number(rng) });
         let settled = self.solutions.iter().filter(|_| rng.u32(..5) == 0).map(Solution::id).collect();
-        let current = self.template.clone().filter(|_| rng.bool()).map(Current::Text);
+        let text = self.template.clone().map(Current::Text);
+        let mut header = self.header.clone();
+        if let Some(template) = &mut header
+            && rng.bool()
+        {
+            template.tag = self.number(rng);
+        }
+        let current = text.or(header.map(Current::Header)).filter(|_| rng.bool());
         let (reign, sequence) = (self.reign(rng), if rng.bool() { self.sent } else { self.number(rng) });
         Message::Process(Assign { reign, sequence, report, current, jobs, leases, taken: vec![], settled })
     }

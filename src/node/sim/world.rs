@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -22,7 +23,7 @@ use crate::node::feed::{Answer, Request};
 use crate::node::members::Members;
 use crate::scan::Scanner;
 use crate::scan::by_hand::Turn;
-use crate::source::{Offer, SourceError};
+use crate::source::{Adopted, Offer, SourceError};
 use crate::transport::Member;
 use crate::work::{Run, Solution, Template};
 
@@ -49,7 +50,7 @@ pub(super) enum Event {
     /// The source's answer has arrived.
     Answer { key: Key, is_poll: bool, asked: Duration, template: Option<Template> },
     /// A solution arrives at the source.
-    HandIn { key: Key, ticket: u64, solution: Solution },
+    HandIn { key: Key, ticket: u64, solution: Solution, adopted: Option<Arc<Adopted>> },
     /// What became of it is known to the node.
     Verdict { life: u64, solution: Solution, answer: Answer },
     /// The disk is written.
@@ -189,7 +190,9 @@ impl World {
     fn happen(&mut self, id: NodeId, event: Event) -> Result<(), Violation> {
         match event {
             Event::Fault(fault) => return self.inject(id, fault),
-            Event::HandIn { key, ticket, solution } => return self.hand_in(key, ticket, solution),
+            Event::HandIn { key, ticket, solution, adopted } => {
+                return self.hand_in(key, ticket, solution, adopted.as_deref());
+            }
             Event::Look { key, is_poll } => {
                 self.look(key, is_poll);
                 return Ok(());
@@ -447,9 +450,9 @@ impl World {
                     (known.told, known.is_asked) = (None, false);
                 }
             }
-            Request::Submit { session, ticket, solution } => {
+            Request::Submit { session, ticket, solution, adopted } => {
                 let way = self.way_to_source();
-                self.schedule(way, id, Event::HandIn { key: (id, life, session), ticket, solution });
+                self.schedule(way, id, Event::HandIn { key: (id, life, session), ticket, solution, adopted });
             }
         }
     }
@@ -479,12 +482,13 @@ impl World {
     ) -> Result<(), Violation> {
         let (id, _, session) = key;
         let asked = self.servers[&id].time(self.base, asked).instant;
+        let body = template.as_ref().and_then(|template| self.source.body(template));
         let Some(known) = self.source.sessions.get_mut(&key) else { return Ok(()) };
         let result = match template {
             Some(template) if known.told.as_ref() == Some(&template) && !known.is_asked => None,
             Some(template) => {
                 (known.told, known.is_asked) = (Some(template.clone()), false);
-                Some(Ok(Offer { template, asked }))
+                Some(Ok(Offer { template, asked, body }))
             }
             None => Some(Err(SourceError { url: "sim".into(), problem: "silent".into(), is_over: false })),
         };
@@ -503,7 +507,13 @@ impl World {
         }
     }
 
-    fn hand_in(&mut self, key: Key, ticket: u64, solution: Solution) -> Result<(), Violation> {
+    fn hand_in(
+        &mut self,
+        key: Key,
+        ticket: u64,
+        solution: Solution,
+        adopted: Option<&Adopted>,
+    ) -> Result<(), Violation> {
         let (id, life, _) = key;
         if self.servers[&id].lives != life {
             return Ok(()); // the process is gone, and its connection with it
@@ -512,7 +522,8 @@ impl World {
         let result = if self.source.is_down || self.servers[&id].is_cut_off {
             lost()
         } else {
-            let verdict = self.source.submit(self.now, key, &solution)?;
+            let adopted = adopted.map(|adopted| (adopted, self.laws.is_honest(solution.job.tag.slot.run)));
+            let verdict = self.source.submit(self.now, key, &solution, adopted)?;
             self.line(
                 id,
                 format_args!("hands in {} of height {}: {verdict:?}", solution.nonce, solution.job.round.block.height),
@@ -558,8 +569,10 @@ impl World {
             kernel: Choice::by_hand(kernel),
             threads: server.threads as usize,
             sources: vec!["sim".to_owned()],
+            source_return: self.plan.heartbeat,
             kept: server.disk.clone(),
             blocks: None,
+            payout: None,
         };
         server.process = Process::Node(Box::new(Life {
             driver: Driver::new(setup, now),

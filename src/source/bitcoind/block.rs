@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use bitcoin::VarInt;
 use bitcoin::consensus::serialize;
-use serde::{Deserialize, Serialize};
 
 use super::coinbase::RESERVED;
 use super::transactions::Transactions;
 use crate::work::{Blueprint, Puzzle, Solution, Template};
 
 /// What a block has beside what its template says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Body {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Body {
     /// The transactions behind the coinbase, one after another as in the block.
-    pub(crate) transactions: Arc<[u8]>,
+    pub(super) transactions: Arc<[u8]>,
     /// How many they are.
-    pub(crate) count: u32,
+    pub(super) count: u32,
     /// Whether the coinbase commits to witnesses, so that it has one itself (BIP 141).
-    pub(crate) has_witness: bool,
+    pub(super) has_witness: bool,
 }
 
 impl Body {
@@ -27,8 +26,24 @@ impl Body {
     }
 }
 
+impl Body {
+    /// The body as another node's session takes it: whether the coinbase has a witness (one byte), the count (four bytes, the highest first),
+    /// the transactions.
+    pub(super) fn to_bytes(&self) -> Arc<[u8]> {
+        let head = [u8::from(self.has_witness)].into_iter().chain(self.count.to_be_bytes());
+        head.chain(self.transactions.iter().copied()).collect()
+    }
+
+    /// The body in such bytes. Its transactions are not looked at: if they are wrong, the node refuses the block.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&[has_witness, ref count @ ..], transactions) = bytes.split_first_chunk::<5>()?;
+        let count = u32::from_be_bytes(*count);
+        (has_witness <= 1).then(|| Self { transactions: transactions.into(), count, has_witness: has_witness == 1 })
+    }
+}
+
 /// The block that a solution of this template stands for, in bytes; `None` if the solution's job is not the template's.
-pub(crate) fn block(template: &Template, body: &Body, solution: &Solution) -> Option<Vec<u8>> {
+pub(super) fn block(template: &Template, body: &Body, solution: &Solution) -> Option<Vec<u8>> {
     let Solution { job, nonce } = solution;
     let (Blueprint::Header { coinbase, .. }, Puzzle::Header(puzzle)) = (&template.puzzle, &job.puzzle) else {
         return None;

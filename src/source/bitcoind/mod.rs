@@ -39,13 +39,13 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::http::{Http, Limits, NODE_SCHEME};
-use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict};
+use super::{Adopted, BlockSource, BoxFuture, Offer, Session, SourceError, Verdict};
 use crate::work::Solution;
 use chain::Chain;
 use rpc::{CallError, Rpc};
 use watch::Watch;
 use wire::HttpWire;
-use works::Works;
+use works::{Work, Works};
 
 /// How a node is asked for templates, and who is paid.
 #[derive(Clone, Debug)]
@@ -189,6 +189,20 @@ impl Session for NodeSession {
                 works.note_solved(work.template.round.block.hash, now());
             }
             Ok(verdict)
+        })
+    }
+
+    fn submit_adopted(
+        &self,
+        solution: &Solution,
+        adopted: Arc<Adopted>,
+    ) -> BoxFuture<'static, Result<Verdict, SourceError>> {
+        let (node, solution) = (Arc::clone(&self.node), *solution);
+        Box::pin(async move {
+            match Work::adopted(&adopted) {
+                Some(work) => submit::submit(&node.rpc, &work, &solution).await,
+                None => Ok(Verdict::NotUnderstood("expected the body of a Bitcoin block, got something else".into())),
+            }
         })
     }
 }

@@ -5,10 +5,12 @@ use std::str::FromStr;
 
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::bech32::{Hrp, segwit};
-use bitcoin::{Address, ScriptBuf, WitnessProgram, WitnessVersion};
+use bitcoin::consensus::deserialize;
+use bitcoin::{Address, Amount, ScriptBuf, Transaction, WitnessProgram, WitnessVersion};
 
 use super::chain::Chain;
 use crate::source::http::shown;
+use crate::work::{Blueprint, Slot, Template};
 
 /// How bcoin begins its regtest's addresses, where Bitcoin Core writes "bcrt".
 const BCOIN_REGTEST: &str = "rb";
@@ -63,6 +65,22 @@ impl fmt::Display for Payout {
 }
 
 impl Payout {
+    /// Whether this address is paid by all blocks of a template, and nobody else: its coinbase has other outputs only if they are worth
+    /// nothing, as the commitment to the witnesses is.
+    pub fn is_paid_by(&self, template: &Template) -> bool {
+        let Blueprint::Header { coinbase, .. } = &template.puzzle else { return false };
+        let Some(extranonce) = coinbase.extranonce.bytes(Slot::default()) else { return false };
+        let bytes = [&coinbase.before[..], &extranonce, &coinbase.after].concat();
+        let Ok(coinbase) = deserialize::<Transaction>(&bytes) else { return false };
+        let script = match &self.form {
+            Form::Usual(address) => address.assume_checked_ref().script_pubkey(),
+            Form::Bcoin(script) => script.clone(),
+        };
+        let (ours, others): (Vec<_>, Vec<_>) =
+            coinbase.output.iter().partition(|output| output.script_pubkey == script);
+        !ours.is_empty() && others.iter().all(|output| output.value == Amount::ZERO)
+    }
+
     /// The output script that pays the address.
     ///
     /// # Errors
@@ -84,11 +102,17 @@ impl Payout {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use bitcoin::absolute::LockTime;
+    use bitcoin::consensus::serialize;
     use bitcoin::hashes::Hash;
     use bitcoin::key::{TweakedPublicKey, UntweakedPublicKey};
-    use bitcoin::{KnownHrp, PubkeyHash, ScriptHash, WPubkeyHash};
+    use bitcoin::transaction::Version;
+    use bitcoin::{KnownHrp, OutPoint, PubkeyHash, ScriptHash, TxIn, TxOut, WPubkeyHash};
 
     use super::*;
+    use crate::work::{BlockId, BlockTime, Coinbase, Digest, Extranonce, Goal, RoundId, Search, Target};
 
     /// One address of each form, for a chain.
     fn addresses(chain: Chain) -> Vec<Address> {
@@ -133,6 +157,42 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_template_pays_an_address_if_nobody_else_is_paid() {
+        let [ours, theirs] =
+            [3, 4].map(|byte| Address::p2pkh(PubkeyHash::from_byte_array([byte; 20]), Chain::Regtest.network()));
+        let payout: Payout = ours.to_string().parse().unwrap();
+        let output =
+            |address: &Address, value| TxOut { value: Amount::from_sat(value), script_pubkey: address.script_pubkey() };
+        let commitment = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return([1; 36]) };
+        for (outputs, expected) in [
+            (vec![output(&ours, 50), commitment.clone()], true),
+            (vec![output(&ours, 0)], true),
+            (vec![output(&ours, 50), output(&theirs, 1)], false),
+            (vec![output(&theirs, 50), commitment.clone()], false),
+            (vec![commitment], false),
+            (vec![], false),
+        ] {
+            let script_sig = ScriptBuf::from_bytes(vec![1, 7, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let input = TxIn { previous_output: OutPoint::null(), script_sig, ..TxIn::default() };
+            let (version, lock_time) = (Version::TWO, LockTime::ZERO);
+            let bytes = serialize(&Transaction { version, lock_time, input: vec![input], output: outputs });
+            let (before, after) = (bytes[..45].to_vec(), bytes[61..].to_vec());
+            let coinbase = Coinbase { before, extranonce: Extranonce::Run, after };
+            assert_eq!(payout.is_paid_by(&template(coinbase)), expected);
+        }
+        let nonsense = Coinbase { before: vec![1], extranonce: Extranonce::Run, after: vec![2] };
+        assert!(!payout.is_paid_by(&template(nonsense)));
+    }
+
+    fn template(coinbase: Coinbase) -> Template {
+        let round = RoundId { block: BlockId { height: 1, hash: Digest([1; 32]) }, generation: 0 };
+        let goal = Goal { block: Target::MAX, report: Target::MAX, search: Search::First };
+        let (coinbase, branch, time) = (Arc::new(coinbase), Arc::from([]), BlockTime::from(0));
+        let puzzle = Blueprint::Header { version: 2, mask: 0, bits: 0x207f_ffff, time, coinbase, branch };
+        Template { round, goal, puzzle, tag: 0 }
     }
 
     #[test]

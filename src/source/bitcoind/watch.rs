@@ -74,6 +74,8 @@ struct Known {
     /// As the node gave it last.
     given: NodeTemplate,
     template: Template,
+    /// Its body, as others take it.
+    body: Arc<[u8]>,
     /// When it was offered first.
     offered: Instant,
     /// When the node was last asked for it.
@@ -170,7 +172,10 @@ impl Watch {
                 if is_same {
                     known.given = given; // the long poll's id may be another
                 }
-                return Ok(repeat.then(|| Offer { template: known.template.clone(), asked }));
+                return Ok(repeat.then(|| {
+                    let (template, body) = (known.template.clone(), Some(Arc::clone(&known.body)));
+                    Offer { template, asked, body }
+                }));
             }
         }
         let prev_time = self.prev_time(given.prev).await?;
@@ -182,8 +187,10 @@ impl Watch {
         self.works.remember(Arc::clone(&work));
         let template = work.template.clone();
         let due = due(given.times, prev_time);
-        self.known = Some(Known { given, template: template.clone(), offered: now(), asked, due });
-        Ok(Some(Offer { template, asked }))
+        let body = work.body.to_bytes();
+        let known = Known { given, template: template.clone(), body: Arc::clone(&body), offered: now(), asked, due };
+        self.known = Some(known);
+        Ok(Some(Offer { template, asked, body: Some(body) }))
     }
 
     /// Asks the node for a template; once more if the node took a block meanwhile that this one would compete with.

@@ -9,6 +9,7 @@ use bitcoin::Script;
 use super::block::{Body, block};
 use super::coinbase::coinbase;
 use super::template::NodeTemplate;
+use crate::source::Adopted;
 use crate::work::{BlockId, BlockTime, Blueprint, Digest, Goal, RoundId, Search, Solution, Template};
 
 /// How many are remembered: 64 MB of transactions at most. Templates of one block follow each other in 10 s or more (see `watch`), and jobs
@@ -54,6 +55,13 @@ impl Work {
         };
         let body = Body::new(&given.transactions, given.is_segwit);
         Ok(Self { template, body, height: given.height, workid: given.workid.clone() })
+    }
+
+    /// What another node's session has handed over. Its node's work id says nothing to ours.
+    pub(super) fn adopted(adopted: &Adopted) -> Option<Self> {
+        let template = adopted.template.clone();
+        let height = template.round.block.height.checked_add(1)?.try_into().ok()?;
+        Some(Self { template, body: Body::from_bytes(&adopted.body)?, height, workid: None })
     }
 
     /// The block of a solution, in hex; `None` if the solution is of other work.

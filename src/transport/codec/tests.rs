@@ -66,7 +66,7 @@ fn interrupt() -> Message {
 
 #[test]
 fn the_bytes_of_a_frame_are_fixed() {
-    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 3, 7][..], &INTERRUPT].concat());
+    assert_eq!(encode(&interrupt()).unwrap(), [&[0, 0, 0, 13, 4, 7][..], &INTERRUPT].concat());
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn more_bits_than_a_witness_has_are_refused() {
 #[test]
 fn an_unknown_kind_is_an_error_now_and_passed_over_from_newer_versions() {
     assert!(matches!(decode(&frame(VERSION, 0, &[])), Err(CodecError::Kind(0))));
-    assert!(matches!(decode(&frame(VERSION, 9, &[1, 2])), Err(CodecError::Kind(9))));
-    assert_eq!(decode(&frame(VERSION + 1, 9, &[1, 2])).unwrap(), None);
+    assert!(matches!(decode(&frame(VERSION, 11, &[1, 2])), Err(CodecError::Kind(11))));
+    assert_eq!(decode(&frame(VERSION + 1, 11, &[1, 2])).unwrap(), None);
     assert_eq!(decode(&frame(VERSION + 1, 7, &INTERRUPT)).unwrap(), Some(interrupt()));
 }
 

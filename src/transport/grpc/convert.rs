@@ -1,16 +1,20 @@
 //! Between the cluster's messages and the interface's.
 //!
-//! A message of the cluster comes back as it was, but for one thing that no node sends: a header template is told by its round only.
+//! A message of the cluster comes back as it was.
 //! What comes from the wire is checked as far as it has to be to be a message at all; the cluster's rules judge the rest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::MAX_MESSAGE;
 use super::wire::{self, message::Content};
-use crate::cluster::{Assign, Current, Heartbeat, Leads, Lease, Message, Progress, Reign, Report, Stamp};
+use crate::cluster::{
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Leads, Lease, Message, Progress, Reign, Report, Stamp,
+};
 use crate::work::{
-    BlockId, Blueprint, Digest, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange, Puzzle, RoundId, Run, Search,
-    Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, TimestampError, WitnessBits, WitnessBitsError,
+    BlockId, BlockTime, Blueprint, Coinbase, Digest, Extranonce, Goal, Hashing, Header, HeaderPuzzle, Job, NonceRange,
+    Puzzle, RoundId, Run, Search, Slot, Solution, SolutionId, Tag, Target, Template, TextPuzzle, TimestampError,
+    WitnessBits, WitnessBitsError,
 };
 
 /// Why something is no message, in words for whoever writes a client.
@@ -64,6 +68,12 @@ pub(super) fn to_wire(message: Message) -> wire::Message {
         Message::Leave(beat, report) => {
             Content::Leave(wire::Leave { heartbeat: Some(beat.into()), report: report.map(Into::into) })
         }
+        Message::BodyRequest(BodyRequest { body, start }) => {
+            Content::BodyRequest(wire::BodyRequest { id: Some(body.into()), start })
+        }
+        Message::Body(BodyPart { body, size, start, bytes }) => {
+            Content::Body(wire::Body { id: Some(body.into()), size, start, bytes })
+        }
     };
     wire::Message { content: Some(content) }
 }
@@ -94,6 +104,12 @@ pub(super) fn from_wire(message: wire::Message) -> Converted<Option<(Message, Op
         Content::Leave(wire) => {
             let (shows, beat) = (shows(&wire.report), heartbeat(wire.heartbeat, &mut room)?);
             (shows, Message::Leave(beat, wire.report.map(|wire| report(Some(wire), &mut room)).transpose()?))
+        }
+        Content::BodyRequest(wire::BodyRequest { id, start }) => {
+            (None, Message::BodyRequest(BodyRequest { body: body(id)?, start }))
+        }
+        Content::Body(wire::Body { id, size, start, bytes }) => {
+            (None, Message::Body(BodyPart { body: body(id)?, size, start, bytes }))
         }
     };
     Ok(Some((message, shows)))
@@ -155,9 +171,41 @@ impl From<Current> for wire::Current {
                 let template = wire::TextTemplate { round: Some(round.into()), goal: Some(goal.into()), hashing, tag };
                 wire::current::Content::Text(template)
             }
+            Current::Header(template) => match header_template(&template) {
+                Some(template) => wire::current::Content::Header(template),
+                None => wire::current::Content::Round(template.round.into()),
+            },
             other => wire::current::Content::Round(other.round().into()),
         };
         Self { content: Some(content) }
+    }
+}
+
+/// None for a template that is not told whole.
+fn header_template(template: &Template) -> Option<wire::HeaderTemplate> {
+    let Blueprint::Header { version, mask, bits, time, coinbase, branch } = &template.puzzle else { return None };
+    if coinbase.extranonce != Extranonce::Run {
+        return None;
+    }
+    Some(wire::HeaderTemplate {
+        round: Some(template.round.into()),
+        goal: Some(template.goal.into()),
+        version: *version,
+        version_mask: *mask,
+        bits: *bits,
+        min_time: time.min,
+        max_time: time.max,
+        clock_ahead: time.ahead,
+        coinbase_before: coinbase.before.clone(),
+        coinbase_after: coinbase.after.clone(),
+        branch: branch.iter().map(|hash| hash.0.to_vec()).collect(),
+        tag: template.tag,
+    })
+}
+
+impl From<BodyId> for wire::BodyId {
+    fn from(BodyId { run, template }: BodyId) -> Self {
+        Self { run: run.0, template }
     }
 }
 
@@ -298,7 +346,7 @@ fn interval(wire::Interval { seconds, nanoseconds }: wire::Interval) -> Converte
 }
 
 fn leads(wire: wire::Leads, room: &mut Room) -> Converted<Leads> {
-    let current = wire.current.map(current).transpose()?.flatten();
+    let current = wire.current.map(|wire| current(wire, room)).transpose()?.flatten();
     Ok(Leads { reign: wire.reign, current, blocks: room.list(wire.blocks, |wire, _| solution(wire))? })
 }
 
@@ -325,7 +373,7 @@ fn assign(wire: Option<wire::Assignment>, room: &mut Room) -> Converted<Assign> 
         reign: reign(wire.reign)?,
         sequence: wire.sequence,
         report: stamp(wire.report)?,
-        current: wire.current.map(current).transpose()?.flatten(),
+        current: wire.current.map(|wire| current(wire, room)).transpose()?.flatten(),
         jobs: room.list(wire.jobs, |wire, _| job(wire))?,
         leases: room.list(wire.leases, |wire, _| lease(wire))?,
         taken: room.list(wire.taken, |name, _| Ok(SolutionId(name)))?,
@@ -343,15 +391,35 @@ fn reign(wire: Option<wire::Reign>) -> Converted<Reign> {
     Ok(Reign { run: Run(run), number })
 }
 
-fn current(wire: wire::Current) -> Converted<Option<Current>> {
+fn current(wire: wire::Current, room: &mut Room) -> Converted<Option<Current>> {
     let template = match wire.content {
         None => return Ok(None),
         Some(wire::current::Content::Round(wire)) => return Ok(Some(Current::Round(round(Some(wire))?))),
+        Some(wire::current::Content::Header(wire)) => return Ok(Some(Current::Header(header(wire, room)?))),
         Some(wire::current::Content::Text(template)) => template,
     };
     let puzzle = Blueprint::Text { hashing: hashing(template.hashing)? };
     let (round, goal) = (round(template.round)?, goal(template.goal)?);
     Ok(Some(Current::Text(Template { round, goal, puzzle, tag: template.tag })))
+}
+
+fn header(wire: wire::HeaderTemplate, room: &mut Room) -> Converted<Template> {
+    let branch = room.list(wire.branch, |hash, _| Ok(Digest(bytes("a branch's hash", &hash)?)))?;
+    let (before, after) = (wire.coinbase_before, wire.coinbase_after);
+    let puzzle = Blueprint::Header {
+        version: wire.version,
+        mask: wire.version_mask,
+        bits: wire.bits,
+        time: BlockTime { ahead: wire.clock_ahead, min: wire.min_time, max: wire.max_time },
+        coinbase: Arc::new(Coinbase { before, extranonce: Extranonce::Run, after }),
+        branch: branch.into(),
+    };
+    Ok(Template { round: round(wire.round)?, goal: goal(wire.goal)?, puzzle, tag: wire.tag })
+}
+
+fn body(wire: Option<wire::BodyId>) -> Converted<BodyId> {
+    let wire::BodyId { run, template } = wire.ok_or(ConvertError::Missing("the name of a body"))?;
+    Ok(BodyId { run: Run(run), template })
 }
 
 fn lease(wire: wire::Lease) -> Converted<Lease> {

@@ -18,7 +18,7 @@ use crate::transport::tls;
 
 /// The protocol's name and version. Both sides must name the same one, else TLS refuses the connection: a node whose messages differ is
 /// refused at the handshake, and no other program is taken for a node. The number is the oldest frame version that is understood.
-const ALPN: &[u8] = b"headframe/3";
+const ALPN: &[u8] = b"headframe/4";
 
 /// Requests under way on one connection: four heartbeats and four reports may be kept open for their answers, and as many are on their way.
 pub(super) const REQUEST_STREAMS: u32 = 16;

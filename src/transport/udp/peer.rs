@@ -87,8 +87,8 @@ impl Peer {
             Message::ProcessAnswerNo(report) => self.led.tell(report, Why::End),
             Message::ProcessAnswerYes(report) => self.led.tell(report, Why::Block),
             Message::Process(assign) | Message::ProcessInterrupt(assign) => self.given.tell(assign, form, now),
-            // The exercise has no goodbye.
-            Message::Leave(..) => vec![],
+            // The exercise has no goodbye, and a text peer leads nobody.
+            Message::Leave(..) | Message::BodyRequest(_) | Message::Body(_) => vec![],
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use headframe::cluster::{Assign, Current, Heartbeat, Leads, Lease, Message, NodeId, Progress, Reign, Report, Stamp};
+use headframe::cluster::{
+    Assign, BodyId, BodyPart, BodyRequest, Current, Heartbeat, Leads, Lease, Message, NodeId, Progress, Reign, Report,
+    Stamp,
+};
 use headframe::transport::codec;
 use headframe::work::{
     Blueprint, Digest, Hashing, Job, NonceRange, Puzzle, Run, Search, Solution, SolutionId, Target, Template,
@@ -90,8 +93,12 @@ pub(crate) fn every_kind() -> Vec<Message> {
         Message::ProcessAnswerYes(report.clone()),
         Message::ProcessInterrupt(interrupt),
         Message::Leave(beat, Some(report)),
+        Message::BodyRequest(BodyRequest { body: BODY, start: 60_000 }),
+        Message::Body(BodyPart { body: BODY, size: 60_003, start: 60_000, bytes: vec![1, 2, 3] }),
     ]
 }
+
+const BODY: BodyId = BodyId { run: Run(5), template: 7 };
 
 /// A message whose frame has exactly the largest size. Most of it are witnesses, which take as much room in memory as in a frame: the codec
 /// bounds both.

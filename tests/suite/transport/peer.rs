@@ -105,7 +105,9 @@ impl HeadframePeer {
                 self.held = None;
                 self.heard.push_back(Words::ProcessInterrupt);
             }
-            Message::Leave(..) => panic!("expected a message of the exercise, got {message:?}"),
+            Message::Leave(..) | Message::BodyRequest(_) | Message::Body(_) => {
+                panic!("expected a message of the exercise, got {message:?}")
+            }
         }
     }
 }
