@@ -28,7 +28,7 @@ const INTRODUCTION: Duration = Duration::from_millis(20);
 
 pub(super) fn run(args: args::Node) -> anyhow::Result<Outcome> {
     let settings = NodeSettings::resolve(args)?;
-    for line in settings.lines() {
+    for line in settings.lines().into_iter().chain(settings.bitcoin.masked_lines()) {
         print(line)?;
     }
     let runtime = runtime()?;

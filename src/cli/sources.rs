@@ -199,8 +199,13 @@ impl BitcoinSettings {
         }
         lines.extend(self.tls_ca.as_ref().map(|path| format!("tls_ca = {}", quoted(&path.to_string_lossy()))));
         lines.extend(self.tls_fingerprint.as_ref().map(|digits| format!("tls_fingerprint = {}", quoted(digits))));
-        lines.extend(self.user.as_ref().map(|_| "# source_user is set".to_owned()));
-        lines.extend(self.password.as_ref().map(|_| "# source_password is set".to_owned()));
         lines
+    }
+
+    /// That user and password are set, without them.
+    pub(super) fn masked_lines(&self) -> Vec<String> {
+        let user = self.user.as_ref().map(|_| "# source_user is set".to_owned());
+        let password = self.password.as_ref().map(|_| "# source_password is set".to_owned());
+        user.into_iter().chain(password).collect()
     }
 }

@@ -5,7 +5,7 @@
 //!                             submit ──> template + body + solution = block ──> submitblock ──> Verdict
 //! ```
 //!
-//! 1. `rpc` makes calls and says which errors heal; `fields`, `template` and `transactions` check what came.
+//! 1. `wire` gets requests to the node, `rpc` says which errors heal; `fields`, `template` and `transactions` check what came.
 //! 2. `coinbase` and `merkle` build on it what jobs are made of, and `block` puts a block together.
 //! 3. `watch` decides when the node is asked, `works` remembers what solutions may still come for, `submit` gets a final answer.
 
@@ -24,6 +24,7 @@ mod template;
 mod tests;
 mod transactions;
 mod watch;
+mod wire;
 mod works;
 
 pub use credentials::Credentials;
@@ -43,6 +44,7 @@ use crate::work::Solution;
 use chain::Chain;
 use rpc::{CallError, Rpc};
 use watch::Watch;
+use wire::HttpWire;
 use works::{Work, Works};
 
 /// How a node is asked for templates, and who is paid.
@@ -88,7 +90,7 @@ impl BitcoindSource {
             let (most, length) = (coinbase::MOST_TEXT, text.len());
             return Err(http.error(format!("expected a coinbase text of at most {most} bytes, got {length}")));
         }
-        let rpc = Rpc::new(http, credentials);
+        let rpc = Rpc::new(Box::new(HttpWire::new(http, credentials)));
         Ok(Self { node: Arc::new(Node { rpc, payout, text: text.into_bytes(), since_1970, started: now() }) })
     }
 }

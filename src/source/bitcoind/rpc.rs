@@ -1,8 +1,7 @@
-//! JSON-RPC 1.0 over HTTP, as Bitcoin nodes speak it.
+//! JSON-RPC 1.0, as Bitcoin nodes speak it over HTTP.
 //!
-//! 1. A request is posted with the credentials. On 401 a cookie file is read again, once.
-//! 2. Bitcoin Core sends errors with status 500 or 404, bcoin with 200: so the body decides, and the status only where it has no error.
-//! 3. An answer that says "not now" (starting, downloading, without peers) is no answer: the same request may succeed later.
+//! 1. Bitcoin Core sends errors with status 500 or 404, bcoin with 200: so the body decides, and the status only where it has no error.
+//! 2. An answer that says "not now" (starting, downloading, without peers) is no answer: the same request may succeed later.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,17 +9,16 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
-use super::credentials::{Credentials, Keys};
+use super::wire::Wire;
 use crate::source::SourceError;
-use crate::source::http::{Http, Limits, Reply, shown};
+use crate::source::http::{Limits, Reply, shown};
 
 /// Codes with which a node says that it cannot work yet: it has no peers, it downloads blocks, it starts.
 const NOT_READY: [i64; 3] = [-9, -10, -28];
 
 /// A node's RPC server.
 pub(super) struct Rpc {
-    http: Http,
-    keys: Keys,
+    wire: Box<dyn Wire>,
     /// Counts the requests, so that they can be told apart in the node's log.
     requests: AtomicU64,
 }
@@ -49,22 +47,22 @@ impl CallError {
 }
 
 impl Rpc {
-    pub(super) fn new(http: Http, credentials: Credentials) -> Self {
-        Self { http, keys: Keys::new(credentials), requests: AtomicU64::new(0) }
+    pub(super) fn new(wire: Box<dyn Wire>) -> Self {
+        Self { wire, requests: AtomicU64::new(0) }
     }
 
     pub(super) fn url(&self) -> &str {
-        self.http.url()
+        self.wire.url()
     }
 
-    /// An error of this source.
+    /// An error of this source. The next call may succeed.
     pub(super) fn error(&self, problem: String) -> SourceError {
-        self.http.error(problem)
+        SourceError { url: self.url().to_owned(), problem, is_over: false }
     }
 
     /// The page of a node's own link, if it leads to the same server.
     pub(super) fn page(&self, link: &str) -> Option<String> {
-        self.http.page(link)
+        self.wire.page(link)
     }
 
     /// Calls a method. `None` is the result null.
@@ -87,7 +85,7 @@ impl Rpc {
     ) -> Result<Option<T>, CallError> {
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let body = json!({"jsonrpc": "1.0", "id": id, "method": method, "params": params}).to_string();
-        let reply = self.post(page, body, limits).await.map_err(CallError::Unanswered)?;
+        let reply = self.wire.post(page, body, limits).await.map_err(CallError::Unanswered)?;
         // A template of several megabytes takes tens of milliseconds to read.
         let read = tokio::task::spawn_blocking(move || read(&reply));
         let read = read.await.unwrap_or_else(|error| Err(CallError::Unanswered(format!("it was not read: {error}"))));
@@ -97,30 +95,6 @@ impl Rpc {
                 CallError::Refused { code, message: format!("{method}: {message}") }
             }
         })
-    }
-
-    async fn post(&self, page: Option<&str>, body: String, limits: Limits) -> Result<Reply, String> {
-        let page = page.unwrap_or(self.http.address());
-        let login = self.keys.login().await?;
-        let request = |login: Option<&super::credentials::Login>, body: String| {
-            let request = self.http.post_to(page, body);
-            match login {
-                Some(login) => login.on(request),
-                None => request,
-            }
-        };
-        let mut reply =
-            self.http.send(request(login.as_ref(), body.clone()), limits).await.map_err(|error| error.problem)?;
-        if reply.status == 401
-            && let Some(newer) = self.keys.instead_of(login.as_ref()).await
-        {
-            reply = self.http.send(request(Some(&newer), body), limits).await.map_err(|error| error.problem)?;
-        }
-        match reply.status {
-            401 => Err(format!("expected the node to take the credentials, got status 401; {}", self.keys.advice())),
-            403 => Err("expected the node to answer this machine, got status 403; see its rpcallowip".into()),
-            _ => Ok(reply),
-        }
     }
 }
 

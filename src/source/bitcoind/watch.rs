@@ -17,16 +17,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::block::Body;
 use super::chain::Chain;
-use super::coinbase::coinbase;
 use super::rpc::CallError;
 use super::template::{Answer, LongPoll, NodeTemplate, Times};
 use super::works::{Work, Works};
 use super::{Node, now, submit};
 use crate::source::http::{Limits, shown};
 use crate::source::{Offer, SourceError};
-use crate::work::{BlockHash, BlockId, BlockTime, Blueprint, Digest, Goal, RoundId, Search, Slot, Solution, Template};
+use crate::work::{BlockHash, BlockTime, Digest, Slot, Solution, Template};
 
 /// The longest template, and the longest time it may take.
 const TEMPLATE: Limits = Limits { bytes: 32 << 20, time: Duration::from_secs(30) };
@@ -181,7 +179,10 @@ impl Watch {
             }
         }
         let prev_time = self.prev_time(given.prev).await?;
-        let work = Arc::new(self.work(&given, prev_time).map_err(|problem| self.node.rpc.error(problem))?);
+        self.tags += 1;
+        let time = block_time(given.times, self.node.time(), prev_time);
+        let work = Work::new(&given, &self.payout, &self.node.text, time, self.tags);
+        let work = Arc::new(work.map_err(|problem| self.node.rpc.error(problem))?);
         self.propose(&given, &work).await?;
         self.works.remember(Arc::clone(&work));
         let template = work.template.clone();
@@ -272,28 +273,6 @@ impl Watch {
         });
         let answer = AbortOnDropHandle::new(answer);
         self.long_poll = Some(UnderWay { id, prev: given.prev, is_late_since: None, answer });
-    }
-
-    /// What jobs are made from, and what else their blocks need.
-    fn work(&mut self, given: &NodeTemplate, prev_time: Option<u32>) -> Result<Work, String> {
-        let coinbase = coinbase(given, &self.payout, &self.node.text)?;
-        self.tags += 1;
-        let block = BlockId { height: u64::from(given.height) - 1, hash: given.prev };
-        let template = Template {
-            round: RoundId { block, generation: 0 },
-            goal: Goal { block: given.target, report: given.target, search: Search::First },
-            puzzle: Blueprint::Header {
-                version: given.version,
-                mask: given.mask,
-                bits: given.bits,
-                time: block_time(given.times, self.node.time(), prev_time),
-                coinbase: Arc::new(coinbase),
-                branch: Arc::clone(&given.transactions.branch),
-            },
-            tag: self.tags,
-        };
-        let body = Body::new(&given.transactions, given.is_segwit);
-        Ok(Work { template, body, height: given.height, workid: given.workid.clone() })
     }
 
     /// Has the node check the session's first block, without its nonce (BIP 23).
@@ -398,4 +377,20 @@ fn due(times: Times, prev_time: Option<u32>) -> Instant {
     let left = prev_time.and_then(|prev| prev.saturating_add(EASES_AFTER).checked_sub(times.now));
     let eases = left.map(|left| Duration::from_secs(u64::from(left) + 1));
     now() + eases.unwrap_or(OLDEST).min(OLDEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_chains_block_stays_on_its_side_of_the_20_minutes() {
+        let times = |now| Times { now, min: 1_000, max: u32::MAX };
+        let time = |now, prev| block_time(times(now), Duration::from_secs(5_000), prev);
+        assert_eq!(time(6_000, None), BlockTime { ahead: 1_000, min: 1_000, max: u32::MAX });
+        assert_eq!(time(6_000, Some(5_000)), BlockTime { ahead: 1_000, min: 1_000, max: 6_200 });
+        assert_eq!(time(6_200, Some(5_000)).max, 6_200);
+        assert_eq!(time(6_201, Some(5_000)), BlockTime { ahead: 1_201, min: 6_201, max: u32::MAX });
+        assert_eq!(time(0, Some(u32::MAX)), BlockTime { ahead: -5_000, min: 1_000, max: u32::MAX });
+    }
 }

@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bitcoin::Script;
+
 use super::block::{Body, block};
+use super::coinbase::coinbase;
+use super::template::NodeTemplate;
 use crate::source::Adopted;
-use crate::work::{Digest, Solution, Template};
+use crate::work::{BlockId, BlockTime, Blueprint, Digest, Goal, RoundId, Search, Solution, Template};
 
 /// How many are remembered: 64 MB of transactions at most. Templates of one block follow each other in 10 s or more (see `watch`), and jobs
 /// are leased for four heartbeats.
@@ -24,6 +28,35 @@ pub(super) struct Work {
 }
 
 impl Work {
+    /// What jobs are made from for a node's template, and what else their blocks need.
+    ///
+    /// # Errors
+    /// The coinbase does not fit.
+    pub(super) fn new(
+        given: &NodeTemplate,
+        payout: &Script,
+        text: &[u8],
+        time: BlockTime,
+        tag: u64,
+    ) -> Result<Self, String> {
+        let block = BlockId { height: u64::from(given.height) - 1, hash: given.prev };
+        let template = Template {
+            round: RoundId { block, generation: 0 },
+            goal: Goal { block: given.target, report: given.target, search: Search::First },
+            puzzle: Blueprint::Header {
+                version: given.version,
+                mask: given.mask,
+                bits: given.bits,
+                time,
+                coinbase: Arc::new(coinbase(given, payout, text)?),
+                branch: Arc::clone(&given.transactions.branch),
+            },
+            tag,
+        };
+        let body = Body::new(&given.transactions, given.is_segwit);
+        Ok(Self { template, body, height: given.height, workid: given.workid.clone() })
+    }
+
     /// What another node's session has handed over. Its node's work id says nothing to ours.
     pub(super) fn adopted(adopted: &Adopted) -> Option<Self> {
         let template = adopted.template.clone();
