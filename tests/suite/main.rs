@@ -20,6 +20,7 @@ mod service_process;
 mod source_web;
 mod sources;
 mod store;
+mod stratum;
 mod text_peers;
 mod transport;
 

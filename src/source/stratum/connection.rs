@@ -50,6 +50,7 @@ impl Connection {
 
     /// Lines over a stream of a test.
     #[cfg(test)]
+    #[cfg(feature = "identity")]
     pub(super) fn over_test(stream: tokio::io::DuplexStream) -> Self {
         Self::over(Box::new(stream))
     }

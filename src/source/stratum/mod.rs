@@ -21,6 +21,7 @@ mod shares;
 mod state;
 mod talk;
 #[cfg(test)]
+#[cfg(feature = "identity")] // certificates for TLS
 mod tests;
 mod tls;
 mod words;

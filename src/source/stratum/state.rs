@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::job::{PoolJob, Space, Terms};
 use super::words;
-use crate::source::Verdict;
 use crate::work::{Digest, Extranonce, Puzzle, Solution, Target, Template};
 
 /// The version bits that miners may roll (BIP 320).
@@ -45,6 +44,15 @@ pub(super) enum Heard {
     Reconnect { host: Option<String>, port: Option<u16> },
     /// Nobody knows this method here.
     Unknown,
+}
+
+/// Why a solution is not sent to the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unsent {
+    /// Its template is forgotten, or its version is not allowed any more.
+    Stale,
+    /// It is of no job of a pool.
+    NotUnderstood(&'static str),
 }
 
 /// The present job.
@@ -235,20 +243,17 @@ impl State {
     /// The parameters of `mining.submit` for a solution.
     ///
     /// # Errors
-    /// The verdict on a solution that no pool would take.
-    pub(super) fn submission(&self, user: &str, solution: &Solution) -> Result<Value, Box<Verdict>> {
+    /// No pool would take the solution.
+    pub(super) fn submission(&self, user: &str, solution: &Solution) -> Result<Value, Unsent> {
         let Puzzle::Header(puzzle) = &solution.job.puzzle else {
             let problem = "expected a solution of a header puzzle, got one of a text puzzle";
-            return Err(Box::new(Verdict::NotUnderstood(problem.into())));
+            return Err(Unsent::NotUnderstood(problem));
         };
         let tag = solution.job.tag;
-        let known =
-            self.known.iter().find(|known| known.tag == tag.template).ok_or_else(|| Box::new(Verdict::Stale))?;
+        let known = self.known.iter().find(|known| known.tag == tag.template).ok_or(Unsent::Stale)?;
         let extranonce = Extranonce::Counter(known.size).bytes(tag.slot);
-        let extranonce = extranonce.ok_or_else(|| {
-            let problem = "the job's number is too large";
-            Box::new(Verdict::NotUnderstood(problem.into()))
-        })?;
+        let extranonce = extranonce
+            .ok_or(Unsent::NotUnderstood("expected a job's number that fits into extranonce2, got a larger one"))?;
         let header = puzzle.at(solution.nonce);
         let hex = |word: u32| format!("{word:08x}");
         let mut params = vec![user.to_owned(), known.job.to_string(), hex::encode(extranonce)];
@@ -256,7 +261,7 @@ impl State {
         if let Some(mask) = self.mask {
             // The pool takes the bits of its present mask from this word and all others from its job.
             if (header.version ^ known.version) & !mask != 0 {
-                return Err(Box::new(Verdict::Stale));
+                return Err(Unsent::Stale);
             }
             params.push(hex(header.version & mask));
         }

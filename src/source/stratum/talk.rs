@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::connection::Connection;
 use super::pool::Pool;
 use super::shares::{self, Tally};
-use super::state::{Heard, State};
+use super::state::{Heard, State, Unsent};
 use super::words::{self, Answer, Line};
 use crate::source::{Offer, SourceError, Verdict};
 use crate::work::Solution;
@@ -37,6 +37,9 @@ const MAX_ORDERS: usize = 256;
 const MAX_MALFORMED: u32 = 16;
 /// The most of a pool's wishes and messages that are logged.
 const MAX_LOGGED: u32 = 50;
+
+/// Why nothing can be sent any more.
+const UNREAD: &str = "the pool does not read what is sent to it, or has closed the connection";
 
 /// What a session's holder has to know.
 #[derive(Clone, Debug, Default)]
@@ -135,43 +138,46 @@ impl Talk {
     async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         let first_share = self.requests + 1;
         let problem = loop {
-            let quiet = (self.heard + SILENCE, "expected a word from the pool within 3 minutes, got none");
-            let unanswered = |pending: &Pending| (pending.due, "expected an answer to a share within 30 s, got none");
-            let oldest = self.pending.values().next().map_or(quiet, unanswered);
-            let (deadline, problem) = if oldest.0 < quiet.0 { oldest } else { quiet };
-            let Connection { out, .. } = &self.connection;
-            let is_free = self.pending.len() < MAX_PENDING && !(orders.is_closed() && orders.is_empty());
-            let out = out.clone();
-            let order = async {
-                let place = out.reserve_owned().await;
-                (place, orders.recv().await)
-            };
+            let is_held = !(orders.is_closed() && orders.is_empty());
+            if !is_held && self.pending.is_empty() {
+                return;
+            }
+            let (deadline, lapse) = self.deadline();
+            let out = self.connection.out.clone();
+            // An order is taken only when there is a place for its line.
+            let order = async { (out.reserve_owned().await, orders.recv().await) };
             let result = tokio::select! {
                 line = self.connection.line() => match line {
                     Ok(line) => self.hear(&line).and_then(|reply| self.settle(reply, first_share)),
                     Err(problem) => Err(problem),
                 },
-                (place, order) = order, if is_free => match (place, order) {
+                (place, order) = order, if is_held && self.pending.len() < MAX_PENDING => match (place, order) {
                     (Ok(place), Some(order)) => {
                         if let Some(line) = self.submit(order) {
                             place.send(line);
                         }
                         Ok(())
                     }
-                    (Err(_), _) => Err("expected the pool to read what is sent to it; it does not".into()),
-                    (_, None) => Ok(()),
+                    (Ok(_), None) => Ok(()), // nobody holds the session any more
+                    (Err(_), _) => Err(UNREAD.into()),
                 },
-                () = sleep_until(deadline) => Err(problem.into()),
+                () = sleep_until(deadline) => Err(lapse.into()),
             };
-            match result {
-                Err(problem) => break problem,
-                Ok(()) if self.pending.is_empty() && orders.is_closed() && orders.is_empty() => return,
-                Ok(()) => {}
+            if let Err(problem) = result {
+                break problem;
             }
         };
         // This is told before the pending shares are dropped, so that their futures can say why.
         let over = self.pool.error(problem);
         self.present.send_modify(|present| present.over = Some(over));
+    }
+
+    /// When the session is over if nothing is heard until then, and why.
+    fn deadline(&self) -> (Instant, &'static str) {
+        let silence = (self.heard + SILENCE, "expected a word from the pool within 3 minutes, got none");
+        let oldest = self.pending.values().next();
+        let share = oldest.map(|share| (share.due, "expected an answer to a share within 30 s, got none"));
+        share.into_iter().fold(silence, |a, b| if b.0 < a.0 { b } else { a })
     }
 
     /// Takes in a line. Gives the reply that it may be.
@@ -187,9 +193,6 @@ impl Talk {
         };
         let heard = self.state.hear(&method, &params, self.pool.since_1970())?;
         self.act(heard, &id)?;
-        if method == "mining.set_difficulty" {
-            self.pool.weigh(self.state.difficulty());
-        }
         Ok(None)
     }
 
@@ -198,6 +201,7 @@ impl Talk {
         match heard {
             Heard::Nothing => {}
             Heard::Template(template) => {
+                self.pool.weigh(self.state.difficulty());
                 let offer = Offer { template, asked: self.heard.into_std(), body: None };
                 self.present.send_modify(|present| present.offer = Some(offer));
             }
@@ -261,8 +265,11 @@ impl Talk {
                 self.pending.insert(self.requests, Pending { due: Instant::now() + SHARE_TIME, told });
                 Some(words::request(self.requests, "mining.submit", &params))
             }
-            Err(verdict) => {
-                let _ = told.send(*verdict);
+            Err(unsent) => {
+                let _ = told.send(match unsent {
+                    Unsent::Stale => Verdict::Stale,
+                    Unsent::NotUnderstood(problem) => Verdict::NotUnderstood(problem.into()),
+                });
                 None
             }
         }
@@ -270,6 +277,6 @@ impl Talk {
 
     fn send(&self, line: String) -> Result<(), String> {
         let sent = self.connection.out.try_send(line);
-        sent.map_err(|_| "expected the pool to read what is sent to it; it does not".into())
+        sent.map_err(|_| UNREAD.into())
     }
 }

@@ -170,7 +170,7 @@ async fn a_share_that_takes_too_long_is_told_once() {
     let (source, mut pool, mut session) = session().await;
     let mut late = source.late_shares();
     assert_eq!(*late.borrow(), None);
-    pool.call("mining.set_difficulty", json!([1])).await;
+    pool.notify(&Notify::default()).await; // of difficulty 1, until the pool names another
     late.changed().await.unwrap();
     assert_eq!(late.borrow_and_update().map(|time| time.as_secs()), Some(4_294), "2^32 hashes at a million a second");
     pool.work().await;

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::state::{Heard, State};
+use super::super::state::{Heard, State, Unsent};
 use super::pool::{COINB1, COINB2, Notify};
-use crate::source::Verdict;
 use crate::work::{Blueprint, Extranonce, Job, Puzzle, Run, Search, Slot, Solution, Target, Template};
 
 const NOW: Duration = Duration::from_secs(0x504e_86b9 - 30);
@@ -283,7 +282,7 @@ fn a_new_mask_counts_at_once_and_a_new_extranonce_for_the_next_job() {
     assert_eq!(submitted(&state, rolled).unwrap()[5], "08000000");
     let narrower = template(&mut state, "mining.set_version_mask", json!(["0000e000"]));
     assert_ne!(narrower.round, first.round, "versions that are searched are no use any more");
-    assert_eq!(submitted(&state, rolled), Err(Box::new(Verdict::Stale)));
+    assert_eq!(submitted(&state, rolled), Err(Unsent::Stale));
     assert_eq!(submitted(&state, 1).unwrap()[5], "00002000");
     assert_eq!(hear(&mut state, "mining.set_version_mask", json!(["0000e000"])), Ok(Heard::Nothing));
     assert_eq!(hear(&mut state, "mining.set_extranonce", json!(["aa", 2])), Ok(Heard::Nothing));
@@ -308,7 +307,7 @@ fn only_solutions_of_remembered_templates_are_submitted() {
     }
     assert!(state.submission("u", &solution).is_ok());
     template(&mut state, "mining.notify", Notify::default().params());
-    assert_eq!(state.submission("u", &solution), Err(Box::new(Verdict::Stale)));
+    assert_eq!(state.submission("u", &solution), Err(Unsent::Stale));
     let text = Solution { job: crate::work::fixtures::check_job(3, Search::First), nonce: 1 };
-    assert!(state.submission("u", &text).is_err_and(|verdict| matches!(*verdict, Verdict::NotUnderstood(_))));
+    assert!(matches!(state.submission("u", &text), Err(Unsent::NotUnderstood(_))));
 }
