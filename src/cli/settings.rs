@@ -415,6 +415,26 @@ mod tests {
     }
 
     #[test]
+    fn a_file_with_a_password_is_its_users_only_and_no_error_shows_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (file, path) = config("id = 1\nsource_user = 'x'\nsource_password = 'secret'");
+        let mode = |mode| fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        for open in [0o644, 0o660, 0o604] {
+            mode(open);
+            let problem = resolve(&["--config", &path]).unwrap_err().to_string();
+            assert!(problem.contains("chmod 600") && !problem.contains("secret"), "{problem}");
+        }
+        mode(0o600);
+        assert!(!resolve(&["--config", &path]).unwrap().lines().concat().contains("secret"));
+        for wrong in ["source_password = ['secret']", "source_password = 'secret", "colour = 'source_password secret'"]
+        {
+            let (_file, path) = config(&format!("id = 1\n{wrong}"));
+            let problem = resolve(&["--config", &path]).unwrap_err().to_string();
+            assert!(problem.contains("line 2") && !problem.contains("secret"), "{problem}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_said() {
         let (_file, unknown) = config("id = 1\ncolour = 'red'");
         let (_file, zero) = config("id = 0");

@@ -209,3 +209,57 @@ impl BitcoinSettings {
         user.into_iter().chain(password).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: &str = "bitcoind+http://127.0.0.1:8332";
+    const ADDRESS: &str = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080";
+
+    fn in_file(user: Option<&str>, password: Option<&str>) -> BitcoinInFile {
+        let (user, password) = (user.map(str::to_owned), password.map(|password| Secret(password.to_owned())));
+        BitcoinInFile { user, password, ..BitcoinInFile::default() }
+    }
+
+    fn paid() -> args::Bitcoin {
+        args::Bitcoin { payout: Some(ADDRESS.to_owned()), ..args::Bitcoin::default() }
+    }
+
+    fn refused(url: &str, args: args::Bitcoin, file: BitcoinInFile) -> String {
+        let resolved = BitcoinSettings::resolve(args, file);
+        let opened = resolved.and_then(|bitcoin| sources(&[url.to_owned()], &bitcoin, "me", TextForm::default(), 0.0));
+        let error = opened.err().expect("a usage error");
+        assert!(error.is::<super::super::Usage>(), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn a_bitcoin_node_needs_a_payout_and_whole_credentials() {
+        assert!(refused(NODE, args::Bitcoin::default(), in_file(None, None)).contains("expected --payout ADDRESS"));
+        let wrong = args::Bitcoin { payout: Some("me".to_owned()), ..args::Bitcoin::default() };
+        assert!(refused(NODE, wrong, in_file(None, None)).contains("--payout: expected a Bitcoin address"));
+        for file in [in_file(Some("x"), None), in_file(None, Some("secret"))] {
+            let problem = refused(NODE, paid(), file);
+            assert!(problem.contains(USER) && problem.contains(PASSWORD) && !problem.contains("secret"), "{problem}");
+        }
+        let elsewhere = refused("bitcoind+http://10.0.0.1:1", paid(), in_file(Some("x"), Some("secret")));
+        assert!(elsewhere.contains("--insecure-source") && !elsewhere.contains("secret"), "{elsewhere}");
+        let text = args::Bitcoin { coinbase_text: Some("x".repeat(69)), ..paid() };
+        assert!(refused(NODE, text, in_file(None, None)).contains("at most 68 bytes"));
+        let in_url = refused("bitcoind+http://me:secret@127.0.0.1:8332", paid(), in_file(None, None));
+        assert!(in_url.contains("no credentials") && !in_url.contains("secret"), "{in_url}");
+    }
+
+    #[test]
+    fn a_cookie_wins_over_a_password_and_neither_is_shown() {
+        let cookie = args::Bitcoin { cookie: Some("cookie".into()), ..paid() };
+        let bitcoin = BitcoinSettings::resolve(cookie, in_file(Some("alice"), Some("secret"))).unwrap();
+        assert_eq!(bitcoin.node(NODE).unwrap().credentials, Credentials::Cookie("cookie".into()));
+        let bitcoin = BitcoinSettings::resolve(paid(), in_file(Some("alice"), Some("secret"))).unwrap();
+        let expected = Credentials::Password { user: "alice".to_owned(), password: "secret".to_owned() };
+        assert_eq!(bitcoin.node(NODE).unwrap().credentials, expected);
+        let shown = [bitcoin.lines().concat(), bitcoin.masked_lines().concat(), format!("{:?}", bitcoin.node(NODE))];
+        assert!(shown.iter().all(|shown| !shown.contains("secret")), "{shown:?}");
+    }
+}

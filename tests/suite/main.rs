@@ -6,6 +6,7 @@
 // A test ends where it fails; clippy knows that of test functions, but not of what they call.
 #![allow(clippy::unwrap_used)]
 
+mod bcoin;
 mod cli;
 mod faults;
 mod grind;

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -137,12 +137,6 @@ impl Node {
             self.rpc.call("getblockchaininfo", json!([]), Limits::SMALL).await.map_err(CallError::into_problem)?;
         let ChainName { chain } = named.ok_or("getblockchaininfo: expected the name of a chain, got null")?;
         Chain::named(&chain)
-    }
-
-    /// The hash of a block, as a node writes it; `method` with `params` names the block.
-    async fn hash(&self, method: &'static str, params: Value) -> Result<String, CallError> {
-        let hash = self.rpc.call(method, params, Limits::SMALL).await?;
-        hash.ok_or_else(|| CallError::Unanswered(format!("{method}: expected a block's hash, got null")))
     }
 
     /// The time since 1970, by the clock that jobs are made by.

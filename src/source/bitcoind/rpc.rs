@@ -75,6 +75,12 @@ impl Rpc {
         self.call_at(None, method, params, limits).await
     }
 
+    /// The hash of a block, as a node writes it; `method` with `params` names the block.
+    pub(super) async fn hash(&self, method: &'static str, params: Value) -> Result<String, CallError> {
+        let hash = self.call(method, params, Limits::SMALL).await?;
+        hash.ok_or_else(|| CallError::Unanswered(format!("{method}: expected a block's hash, got null")))
+    }
+
     /// Calls a method at a page of its own, or at the usual one.
     pub(super) async fn call_at<T: DeserializeOwned + Send + 'static>(
         &self,

@@ -2,7 +2,8 @@
 //!
 //! | the node says | verdict |
 //! |---|---|
-//! | null, `duplicate` | a block |
+//! | null | a block, unless the node's chain has another one at its height: bcoin says null of blocks beside its chain, too |
+//! | `duplicate` | a block |
 //! | `inconclusive`, `duplicate-inconclusive` | a block if the node's chain has it at its height, stale if it has another one there; else no answer |
 //! | another reason | stale if it says so, else rejected |
 //! | an error | rejected if the block cannot be read; else no answer, so the block is submitted again |
@@ -44,7 +45,10 @@ pub(super) async fn submit(rpc: &Rpc, work: &Work, solution: &Solution) -> Resul
     params.extend(work.workid.as_ref().map(|workid| json!({"workid": workid})));
     let said: Result<Option<String>, CallError> = rpc.call("submitblock", Value::Array(params), LIMITS).await;
     match said {
-        Ok(None) => Ok(accepted(work)),
+        Ok(None) => Ok(match at_height(rpc, work).await {
+            Ok(known) if known != BlockHash::from(hash).to_string() => Verdict::Stale,
+            _ => accepted(work),
+        }),
         Ok(Some(reason)) => match reason.strip_prefix(BCOINS).unwrap_or(&reason) {
             "duplicate" => Ok(accepted(work)),
             "inconclusive" | "duplicate-inconclusive" => follow_up(rpc, work, hash.into()).await,
@@ -64,16 +68,19 @@ fn accepted(work: &Work) -> Verdict {
 
 /// The node has the block and does not say what it thinks of it: its chain does.
 async fn follow_up(rpc: &Rpc, work: &Work, hash: BlockHash) -> Result<Verdict, SourceError> {
-    let known: Result<Option<String>, _> = rpc.call("getblockhash", json!([work.height]), Limits::SMALL).await;
-    match known {
-        Ok(Some(known)) if known == hash.to_string() => Ok(accepted(work)),
-        Ok(Some(_)) => Ok(Verdict::Stale),
-        Ok(None) => Err(rpc.error("getblockhash: expected a block's hash, got null".into())),
+    match at_height(rpc, work).await {
+        Ok(known) if known == hash.to_string() => Ok(accepted(work)),
+        Ok(_) => Ok(Verdict::Stale),
         Err(CallError::Refused { code: NO_SUCH_HEIGHT, .. }) => {
             Err(rpc.error(format!("the node has not decided on block {hash} yet")))
         }
         Err(error) => Err(rpc.error(error.into_problem())),
     }
+}
+
+/// The hash of the block that the node's chain has at the height of this work's blocks.
+async fn at_height(rpc: &Rpc, work: &Work) -> Result<String, CallError> {
+    rpc.hash("getblockhash", json!([work.height])).await
 }
 
 /// A reason as it came, if it is one of BIP 22's words; else in quotes and cut.

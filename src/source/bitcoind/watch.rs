@@ -354,7 +354,7 @@ async fn tip_leaves(node: &Node, prev: Digest, every: Duration) {
     let prev = BlockHash::from(prev).to_string();
     loop {
         sleep(every).await;
-        if !node.hash("getbestblockhash", json!([])).await.is_ok_and(|tip| tip == prev) {
+        if !node.rpc.hash("getbestblockhash", json!([])).await.is_ok_and(|tip| tip == prev) {
             return;
         }
     }

@@ -16,12 +16,15 @@ const LIMITS: Limits = Limits { bytes: 1000, time: Duration::from_secs(20) };
 const PASSWORD: &str = "eDpzZWNyZXQ=";
 const COOKIE_TWO: &str = "X19jb29raWVfXzp0d28=";
 
+/// What a server sends for a request; none is silence.
+type Answer = fn(&str) -> Option<String>;
+
 fn http(status: &str, body: &str) -> Option<String> {
     Some(format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
 }
 
-/// A server, and the requests that it got. No answer is silence.
-async fn server(answer: fn(&str) -> Option<String>) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+/// A server, and the requests that it got.
+async fn server(answer: Answer) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(vec![])));
     let noted = Arc::clone(&asked);
@@ -95,7 +98,7 @@ async fn a_cookie_that_has_changed_is_read_again_once() {
 
 #[tokio::test]
 async fn answers_have_limits() {
-    let cases: [(fn(&str) -> Option<String>, &str); 6] = [
+    let cases: [(Answer, &str); 6] = [
         (|_| http("200 OK", &"x".repeat(1001)), "expected at most 1000 bytes"),
         (|_| http("302 Found\r\nLocation: http://127.0.0.1:1/", ""), "got a redirect (302 Found)"),
         (|_| http("403 Forbidden", ""), "rpcallowip"),
