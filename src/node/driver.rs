@@ -72,6 +72,8 @@ pub(crate) enum Input {
     Kernel(Choice),
     /// This is wrong with the node's certificate files, or nothing any more.
     Certificate(Option<String>),
+    /// This source advises an operator, or does not any more.
+    Advice(usize, Option<String>),
 }
 
 /// Something is to be done.
@@ -253,6 +255,9 @@ impl Driver {
             }
             Input::Servers(servers) => self.list(now, servers),
             Input::Kernel(choice) => self.set_kernel(now, choice),
+            Input::Advice(source, problem) => {
+                self.warnings.advice(self.id, source, problem).into_iter().for_each(|event| self.tell(now, event));
+            }
             Input::Certificate(problem) => {
                 self.warnings.certificate(self.id, problem).into_iter().for_each(|event| self.tell(now, event));
             }
@@ -345,7 +350,8 @@ impl Driver {
     /// What of a message is for the rules: none of what bodies are fetched with, and no work that pays somebody else.
     fn inspect(&mut self, now: Now, from: NodeId, message: Message) -> Option<Message> {
         match message {
-            Message::BodyRequest(request) if self.cluster.is_leading() => {
+            // Only whoever leads next gets bodies: others could take what there is to give.
+            Message::BodyRequest(request) if self.cluster.is_leading() && self.cluster.next_leader() == Some(from) => {
                 let reply = self.handover.hear_request(now.instant, request);
                 self.actions.extend(reply.map(|part| Action::Send(from, part)));
                 None

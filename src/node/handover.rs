@@ -107,7 +107,7 @@ impl Handover {
         Some(self.under_way.insert(transfer).request(now))
     }
 
-    /// A peer asks for a part of a body. Whoever may lead next gets it, but not more often than makes sense.
+    /// Whoever leads next asks for a part of a body, and gets it, but not more often than makes sense.
     pub(crate) fn hear_request(&mut self, now: Instant, request: BodyRequest) -> Option<Message> {
         if now >= self.given.0 + Duration::from_secs(1) {
             self.given = (now, 0);

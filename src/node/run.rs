@@ -88,6 +88,10 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
         let wall_clock = || SystemTime::UNIX_EPOCH + now().since_1970;
         tokio::spawn(Renewal::new(dir, config.id).run(config.transport.clone(), wall_clock, problem));
     }
+    let (advise, mut advices) = mpsc::channel(1);
+    for (at, advice) in config.sources.iter().enumerate().filter_map(|(at, source)| Some((at, source.advice()?))) {
+        tokio::spawn(pass_on(at, advice, advise.clone()));
+    }
     let mut node = Node {
         driver: Driver::new(setup, start),
         transport: Arc::clone(&config.transport),
@@ -117,6 +121,7 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
             Some(servers) = servers.recv() => Some(Input::Servers(servers)),
             member = config.transport.introduced() => Some(Input::Servers(vec![member])),
             Some(problem) = certificate_problems.recv() => Some(Input::Certificate(problem)),
+            Some((source, problem)) = advices.recv() => Some(Input::Advice(source, problem)),
             Some(choice) = choices.recv() => Some(Input::Kernel(choice)),
             Some((from, message)) = config.transport.recv() => Some(Input::Message(from, message)),
         };
@@ -132,6 +137,20 @@ pub async fn run(config: Config, events: mpsc::Sender<TimedEvent>, stop: Cancell
     drop(servers); // nobody reads them any more
     node.stop(answers).await;
     Ok(())
+}
+
+/// Passes a source's advice on until one of both is gone.
+async fn pass_on(
+    source: usize,
+    mut advice: watch::Receiver<Option<String>>,
+    advise: mpsc::Sender<(usize, Option<String>)>,
+) {
+    while advice.changed().await.is_ok() {
+        let now = advice.borrow_and_update().clone();
+        if advise.send((source, now)).await.is_err() {
+            return;
+        }
+    }
 }
 
 /// The driver, and whatever carries out its actions.

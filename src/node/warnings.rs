@@ -20,6 +20,8 @@ pub(super) struct Warnings {
     alone: Option<String>,
     /// What is wrong with this node's certificate.
     certificate: Option<String>,
+    /// What each source advises.
+    advice: BTreeMap<usize, Option<String>>,
     /// That the leader assigns work which does not pay whom it has to pay.
     unpaid: Option<String>,
     /// The peers whose heartbeats come at another pace, each with the time of the warning, and the warning while it lasts.
@@ -78,6 +80,11 @@ impl Warnings {
     /// What is wrong with this node's certificate now, if anything. Gives the events if that is news.
     pub(super) fn certificate(&mut self, node: NodeId, problem: Option<String>) -> Vec<Event> {
         change(&mut self.certificate, problem, node, None)
+    }
+
+    /// What a source advises now, if anything. Gives the events if that is news.
+    pub(super) fn advice(&mut self, node: NodeId, source: usize, problem: Option<String>) -> Vec<Event> {
+        change(self.advice.entry(source).or_default(), problem, node, None)
     }
 
     /// Whether `leader` has assigned work that does not pay this payout. Gives the events if that is news.

@@ -28,6 +28,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::work::{Solution, Template};
 
 /// A template, and how fresh it is.
@@ -99,6 +101,11 @@ pub trait BlockSource: Send + Sync {
     /// # Errors
     /// The source cannot be reached, or refuses the session.
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>>;
+
+    /// What an operator should act on though the source works, as it changes; `None` for a source that never has anything of the kind.
+    fn advice(&self) -> Option<watch::Receiver<Option<String>>> {
+        None
+    }
 }
 
 /// A conversation with a source.

@@ -473,15 +473,22 @@ fn whoever_leads_next_fetches_the_body_and_submits_the_leaders_block() {
 }
 
 #[test]
-fn a_leader_gives_its_bodies_to_whoever_asks() {
-    let mut alone = Alone::with(node(), Members::fixed([other(2, 2)]), None, None);
-    alone.run(Duration::from_secs(20)); // node 2 is down by then
+fn a_leader_gives_its_bodies_to_whoever_leads_next() {
+    let mut alone = Alone::with(node(), Members::fixed([other(2, 2), other(3, 3)]), None, None);
+    let Some((_, Message::HeartbeatRequest(asked))) = alone.sent.iter().find(|(to, _)| to.get() == 2).cloned() else {
+        panic!("a request")
+    };
+    let stamp = Stamp { run: Run(2), sent: 1 };
+    let reply = Heartbeat { stamp, echo: Some(asked.stamp), interval: None, leads: None };
+    alone.handle(Input::Message(other(2, 2).id, Message::HeartbeatReply(reply, None)));
     assert!(alone.driver.cluster().is_leading());
     let offer = Offer { template: own_block(7, 3), asked: alone.now.instant, body: Some(vec![5; 7].into()) };
     alone.handle(Input::Source(Answer::Offer(alone.sessions[0], Ok(offer))));
     let body = BodyId { run: Run(1), template: 1 };
     alone.sent.clear();
-    alone.handle(Input::Message(other(2, 2).id, Message::BodyRequest(BodyRequest { body, start: 5 })));
+    for id in [3, 2] {
+        alone.handle(Input::Message(other(id, 1).id, Message::BodyRequest(BodyRequest { body, start: 5 })));
+    }
     let part = BodyPart { body, size: 7, start: 5, bytes: vec![5; 2] };
     assert_eq!(alone.sent, [(other(2, 2).id, Message::Body(part))]);
 }
@@ -509,6 +516,20 @@ fn work_that_pays_somebody_else_is_refused_and_warned_of_once() {
     following.assign(&[LONG]);
     let job = following.alone.driver.cluster().job().expect("a job");
     assert!(matches!(job.puzzle, Puzzle::Text(_)), "a text pays nobody");
+}
+
+#[test]
+fn what_a_source_advises_is_a_warning_until_it_is_over() {
+    let mut alone = Alone::new(None);
+    let mut told = |source, advice: Option<&str>| {
+        alone.handle(Input::Advice(source, advice.map(str::to_owned)));
+        alone.events(|event| matches!(event, Event::Warning { .. }))
+    };
+    let warning = |problem: &str, over| Event::Warning { node: node(), problem: problem.to_owned(), peer: None, over };
+    assert_eq!(told(0, Some("too hard")), [warning("too hard", false)]);
+    assert_eq!(told(1, Some("elsewhere")), [warning("elsewhere", false)]);
+    assert_eq!(told(0, Some("too hard")), []);
+    assert_eq!(told(0, None), [warning("too hard", true)]);
 }
 
 /// More than a thread takes at a time.

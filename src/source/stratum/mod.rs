@@ -88,12 +88,6 @@ impl StratumSource {
         Ok(Self { pool: Arc::new(Pool::new(address, tls, rate, since_1970)) })
     }
 
-    /// How long a share takes on average, where the pool's difficulty is so high that it is more than 10 minutes at the promised hash rate;
-    /// otherwise `None`.
-    pub fn late_shares(&self) -> watch::Receiver<Option<Duration>> {
-        self.pool.late()
-    }
-
     async fn open_session(&self) -> Result<Box<dyn Session>, String> {
         let port = self.pool.take_port();
         let dislikes = &self.pool.dislikes_configure;
@@ -150,6 +144,11 @@ impl BlockSource for StratumSource {
 
     fn open(&self) -> BoxFuture<'_, Result<Box<dyn Session>, SourceError>> {
         Box::pin(async { self.open_session().await.map_err(|problem| self.pool.error(problem)) })
+    }
+
+    /// That the pool's difficulty is so high that a share takes more than 10 minutes on average at the promised hash rate.
+    fn advice(&self) -> Option<watch::Receiver<Option<String>>> {
+        Some(self.pool.late())
     }
 }
 

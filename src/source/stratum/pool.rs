@@ -38,8 +38,8 @@ pub(super) struct Pool {
     pub(super) dislikes_configure: AtomicBool,
     /// The port to which the pool wants the next connection; 0 if it is the address's.
     port: AtomicU16,
-    /// See [`StratumSource::late_shares`](super::StratumSource::late_shares).
-    late: watch::Sender<Option<Duration>>,
+    /// That shares come late, while they do.
+    late: watch::Sender<Option<String>>,
 }
 
 impl Pool {
@@ -77,7 +77,7 @@ impl Pool {
         names.fold(text.to_owned(), |text, name| text.replace(name.as_str(), "…"))
     }
 
-    pub(super) fn late(&self) -> watch::Receiver<Option<Duration>> {
+    pub(super) fn late(&self) -> watch::Receiver<Option<String>> {
         self.late.subscribe()
     }
 
@@ -133,18 +133,17 @@ impl Pool {
         self.rate.map(|rate| rounded(rate / MOST_SHARES / HASHES))
     }
 
-    /// Warns where a share of this difficulty is expected later than in 10 minutes, when that begins.
+    /// Advises an operator where a share of this difficulty is expected later than in 10 minutes.
     pub(super) fn weigh(&self, difficulty: f64) {
         let seconds = self.rate.map_or(0.0, |rate| difficulty * HASHES / rate);
-        let late = (seconds > LATE).then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-        let was_late = self.late.send_replace(late).is_some();
-        if late.is_some() && !was_late {
-            let minutes = seconds / 60.0;
-            tracing::warn!(
-                "{}: a share of difficulty {difficulty} is expected every {minutes:.0} minutes only; ask the pool for an easier one",
-                self.url
-            );
-        }
+        let late = (seconds > LATE).then(|| {
+            format!(
+                "{}: a share of difficulty {difficulty} is expected every {:.0} minutes only; ask the pool for an easier one",
+                self.url,
+                seconds / 60.0
+            )
+        });
+        self.late.send_replace(late);
     }
 }
 

@@ -20,7 +20,7 @@ use super::messages::{id, numbered};
 use super::networks::{HEARTBEAT, member, next, soon};
 
 /// What nodes of this version speak.
-const PROTOCOL: &[u8] = b"headframe/3";
+const PROTOCOL: &[u8] = b"headframe/4";
 
 pub(crate) type Credentials = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
