@@ -252,7 +252,8 @@ fn without_secrets(error: &toml::de::Error, text: &str) -> String {
     match text.contains("source_password") {
         false => error.to_string(),
         true => {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let before = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..before].iter().filter(|&&byte| byte == b'\n').count() + 1;
             format!("line {line}: {}", error.message())
         }
     }
