@@ -37,7 +37,7 @@ const MASK: u32 = 0x1fff_e000;
 const BITS: u32 = 0x1703_31db;
 const TIME: u32 = 1_800_000_000;
 
-/// A difficulty of 2^-15: a share takes 131,072 hashes. Shares are so rare that one on its way is told from one that is found too late.
+/// A difficulty of 2^-15: a share takes 131,072 hashes. Shares are so rare that few are on their way at a time.
 fn difficulty() -> Value {
     json!((-15f64).exp2())
 }
@@ -60,8 +60,7 @@ struct State {
     seen: HashSet<Vec<u8>>,
     /// Shares of each job while it was the present one.
     shares: Vec<u64>,
-    /// Shares that came when the next job had 50 shares already.
-    late: u64,
+    /// Shares of a job that was not the present one.
     stale: u64,
     /// The extranonce1 and extranonce2 of each share.
     spaces: HashSet<(u32, String)>,
@@ -186,7 +185,6 @@ impl Pool {
         // Old jobs are only recognised: the pool keeps no old blocks.
         if !is_present {
             state.stale += 1;
-            state.late += u64::from(job + 1 < state.job || state.shares[state.job] >= 50);
             return (Value::Null, json!([21, "Job not found", null]));
         }
         let header = [&version.to_le_bytes()[..], &prev(state.block), &root, &numbers].concat();
@@ -303,7 +301,8 @@ async fn a_cluster_mines_for_a_pool_and_clean_jobs_interrupt_all_of_it() {
     }
     let told = cluster.stop().await;
     let state = pool.state();
-    assert_eq!(state.late, 0, "shares of a job that ended long ago");
+    // What was on its way when a job ended: 2 to 15 shares. Where the restart on the same block interrupts nobody, they are 141 at least.
+    assert!(state.stale <= 60, "{} shares of jobs that had ended", state.stale);
     assert!(state.spaces.len() >= 3, "each job has an extranonce2 of its own: {:?}", state.spaces);
     let count = |outcome| {
         let is_it = |event: &&Event| matches!(event, Event::Share { status, .. } if *status == outcome);

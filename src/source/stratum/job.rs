@@ -42,10 +42,10 @@ impl Space {
     /// The space in these two fields.
     pub(super) fn parse(first: Option<&Value>, size: Option<&Value>) -> Result<Self, String> {
         let first = words::bytes("extranonce1", first, 0..=EXTRANONCE1_BYTES)?;
-        let bytes = size.and_then(Value::as_u64).and_then(|size| u8::try_from(size).ok());
-        let size = bytes.filter(|size| (1..=8).contains(size));
-        let size = size.ok_or_else(|| words::unexpected("size of extranonce2", "1 to 8 bytes", None))?;
-        Ok(Self { first, size })
+        let bytes = size.and_then(Value::as_u64).and_then(|bytes| u8::try_from(bytes).ok());
+        let bytes = bytes.filter(|bytes| (1..=8).contains(bytes));
+        let wrong = || words::unexpected("size of extranonce2", "1 to 8 bytes", size);
+        Ok(Self { first, size: bytes.ok_or_else(wrong)? })
     }
 }
 

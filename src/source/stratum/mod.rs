@@ -6,7 +6,8 @@
 //! ```
 //!
 //! 1. `connection` moves lines, `words` turns them into typed values, `job` makes templates of the pool's jobs.
-//! 2. `state` knows what the pool has said and does no I/O; `shares` judges what it says to shares; `talk` joins them with the connection.
+//! 2. `state` knows what the pool has said and does no I/O, `templates` finds the pool's job of a solution again, `shares` judges what the pool
+//!    says to shares; `talk` joins them with the connection.
 //! 3. `pool` is what all sessions of a source share, `session` is what the node holds.
 
 mod address;
@@ -20,6 +21,7 @@ mod session;
 mod shares;
 mod state;
 mod talk;
+mod templates;
 #[cfg(test)]
 #[cfg(feature = "identity")] // certificates for TLS
 mod tests;

@@ -6,7 +6,7 @@
 //!
 //! 1. Orders differ between pools: difficulty, job and extranonce may come in any. As soon as all are there, there is a template.
 //! 2. A new difficulty or version mask makes a new template of the present job, a new extranonce counts from the next job on.
-//! 3. Each template has a number. By it the session finds the pool's job of a solution again; the last 64 are remembered.
+//! 3. Each template has a number, by which `templates` finds the pool's job of a solution again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,13 +16,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::job::{PoolJob, Space, Terms};
+use super::templates::{Templates, Unsent};
 use super::words;
-use crate::work::{Digest, Extranonce, Puzzle, Solution, Target, Template};
+use crate::work::{Digest, Solution, Target, Template};
 
 /// The version bits that miners may roll (BIP 320).
 pub(super) const ROLLED: u32 = 0x1fff_e000;
-/// The most templates that are remembered, as many as the node remembers.
-const MAX_KNOWN: usize = 64;
 /// The most blocks that are remembered as left.
 const MAX_LEFT: usize = 64;
 /// What this miner calls itself.
@@ -46,15 +45,6 @@ pub(super) enum Heard {
     Unknown,
 }
 
-/// Why a solution is not sent to the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unsent {
-    /// Its template is forgotten, or its version is not allowed any more.
-    Stale,
-    /// It is of no job of a pool.
-    NotUnderstood(&'static str),
-}
-
 /// The present job.
 #[derive(Debug)]
 struct Present {
@@ -62,15 +52,6 @@ struct Present {
     /// The extranonce that was valid when it came; none if it came before any.
     space: Option<Space>,
     ahead: i64,
-}
-
-/// What is remembered of a template.
-#[derive(Debug)]
-struct Known {
-    tag: u64,
-    job: Arc<str>,
-    size: u8,
-    version: u32,
 }
 
 /// What a pool has said.
@@ -84,8 +65,7 @@ pub(super) struct State {
     present: Option<Present>,
     /// The blocks that this session has built on before.
     left: VecDeque<Digest>,
-    known: VecDeque<Known>,
-    tags: u64,
+    templates: Templates,
     /// Counts the restarts of all sessions of this source, so that no lease of an earlier one goes on under the same round.
     generations: Arc<AtomicU64>,
     generation: u64,
@@ -101,8 +81,7 @@ impl State {
             mask: None,
             present: None,
             left: VecDeque::new(),
-            known: VecDeque::new(),
-            tags: 0,
+            templates: Templates::default(),
             generations,
             generation: 0,
         };
@@ -223,20 +202,14 @@ impl State {
     /// A new template of the present job, if there is all that it needs.
     fn renew(&mut self) -> Heard {
         let Some(Present { job, space: Some(space), ahead }) = &self.present else { return Heard::Nothing };
-        self.tags += 1;
         let terms = Terms {
             space,
             report: self.report,
             mask: self.mask.unwrap_or(0),
             ahead: *ahead,
             generation: self.generation,
-            tag: self.tags,
+            tag: self.templates.number(job, space.size),
         };
-        if self.known.len() == MAX_KNOWN {
-            self.known.pop_front();
-        }
-        let name = Arc::clone(&job.name);
-        self.known.push_back(Known { tag: self.tags, job: name, size: space.size, version: job.version });
         Heard::Template(job.template(terms))
     }
 
@@ -245,27 +218,7 @@ impl State {
     /// # Errors
     /// No pool would take the solution.
     pub(super) fn submission(&self, user: &str, solution: &Solution) -> Result<Value, Unsent> {
-        let Puzzle::Header(puzzle) = &solution.job.puzzle else {
-            let problem = "expected a solution of a header puzzle, got one of a text puzzle";
-            return Err(Unsent::NotUnderstood(problem));
-        };
-        let tag = solution.job.tag;
-        let known = self.known.iter().find(|known| known.tag == tag.template).ok_or(Unsent::Stale)?;
-        let extranonce = Extranonce::Counter(known.size).bytes(tag.slot);
-        let extranonce = extranonce
-            .ok_or(Unsent::NotUnderstood("expected a job's number that fits into extranonce2, got a larger one"))?;
-        let header = puzzle.at(solution.nonce);
-        let hex = |word: u32| format!("{word:08x}");
-        let mut params = vec![user.to_owned(), known.job.to_string(), hex::encode(extranonce)];
-        params.extend([hex(header.time), hex(header.nonce)]);
-        if let Some(mask) = self.mask {
-            // The pool takes the bits of its present mask from this word and all others from its job.
-            if (header.version ^ known.version) & !mask != 0 {
-                return Err(Unsent::Stale);
-            }
-            params.push(hex(header.version & mask));
-        }
-        Ok(json!(params))
+        self.templates.submission(user, self.mask, solution)
     }
 }
 

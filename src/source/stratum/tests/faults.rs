@@ -24,7 +24,7 @@ async fn nonsense_ends_the_session_with_a_sentence() {
         (call("mining.set_difficulty", json!([-1])), "expected a difficulty above 0"),
         (call("mining.set_difficulty", json!([1e308])), "got 1e308"),
         (call("mining.set_extranonce", json!(["", 0])), "1 to 8 bytes"),
-        (call("mining.set_extranonce", json!(["", 17])), "1 to 8 bytes"),
+        (call("mining.set_extranonce", json!(["", 17])), "1 to 8 bytes as the size of extranonce2, got '17'"),
         (call("mining.set_version_mask", json!(["no"])), "mask"),
         ("x".repeat(65 << 10), "at most 65536 bytes"),
     ] {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::state::{Heard, State, Unsent};
+use super::super::state::{Heard, State};
+use super::super::templates::Unsent;
 use super::pool::{COINB1, COINB2, Notify};
 use crate::work::{Blueprint, Extranonce, Job, Puzzle, Run, Search, Slot, Solution, Target, Template};
 
