@@ -42,8 +42,8 @@ const SETTLED: Duration = Duration::from_secs(10);
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// One that was answered with what was known, after this.
 const AFTER_NOTHING: Duration = Duration::from_secs(1);
-/// Long polls are no closer to each other than this.
-const BETWEEN: Duration = Duration::from_millis(10);
+/// Long polls are no closer to each other than this: where blocks come faster, it would cost the node a template for each.
+const BETWEEN: Duration = Duration::from_millis(50);
 /// A long poll that says nothing so long after the tip has changed is given up.
 const DEAF: Duration = Duration::from_secs(10);
 /// On test chains a block that comes so many seconds after the one before has the easiest target.
