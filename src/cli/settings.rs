@@ -252,8 +252,8 @@ fn without_secrets(error: &toml::de::Error, text: &str) -> String {
     match text.contains("source_password") {
         false => error.to_string(),
         true => {
-            let before = error.span().map_or("", |span| &text[..span.start.min(text.len())]);
-            let line = before.matches('\n').count() + 1;
+            let before = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.as_bytes()[..before].iter().filter(|&&byte| byte == b'\n').count() + 1;
             format!("line {line}: {}", error.message())
         }
     }
