@@ -11,6 +11,7 @@ use super::run::{now, runtime, since_1970};
 use super::settings::NodeSettings;
 use super::sources::sources;
 use super::transports::connect;
+use super::view::difficulty;
 use super::{Outcome, args, print};
 use crate::cluster::{Heartbeat, Message, NodeId, Stamp};
 use crate::node::{Registry, Store, addresses_of};
@@ -18,7 +19,7 @@ use crate::source::BlockSource;
 use crate::transport::files::near_end;
 use crate::transport::identity::Identity;
 use crate::transport::{Member, Transport};
-use crate::work::Run;
+use crate::work::{Run, Search};
 
 /// How long a peer or a source may take to answer.
 const PATIENCE: Duration = Duration::from_secs(4);
@@ -109,10 +110,13 @@ async fn block(source: &dyn BlockSource) -> Result<String, String> {
     let mut session = source.open().await.map_err(|error| error.to_string())?;
     let template = session.next().await.map_err(|error| error.to_string())?.template;
     let next = template.round.block.height.saturating_add(1);
-    Ok(match template.is_text() {
-        true => format!("wants block {next}, {} zeros", template.goal.block.zeros()),
-        false => format!("wants block {next}, difficulty {:.3e}", template.goal.block.difficulty()),
-    })
+    let goal = template.goal;
+    let wanted = match (template.is_text(), goal.search) {
+        (true, _) => format!("{} zeros", goal.block.zeros()),
+        (false, Search::First) => format!("difficulty {}", difficulty(goal.block.difficulty())),
+        (false, Search::Every) => format!("shares of difficulty {}", difficulty(goal.report.difficulty())),
+    };
+    Ok(format!("wants block {next}, {wanted}"))
 }
 
 /// Sends each peer a heartbeat, as this node would, and waits for the answers.
