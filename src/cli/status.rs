@@ -79,7 +79,8 @@ fn work(id: NodeId, status: &Status, rate: f64) -> Vec<String> {
         let block = block.map(|block| format!(", of a block {}", difficulty(block))).unwrap_or_default();
         lines.push(format!("difficulty {}{block}", difficulty(report)));
     }
-    let odds = status.luck.map(|of| format!("luck {}", luck(of)));
+    // A node that has found nothing so far, as most, has no luck to tell of.
+    let odds = status.luck.filter(|of| *of > 0.0).map(|of| format!("luck {}", luck(of)));
     let block = status.block_difficulty.filter(|_| status.leader == Some(id) && rate > 0.0);
     let block = block.map(|block| wait(block * Target::HASHES_PER_DIFFICULTY / rate));
     let block = block.map(|wait| format!("a block in {wait} on average, by the {} shown here", hash_rate(rate)));
