@@ -153,7 +153,7 @@ pub(super) struct Up {
     /// Where the embedded service listens [default: 127.0.0.1:8480, or any free port if that is taken]
     #[arg(long, value_name = "ADDR", env = "HEADFRAME_SERVICE_LISTEN", help_heading = WORK)]
     pub(super) service_listen: Option<SocketAddr>,
-    /// Mine on this block service, http://host:port, or for this Bitcoin node, bitcoind+http://host:port, instead of on an embedded service;
+    /// Mine on this block service, http://host:port, for this Bitcoin node, bitcoind+http://host:port, or for this pool, stratum+tcp://user@host:port, instead of on an embedded service;
     /// repeatable, in order of preference
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
@@ -194,8 +194,8 @@ pub(super) struct Node {
     /// Another server; repeatable [default: the servers registered on this machine]
     #[arg(long = "peer", value_name = "ID=ADDR", env = "HEADFRAME_PEERS", help_heading = CLUSTER)]
     pub(super) peers: Vec<List<PeerAddress>>,
-    /// Where blocks come from: http://host:port, the block service, or bitcoind+http://host:port or bitcoind+https://host:port, a Bitcoin
-    /// node; repeatable, in order of preference [default: http://127.0.0.1:8480]
+    /// Where blocks come from: http://host:port, the block service; bitcoind+http://host:port or bitcoind+https://host:port, a Bitcoin
+    /// node; stratum+tcp://user@host:port or stratum+ssl://user@host:port, a pool; repeatable, in order of preference [default: http://127.0.0.1:8480]
     #[arg(long = "source", value_name = "URL", env = "HEADFRAME_SOURCE", help_heading = WORK)]
     pub(super) sources: Vec<List<String>>,
     /// Use a source that was left again once it has answered for so long, like 30s or 5m [default: 30s]

@@ -45,7 +45,9 @@ pub(super) fn sources(
             return Ok(Arc::new(BitcoindSource::new(bitcoin.node(url)?).map_err(usage)?));
         }
         if is_pool(url) {
-            let address = bitcoin.pool(url)?;
+            // A pool is not told what a Bitcoin node is.
+            let is_nodes = urls.iter().any(|url| url.starts_with(BitcoindSource::SCHEME));
+            let address = bitcoin.pool(url, is_nodes)?;
             return Ok(Arc::new(StratumSource::new(address, bitcoin.tls()?, rate).map_err(usage)?));
         }
         Ok(Arc::new(WebSource::with_form(url, pool.to_owned(), POLL, form).map_err(usage)?))
@@ -150,9 +152,12 @@ impl BitcoinSettings {
         })
     }
 
-    /// The pool at `url`, and the user there.
-    fn pool(&self, url: &str) -> anyhow::Result<StratumAddress> {
+    /// The pool at `url`, and the user there. `is_nodes`: user and password are those of a Bitcoin node.
+    fn pool(&self, url: &str, is_nodes: bool) -> anyhow::Result<StratumAddress> {
         let mut address = StratumAddress::parse(url).map_err(usage)?;
+        if is_nodes {
+            return Ok(address);
+        }
         if !address.has_user()
             && let Some(user) = &self.user
         {
@@ -182,7 +187,7 @@ impl BitcoinSettings {
     pub(super) fn demanded(&self, urls: &[String]) -> Option<PayoutCheck> {
         let payout = self.payout.clone()?;
         let (address, takes_shares) = (payout.to_string(), urls.iter().any(|url| is_pool(url)));
-        let pays = move |template: &Template| payout.is_paid_by(template);
+        let pays = move |template: &Template, slot| payout.is_paid_by(template, slot);
         Some(PayoutCheck { address, pays: Arc::new(pays), takes_shares })
     }
 

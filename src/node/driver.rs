@@ -373,6 +373,11 @@ impl Driver {
                 self.refuse_unpaid(now, from, &mut assign);
                 Some(Message::Process(assign))
             }
+            // The rules read both alike.
+            Message::ProcessInterrupt(mut assign) => {
+                self.refuse_unpaid(now, from, &mut assign);
+                Some(Message::ProcessInterrupt(assign))
+            }
             other => Some(other),
         }
     }

@@ -98,6 +98,7 @@ impl Handover {
             self.under_way = Some(transfer);
             return request;
         }
+        self.under_way = None;
         let body = BodyId { run, template: template.tag };
         if self.last == Some(body) {
             return None;

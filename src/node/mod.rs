@@ -51,7 +51,7 @@ use std::time::Duration;
 pub use cpus::CpuUse;
 pub use event::{Event, Outcome, ShareOutcome, TimedEvent};
 pub use names::addresses_of;
-pub use payout_check::PayoutCheck;
+pub use payout_check::{PayoutCheck, Pays};
 pub use registry::{Entry, Registration, Registry, RegistryError};
 pub use run::run;
 pub use shares::{ShareCounts, ShareTally};

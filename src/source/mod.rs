@@ -16,6 +16,7 @@ mod bitcoind;
 pub(crate) mod fuzz;
 mod http;
 mod legacy;
+mod secrets;
 mod stratum;
 mod web;
 
@@ -127,17 +128,17 @@ pub trait Session: Send {
     /// The source gave no answer, so the solution may be submitted again.
     fn submit(&self, solution: &Solution) -> BoxFuture<'static, Result<Verdict, SourceError>>;
 
-    /// Submits a solution of another node's session, within bounded time. A session that gives no bodies understands none.
+    /// Submits a solution of another node's session, within bounded time.
     ///
     /// # Errors
-    /// As [`submit`](Self::submit).
+    /// As [`submit`](Self::submit). A session that gives no bodies takes none; another source of this node may.
     fn submit_adopted(
         &self,
         solution: &Solution,
         adopted: Arc<Adopted>,
     ) -> BoxFuture<'static, Result<Verdict, SourceError>> {
         let _ = (solution, adopted);
-        let problem = "expected a solution of this session, got one of another node's";
-        Box::pin(std::future::ready(Ok(Verdict::NotUnderstood(problem.into()))))
+        let problem = "expected a solution of this session, got one of another node's".to_owned();
+        Box::pin(std::future::ready(Err(SourceError { url: "this source".into(), problem, is_over: false })))
     }
 }

@@ -495,7 +495,7 @@ fn a_leader_gives_its_bodies_to_whoever_leads_next() {
 
 #[test]
 fn work_that_pays_somebody_else_is_refused_and_warned_of_once() {
-    let pays = |template: &Template| *template == own_block(7, 3);
+    let pays = |template: &Template, _| *template == own_block(7, 3);
     let payout = PayoutCheck { address: "bcrt1q".to_owned(), pays: Arc::new(pays), takes_shares: false };
     let mut following = Following::with(Some(payout));
     let is_warning = |event: &Event| matches!(event, Event::Warning { .. });

@@ -24,9 +24,7 @@ impl Body {
     pub(super) fn new(transactions: &Transactions, has_witness: bool) -> Self {
         Self { transactions: Arc::clone(&transactions.bytes), count: transactions.count, has_witness }
     }
-}
 
-impl Body {
     /// The body as another node's session takes it: whether the coinbase has a witness (one byte), the count (four bytes, the highest first),
     /// the transactions.
     pub(super) fn to_bytes(&self) -> Arc<[u8]> {

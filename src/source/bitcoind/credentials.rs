@@ -4,9 +4,12 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use reqwest::RequestBuilder;
 
 use crate::regular::{self, Links};
+use crate::source::secrets;
 
 /// A cookie is some 75 bytes long.
 const MOST_COOKIE: u64 = 4096;
@@ -89,6 +92,17 @@ impl Keys {
         let login = read_cookie(path.clone()).await.ok()?;
         *self.cookie.lock().unwrap_or_else(PoisonError::into_inner) = Some(login.clone());
         (Some(&login) != refused).then_some(login)
+    }
+
+    /// A node's words without user and password, which it may repeat, also as the request had them.
+    pub(super) fn masked(&self, text: &str) -> String {
+        let login = match &self.credentials {
+            Credentials::Password { user, password } => Some(Login { user: user.clone(), password: password.clone() }),
+            _ => self.known(),
+        };
+        let Some(Login { user, password }) = login else { return text.to_owned() };
+        let header = STANDARD.encode(format!("{user}:{password}"));
+        secrets::masked(text, [header.as_str(), &user, &password])
     }
 
     fn known(&self) -> Option<Login> {

@@ -65,11 +65,12 @@ impl fmt::Display for Payout {
 }
 
 impl Payout {
-    /// Whether this address is paid by all blocks of a template, and nobody else: its coinbase has other outputs only if they are worth
-    /// nothing, as the commitment to the witnesses is.
-    pub fn is_paid_by(&self, template: &Template) -> bool {
+    /// Whether this address is paid by the blocks of a template's job of this slot, and nobody else: the coinbase has other outputs only if
+    /// they are worth nothing, as the commitment to the witnesses is. Whoever makes a template could hide an output's value in the bytes
+    /// that the slot fills, so every slot is looked at by itself.
+    pub fn is_paid_by(&self, template: &Template, slot: Slot) -> bool {
         let Blueprint::Header { coinbase, .. } = &template.puzzle else { return false };
-        let Some(extranonce) = coinbase.extranonce.bytes(Slot::default()) else { return false };
+        let Some(extranonce) = coinbase.extranonce.bytes(slot) else { return false };
         let bytes = [&coinbase.before[..], &extranonce, &coinbase.after].concat();
         let Ok(coinbase) = deserialize::<Transaction>(&bytes) else { return false };
         let script = match &self.form {
@@ -78,7 +79,8 @@ impl Payout {
         };
         let (ours, others): (Vec<_>, Vec<_>) =
             coinbase.output.iter().partition(|output| output.script_pubkey == script);
-        !ours.is_empty() && others.iter().all(|output| output.value == Amount::ZERO)
+        ours.iter().any(|output| output.value > Amount::ZERO)
+            && others.iter().all(|output| output.value == Amount::ZERO)
     }
 
     /// The output script that pays the address.
@@ -169,7 +171,7 @@ mod tests {
         let commitment = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return([1; 36]) };
         for (outputs, expected) in [
             (vec![output(&ours, 50), commitment.clone()], true),
-            (vec![output(&ours, 0)], true),
+            (vec![output(&ours, 0)], false),
             (vec![output(&ours, 50), output(&theirs, 1)], false),
             (vec![output(&theirs, 50), commitment.clone()], false),
             (vec![commitment], false),
@@ -181,10 +183,23 @@ mod tests {
             let bytes = serialize(&Transaction { version, lock_time, input: vec![input], output: outputs });
             let (before, after) = (bytes[..45].to_vec(), bytes[61..].to_vec());
             let coinbase = Coinbase { before, extranonce: Extranonce::Run, after };
-            assert_eq!(payout.is_paid_by(&template(coinbase)), expected);
+            assert_eq!(payout.is_paid_by(&template(coinbase), Slot::default()), expected);
         }
         let nonsense = Coinbase { before: vec![1], extranonce: Extranonce::Run, after: vec![2] };
-        assert!(!payout.is_paid_by(&template(nonsense)));
+        assert!(!payout.is_paid_by(&template(nonsense), Slot::default()));
+        // Behind the run stands the number of the job, where the value of the second output is.
+        let bytes = |value: u64| {
+            let script_sig = ScriptBuf::from_bytes(vec![1, 7]);
+            let input = TxIn { previous_output: OutPoint::null(), script_sig, ..TxIn::default() };
+            let hidden = TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::new_op_return([0; 8]) };
+            let output = vec![output(&ours, 50), hidden, output(&theirs, value)];
+            serialize(&Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output })
+        };
+        let at = bytes(0).iter().zip(bytes(1)).position(|(a, b)| *a != b).unwrap();
+        let (before, after) = (bytes(0)[..at - 8].to_vec(), bytes(0)[at + 8..].to_vec());
+        let hiding = template(Coinbase { before, extranonce: Extranonce::Run, after });
+        assert!(payout.is_paid_by(&hiding, Slot::default()));
+        assert!(!payout.is_paid_by(&hiding, Slot { n: 50, ..Slot::default() }));
     }
 
     fn template(coinbase: Coinbase) -> Template {

@@ -57,7 +57,12 @@ impl Rpc {
 
     /// An error of this source. The next call may succeed.
     pub(super) fn error(&self, problem: String) -> SourceError {
-        SourceError { url: self.url().to_owned(), problem, is_over: false }
+        SourceError { url: self.url().to_owned(), problem: self.masked(&problem), is_over: false }
+    }
+
+    /// A node's words as they may be shown.
+    pub(super) fn masked(&self, words: &str) -> String {
+        self.wire.masked(words)
     }
 
     /// The page of a node's own link, if it leads to the same server.

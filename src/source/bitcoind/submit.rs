@@ -21,9 +21,9 @@ use crate::work::{BlockHash, Solution};
 /// A node checks a block before it answers.
 pub(super) const LIMITS: Limits = Limits { time: Duration::from_secs(60), ..Limits::SMALL };
 
-/// Codes with which a node says that a block cannot be read, or is none (`RPC_DESERIALIZATION_ERROR`, `RPC_VERIFY_ERROR`,
-/// `RPC_VERIFY_REJECTED`): asking again changes nothing.
-const FINAL: [i64; 3] = [-22, -25, -26];
+/// The code with which a node says that a block cannot be read (`RPC_DESERIALIZATION_ERROR`): asking again changes nothing. What is wrong with
+/// a block that was read is no error but a reason; `RPC_VERIFY_ERROR` (-25) means that the node itself is in trouble.
+const UNREADABLE: i64 = -22;
 
 /// Bitcoin Core's code for a height that its chain does not have (yet).
 const NO_SUCH_HEIGHT: i64 = -8;
@@ -53,10 +53,10 @@ pub(super) async fn submit(rpc: &Rpc, work: &Work, solution: &Solution) -> Resul
             "duplicate" => Ok(accepted(work)),
             "inconclusive" | "duplicate-inconclusive" => follow_up(rpc, work, hash.into()).await,
             stale if stale.contains("stale") || stale.contains("not-best-prevblk") => Ok(Verdict::Stale),
-            reason => Ok(Verdict::Rejected { reason: plain(reason) }),
+            reason => Ok(Verdict::Rejected { reason: rpc.masked(&plain(reason)) }),
         },
-        Err(CallError::Refused { code, message }) if FINAL.contains(&code) => {
-            Ok(Verdict::Rejected { reason: format!("{message} ({code})") })
+        Err(CallError::Refused { code: code @ UNREADABLE, message }) => {
+            Ok(Verdict::Rejected { reason: rpc.masked(&format!("{message} ({code})")) })
         }
         Err(error) => Err(rpc.error(error.into_problem())),
     }

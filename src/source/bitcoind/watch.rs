@@ -169,8 +169,9 @@ impl Watch {
                 let prev_time = self.prev_time.filter(|(of, _)| *of == given.prev).map(|(_, time)| time);
                 known.asked = asked;
                 known.due = due(given.times, prev_time);
-                if is_same {
-                    known.given = given; // the long poll's id may be another
+                match is_same {
+                    true => known.given = given, // the long poll's id may be another
+                    false => known.given.long_poll = given.long_poll,
                 }
                 return Ok(repeat.then(|| {
                     let (template, body) = (known.template.clone(), Some(Arc::clone(&known.body)));

@@ -12,6 +12,11 @@ pub(super) trait Wire: Send + Sync {
     /// The page of a node's own link; `None` if it leads to another server.
     fn page(&self, link: &str) -> Option<String>;
 
+    /// A node's words without the credentials, which it may repeat.
+    fn masked(&self, words: &str) -> String {
+        words.to_owned()
+    }
+
     /// Posts a request to a page, or to the usual one, and gives the answer whatever its status.
     ///
     /// # Errors
@@ -47,6 +52,10 @@ impl Wire for HttpWire {
 
     fn page(&self, link: &str) -> Option<String> {
         self.http.page(link)
+    }
+
+    fn masked(&self, words: &str) -> String {
+        self.keys.masked(words)
     }
 
     /// A cookie that the node refuses is read again, once: the node may have started anew.

@@ -32,7 +32,7 @@ impl StratumAddress {
     /// Another scheme or form, no port, or a password.
     pub fn parse(url: &str) -> Result<Self, SourceError> {
         // Whatever stands before an @ may be a secret.
-        let shown = url.rsplit_once('@').map_or(url, |(_, host)| host);
+        let shown = url.rsplit_once('@').map_or("the pool", |(_, host)| host);
         let refused = |problem: String| SourceError { url: shown.to_owned(), problem, is_over: false };
         const FORM: &str = "stratum+tcp://user@host:port or stratum+ssl://user@host:port";
         let parsed = Url::parse(url).map_err(|error| refused(format!("expected {FORM}, got {error}")))?;

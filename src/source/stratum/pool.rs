@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
 use super::{StratumAddress, Tls};
-use crate::source::SourceError;
+use crate::source::{SourceError, secrets};
 
 /// How many hashes a share of difficulty 1 takes on average.
 const HASHES: f64 = 4_294_967_296.0;
@@ -17,6 +17,8 @@ const HASHES: f64 = 4_294_967_296.0;
 const SHARE_EVERY: f64 = 10.0;
 /// No more shares a second than these are wanted.
 const MOST_SHARES: f64 = 1000.0;
+/// More shares a second than these are worth a warning.
+const MANY_SHARES: f64 = 10_000.0;
 /// A share that is expected later than this is worth a warning, in seconds.
 const LATE: f64 = 600.0;
 
@@ -38,7 +40,7 @@ pub(super) struct Pool {
     pub(super) dislikes_configure: AtomicBool,
     /// The port to which the pool wants the next connection; 0 if it is the address's.
     port: AtomicU16,
-    /// That shares come late, while they do.
+    /// That shares come late, or too often, while they do.
     late: watch::Sender<Option<String>>,
 }
 
@@ -73,8 +75,7 @@ impl Pool {
 
     /// A pool's words without the user and the password, which it may repeat.
     pub(super) fn masked(&self, text: &str) -> String {
-        let names = [&self.address.user, &self.address.password].into_iter().filter(|name| name.len() > 1);
-        names.fold(text.to_owned(), |text, name| text.replace(name.as_str(), "…"))
+        secrets::masked(text, [self.address.user.as_str(), &self.address.password])
     }
 
     pub(super) fn late(&self) -> watch::Receiver<Option<String>> {
@@ -133,17 +134,24 @@ impl Pool {
         self.rate.map(|rate| rounded(rate / MOST_SHARES / HASHES))
     }
 
-    /// Advises an operator where a share of this difficulty is expected later than in 10 minutes.
+    /// Advises an operator where a share of this difficulty is expected later than in 10 minutes, or far too often.
     pub(super) fn weigh(&self, difficulty: f64) {
-        let seconds = self.rate.map_or(0.0, |rate| difficulty * HASHES / rate);
-        let late = (seconds > LATE).then(|| {
-            format!(
-                "{}: a share of difficulty {difficulty} is expected every {:.0} minutes only; ask the pool for an easier one",
-                self.url,
-                seconds / 60.0
-            )
-        });
-        self.late.send_replace(late);
+        let seconds = self.rate.map_or(1.0, |rate| difficulty * HASHES / rate);
+        let url = &self.url;
+        let advice = if seconds > LATE {
+            let minutes = seconds / 60.0;
+            Some(format!(
+                "{url}: a share of difficulty {difficulty} is expected every {minutes:.0} minutes only; ask the pool for an easier one"
+            ))
+        } else if seconds * MANY_SHARES < 1.0 {
+            let many = 1.0 / seconds;
+            Some(format!(
+                "{url}: {many:.0} shares a second of difficulty {difficulty} are expected, which leave little time for hashing; ask the pool for harder ones"
+            ))
+        } else {
+            None
+        };
+        self.late.send_replace(advice);
     }
 }
 
