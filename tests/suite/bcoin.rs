@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use bitcoin::bech32::{Hrp, segwit};
 use bitcoin::consensus::encode::serialize_hex;
@@ -28,8 +29,13 @@ const MADE_BEFORE: u64 = 425;
 /// A heartbeat that makes a test short.
 const HEARTBEAT: &str = "500ms";
 
-/// Where bcoin is installed; `None`, said aloud, where it cannot be had.
+/// Where bcoin is installed; `None`, said aloud, where it cannot be had. Whichever test comes first installs it, and the others wait.
 fn installed() -> Option<PathBuf> {
+    static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    FOLDER.get_or_init(install).clone()
+}
+
+fn install() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bcoin");
     if !folder.join("installed").exists() {
         if std::env::var_os(NEEDED).is_none() {
