@@ -24,7 +24,7 @@ use super::members::Members;
 use super::meter::Meter;
 use super::pace::{Done, Pace};
 use super::payout_check::PayoutCheck;
-use super::shares::{ShareTally, header_difficulty};
+use super::shares::ShareTally;
 use super::status::Status;
 use super::store::{Keeper, Written};
 use super::warnings::Warnings;
@@ -348,7 +348,11 @@ impl Driver {
     }
 
     /// What of a message is for the rules: none of what bodies are fetched with, and no work that pays somebody else.
-    fn inspect(&mut self, now: Now, from: NodeId, message: Message) -> Option<Message> {
+    fn inspect(&mut self, now: Now, from: NodeId, mut message: Message) -> Option<Message> {
+        // The rules read both kinds of assignments alike.
+        if let Message::Process(assign) | Message::ProcessInterrupt(assign) = &mut message {
+            self.refuse_unpaid(now, from, assign);
+        }
         match message {
             // Only whoever leads next gets bodies: others could take what there is to give.
             Message::BodyRequest(request) if self.cluster.is_leading() && self.cluster.next_leader() == Some(from) => {
@@ -369,15 +373,6 @@ impl Driver {
                 None
             }
             Message::BodyRequest(_) => None,
-            Message::Process(mut assign) => {
-                self.refuse_unpaid(now, from, &mut assign);
-                Some(Message::Process(assign))
-            }
-            // The rules read both alike.
-            Message::ProcessInterrupt(mut assign) => {
-                self.refuse_unpaid(now, from, &mut assign);
-                Some(Message::ProcessInterrupt(assign))
-            }
             other => Some(other),
         }
     }
@@ -615,20 +610,13 @@ impl Driver {
     fn tell_block(&mut self, now: Now, solution: &Solution, found_by: NodeId, verdict: &Verdict) {
         let job = &solution.job;
         let (prev, hash) = (job.puzzle.prev(), job.puzzle.digest(solution.nonce));
-        let mut reason = None;
         let next_height = job.round.block.height.saturating_add(1);
         let (height, status) = match verdict {
             Verdict::Block { height, .. } => (height.unwrap_or(next_height), Outcome::Success),
             Verdict::Share => (next_height, Outcome::Success),
             Verdict::Stale => (next_height, Outcome::Stale),
-            Verdict::Rejected { reason: why } => {
-                reason = Some(why.clone());
-                (next_height, Outcome::Wrong)
-            }
-            Verdict::NotUnderstood(why) => {
-                reason = Some(why.clone());
-                (next_height, Outcome::Incomplete)
-            }
+            Verdict::Rejected { .. } => (next_height, Outcome::Wrong),
+            Verdict::NotUnderstood(_) => (next_height, Outcome::Incomplete),
         };
         if status == Outcome::Success {
             self.chain.see(prev);
@@ -636,7 +624,7 @@ impl Driver {
         }
         let (timestamp, zeros) = (timestamp(&job.puzzle), job.goal.block.zeros());
         let (node, nonce, difficulty) = (self.id, solution.nonce, difficulty(&job.puzzle, job.goal.block));
-        let (prev, hash) = (job.puzzle.shown(prev), job.puzzle.shown(hash));
+        let (prev, hash, reason) = (job.puzzle.shown(prev), job.puzzle.shown(hash), verdict.reason());
         self.tell(
             now,
             Event::Block { node, height, prev, hash, nonce, timestamp, zeros, found_by, status, reason, difficulty },
@@ -644,14 +632,12 @@ impl Driver {
     }
 
     fn tell_verdict(&mut self, now: Now, solution: &Solution, source: usize, verdict: &Verdict) {
-        let (status, reason) = match verdict {
-            Verdict::Block { .. } | Verdict::Share => (ShareOutcome::Accepted, None),
-            Verdict::Stale => (ShareOutcome::Stale, None),
-            Verdict::Rejected { reason } | Verdict::NotUnderstood(reason) => {
-                (ShareOutcome::Rejected, Some(reason.clone()))
-            }
+        let status = match verdict {
+            Verdict::Block { .. } | Verdict::Share => ShareOutcome::Accepted,
+            Verdict::Stale => ShareOutcome::Stale,
+            Verdict::Rejected { .. } | Verdict::NotUnderstood(_) => ShareOutcome::Rejected,
         };
-        self.tell_share(now, solution, self.sources[source].clone(), status, reason);
+        self.tell_share(now, solution, self.sources[source].clone(), status, verdict.reason());
     }
 
     fn tell_share(
@@ -662,8 +648,9 @@ impl Driver {
         status: ShareOutcome,
         reason: Option<String>,
     ) {
-        let difficulty = solution.job.target().difficulty();
-        let hash_difficulty = header_difficulty(solution.job.puzzle.digest(solution.nonce));
+        let Solution { job, nonce } = solution;
+        let difficulty = job.target().difficulty();
+        let hash_difficulty = job.puzzle.value(job.puzzle.digest(*nonce)).difficulty();
         self.tell(now, Event::Share { node: self.id, source, status, reason, difficulty, hash_difficulty });
     }
 

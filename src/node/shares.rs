@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Event, Outcome, ShareOutcome};
-use crate::work::{Digest, Target};
+use crate::work::Target;
 
 /// The most reasons that are counted apart; a pool may give any text as one. All others count as [`OTHERS`].
 const MAX_REASONS: usize = 16;
@@ -65,9 +65,9 @@ impl ShareTally {
                 self.counts.rejected += 1;
                 self.count(reason.as_deref().unwrap_or(OTHERS));
             }
-            // The event has the hash as people write it.
+            // The event has a header's hash as people write it, which is the number.
             Event::Block { status: Outcome::Success, difficulty: Some(_), hash, .. } => {
-                self.see(header_difficulty(hash.reversed()));
+                self.see(Target::from_be_bytes(hash.0).difficulty());
             }
             _ => {}
         }
@@ -93,18 +93,11 @@ impl ShareTally {
     }
 }
 
-/// The difficulty that a header with this double SHA-256 meets.
-pub(super) fn header_difficulty(hash: Digest) -> f64 {
-    let mut number = hash.0;
-    number.reverse(); // a header's hash is a little-endian number
-    Target::from_be_bytes(number).difficulty()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cluster::tests::node;
-    use crate::work::fixtures::genesis;
+    use crate::work::fixtures::{genesis, header};
 
     fn share(status: ShareOutcome, reason: Option<&str>, hash_difficulty: f64) -> Event {
         let (source, reason) = ("pool".to_owned(), reason.map(str::to_owned));
@@ -146,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_first_blocks_hash_meets_a_difficulty_of_some_2536() {
-        let difficulty = header_difficulty(genesis().digest());
+        let difficulty = header(0).value(genesis().digest()).difficulty();
         assert!((2536.0..2537.0).contains(&difficulty), "{difficulty}");
     }
 }

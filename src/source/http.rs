@@ -213,14 +213,20 @@ fn base(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-/// The certificates that this system trusts.
-fn system_roots() -> Result<RootCertStore, String> {
+/// The certificates that this system trusts. Reading them takes some milliseconds and blocks.
+///
+/// # Errors
+/// There are none.
+pub(super) fn system_roots() -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(found.certs);
     match roots.is_empty() {
         false => Ok(roots),
-        true => Err("expected root certificates on this system for https, found none; install ca-certificates".into()),
+        true => {
+            let reason = found.errors.first().map_or(String::new(), |error| format!(" ({error})"));
+            Err(format!("expected the system's root certificates, found none{reason}; install them (ca-certificates)"))
+        }
     }
 }
 

@@ -77,6 +77,21 @@ pub enum Verdict {
     NotUnderstood(String),
 }
 
+impl Verdict {
+    /// Why the source did not take the solution, in its own words.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Rejected { reason } | Self::NotUnderstood(reason) => Some(reason.clone()),
+            Self::Block { .. } | Self::Share | Self::Stale => None,
+        }
+    }
+}
+
+/// Tokio's clock, which a test may stop.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
 /// Why a source gave no answer. Unlike a [`Verdict`] this is not final: the source may answer the next time.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {problem}")]

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::http::{Http, Limits, Reply, shown};
-use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, legacy};
+use super::{BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, legacy, now};
 use crate::work::{
     BlockId, Blueprint, Digest, Goal, Puzzle, RoundId, Search, Solution, Target, Template, TextForm, TextPuzzle,
 };
@@ -216,11 +216,6 @@ impl WebClient {
         }
         Ok((self.http.send(legacy(), Limits::SMALL).await?, true))
     }
-}
-
-/// Tokio's clock, which a test may stop.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// The block to find in a service's answer.

@@ -25,10 +25,7 @@ impl Puzzle {
     /// A digest of this puzzle as the 256-bit number that a target bounds: the text's digest is read big-endian (leading hex digits count),
     /// the header's little-endian.
     pub fn value(&self, digest: Digest) -> Target {
-        match self {
-            Self::Text(_) => Target::from_be_bytes(digest.0),
-            Self::Header(_) => Target::from_be_bytes(digest.reversed().0),
-        }
+        Target::from_be_bytes(self.shown(digest).0)
     }
 
     /// The digest for `nonce` if it meets `target`.

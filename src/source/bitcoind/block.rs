@@ -9,34 +9,35 @@ use super::coinbase::RESERVED;
 use super::transactions::Transactions;
 use crate::work::{Blueprint, Puzzle, Solution, Template};
 
-/// What a block has beside what its template says.
+/// What a block has beside what its template says, in the bytes by which other nodes' sessions take it, too: whether the coinbase commits to
+/// witnesses, so that it has one itself (one byte; BIP 141), how many transactions there are behind it (four bytes, the highest first), and
+/// these, one after another as in the block.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Body {
-    /// The transactions behind the coinbase, one after another as in the block.
-    pub(super) transactions: Arc<[u8]>,
-    /// How many they are.
-    pub(super) count: u32,
-    /// Whether the coinbase commits to witnesses, so that it has one itself (BIP 141).
-    pub(super) has_witness: bool,
-}
+pub(super) struct Body(Arc<[u8]>);
+
+/// The bytes before the transactions.
+const HEAD: usize = 5;
 
 impl Body {
     pub(super) fn new(transactions: &Transactions, has_witness: bool) -> Self {
-        Self { transactions: Arc::clone(&transactions.bytes), count: transactions.count, has_witness }
+        let Transactions { bytes, count, .. } = transactions;
+        Self([&[u8::from(has_witness)][..], &count.to_be_bytes(), bytes].concat().into())
     }
 
-    /// The body as another node's session takes it: whether the coinbase has a witness (one byte), the count (four bytes, the highest first),
-    /// the transactions.
-    pub(super) fn to_bytes(&self) -> Arc<[u8]> {
-        let head = [u8::from(self.has_witness)].into_iter().chain(self.count.to_be_bytes());
-        head.chain(self.transactions.iter().copied()).collect()
+    pub(super) fn bytes(&self) -> &Arc<[u8]> {
+        &self.0
     }
 
     /// The body in such bytes. Its transactions are not looked at: if they are wrong, the node refuses the block.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (&[has_witness, ref count @ ..], transactions) = bytes.split_first_chunk::<5>()?;
-        let count = u32::from_be_bytes(*count);
-        (has_witness <= 1).then(|| Self { transactions: transactions.into(), count, has_witness: has_witness == 1 })
+    pub(super) fn from_bytes(bytes: &Arc<[u8]>) -> Option<Self> {
+        let is_whole = bytes.len() >= HEAD && bytes[0] <= 1;
+        is_whole.then(|| Self(Arc::clone(bytes)))
+    }
+
+    /// Whether the coinbase has a witness, the count, and the transactions; `None` of bytes that are too few.
+    fn parts(&self) -> Option<(bool, u32, &[u8])> {
+        let (&[has_witness, ref count @ ..], transactions) = self.0.split_first_chunk::<HEAD>()?;
+        Some((has_witness == 1, u32::from_be_bytes(*count), transactions))
     }
 }
 
@@ -50,9 +51,10 @@ pub(super) fn block(template: &Template, body: &Body, solution: &Solution) -> Op
         return None;
     }
     let coinbase = [&coinbase.before[..], &coinbase.extranonce.bytes(job.tag.slot)?, &coinbase.after].concat();
-    let coinbase = if body.has_witness { with_witness(&coinbase)? } else { coinbase };
-    let count = serialize(&VarInt(u64::from(body.count) + 1));
-    Some([&puzzle.at(*nonce).to_bytes()[..], &count, &coinbase, &body.transactions].concat())
+    let (has_witness, count, transactions) = body.parts()?;
+    let coinbase = if has_witness { with_witness(&coinbase)? } else { coinbase };
+    let count = serialize(&VarInt(u64::from(count) + 1));
+    Some([&puzzle.at(*nonce).to_bytes()[..], &count, &coinbase, transactions].concat())
 }
 
 /// The coinbase with its witness, which is serialised between the outputs and the nLockTime, and announced behind the version (BIP 144).

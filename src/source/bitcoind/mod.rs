@@ -39,7 +39,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::http::{Http, Limits, NODE_SCHEME};
-use super::{Adopted, BlockSource, BoxFuture, Offer, Session, SourceError, Verdict};
+use super::{Adopted, BlockSource, BoxFuture, Offer, Session, SourceError, Verdict, now};
 use crate::work::Solution;
 use chain::Chain;
 use rpc::{CallError, Rpc};
@@ -143,11 +143,6 @@ impl Node {
     fn time(&self) -> Duration {
         self.since_1970 + now().saturating_duration_since(self.started)
     }
-}
-
-/// Tokio's clock, which a test may stop.
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// A conversation with a node. What the node wants is found out by a task of its own, which ends with the session.

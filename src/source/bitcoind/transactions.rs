@@ -10,10 +10,7 @@ use serde_json::Value;
 
 use super::fields::{array, bytes, wrong};
 use super::merkle;
-use crate::work::Digest;
-
-/// No block is longer (BIP 141): 4,000,000 units of weight, of which every byte has one at least.
-pub(super) const MOST_BLOCK: usize = 4_000_000;
+use crate::work::{Digest, MAX_BODY};
 
 /// A transaction as a node gives it.
 #[derive(Debug, Deserialize)]
@@ -58,8 +55,8 @@ impl Transactions {
             if id != txid.to_byte_array() {
                 return Err(wrong(format_args!("{} of transaction {at}", named.0), &txid.to_string(), named.1));
             }
-            if block.len() + data.len() > MOST_BLOCK {
-                return Err(format!("expected transactions of at most {MOST_BLOCK} bytes, got more"));
+            if block.len() + data.len() > MAX_BODY {
+                return Err(format!("expected transactions of at most {MAX_BODY} bytes, got more"));
             }
             block.extend_from_slice(&data);
             txids.push(Digest(txid.to_byte_array()));

@@ -188,7 +188,7 @@ impl Watch {
         self.works.remember(Arc::clone(&work));
         let template = work.template.clone();
         let due = due(given.times, prev_time);
-        let body = work.body.to_bytes();
+        let body = Arc::clone(work.body.bytes());
         let known = Known { given, template: template.clone(), body: Arc::clone(&body), offered: now(), asked, due };
         self.known = Some(known);
         Ok(Some(Offer { template, asked, body: Some(body) }))

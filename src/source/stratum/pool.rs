@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::{StratumAddress, Tls};
 use crate::source::{SourceError, secrets};
+use crate::work::Target;
 
 /// How many hashes a share of difficulty 1 takes on average.
-const HASHES: f64 = 4_294_967_296.0;
+const HASHES: f64 = Target::HASHES_PER_DIFFICULTY;
 /// A share is wanted this often.
 const SHARE_EVERY: f64 = 10.0;
 /// No more shares a second than these are wanted.

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+use crate::source::http::system_roots;
 use crate::work::{Digest, reference};
 
 /// Which certificates of a pool are good.
@@ -74,24 +75,20 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("the TLS library cannot be set up: {error}"))?;
-        let mut roots = RootCertStore::empty();
-        match self {
+        let roots = match self {
             Self::System => {
-                let found = rustls_native_certs::load_native_certs();
-                roots.add_parsable_certificates(found.certs);
-                if roots.is_empty() {
-                    let reason = found.errors.first().map_or(String::new(), |error| format!(" ({error})"));
-                    return Err(format!(
-                        "expected the system's root certificates, found none{reason}; install them, or name the pool's authority by --tls-ca"
-                    ));
-                }
+                system_roots().map_err(|problem| format!("{problem}, or name the pool's authority by --tls-ca"))?
             }
-            Self::Authorities(certificates) => drop(roots.add_parsable_certificates(certificates.iter().cloned())),
+            Self::Authorities(certificates) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(certificates.iter().cloned());
+                roots
+            }
             &Self::Fingerprint(pinned) => {
                 let verifier = Arc::new(Pinned { pinned, provider });
                 return Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth());
             }
-        }
+        };
         Ok(builder.with_root_certificates(roots).with_no_client_auth())
     }
 }

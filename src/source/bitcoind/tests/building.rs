@@ -134,7 +134,7 @@ fn a_block_of_another_job_is_none() {
     assert!(one.block(&changed).is_none());
     assert!(one.block(&Solution { nonce: u64::MAX, ..solution }).is_none(), "a nonce outside the job");
     // A body that another node sent may be anything: it makes a block that the source refuses, and no panic.
-    let body = Body { transactions: [0xff; 3].into(), count: u32::MAX, has_witness: true };
+    let body = Body::from_bytes(&[&[1][..], &[0xff; 7]].concat().into()).unwrap();
     assert!(block(&one.template, &body, &solution).is_some());
     let mut short = one.template.clone();
     if let crate::work::Blueprint::Header { coinbase, .. } = &mut short.puzzle {
